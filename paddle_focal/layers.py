@@ -1,0 +1,168 @@
+"""Focal losses as layers: they hold hyper-parameters, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Callable, ClassVar
+
+from paddle import Tensor, nn
+
+from paddle_focal import functional
+from paddle_focal.arguments import (
+    check_alpha,
+    check_gamma,
+    check_integer,
+    check_label_smoothing,
+    check_loss_weight,
+    check_reduction,
+)
+
+NORMALIZERS = ("foreground",)
+
+
+def _check_normalizer(normalizer: str | None) -> str | None:
+    if normalizer is not None and normalizer not in NORMALIZERS:
+        accepted = " or ".join(repr(name) for name in NORMALIZERS)
+        raise ValueError(f"normalizer must be None or {accepted}, but got {normalizer!r}")
+    return normalizer
+
+
+def _check_use_sigmoid(use_sigmoid: bool) -> bool:
+    if use_sigmoid is not True:
+        raise ValueError(f"use_sigmoid must be True: this is the loss of sigmoid classifiers, but got {use_sigmoid!r}")
+    return use_sigmoid
+
+
+class SigmoidFocalLoss(nn.Layer):
+    """:func:`paddle_focal.functional.sigmoid_focal_loss` with its hyper-parameters (arXiv:1708.02002, eq. 5).
+
+    Takes the place of PaddleDetection's ``FocalLoss`` and ``Weighted_FocalLoss``:
+
+    .. code-block:: python
+
+        loss = SigmoidFocalLoss(alpha=0.25, gamma=2.0, loss_weight=1.0)(pred, target, reduction="sum")
+
+        # Equivalent to
+        target = F.one_hot(target, C + 1)[:, :C].cast(pred.dtype)
+        loss = F.sigmoid_focal_loss(pred, target, alpha=0.25, gamma=2.0, reduction="sum") * loss_weight
+
+    Every argument is an attribute of the same name that can be read and set at any time (``loss.gamma = 1.5``); a
+    value that is not accepted is refused when it is set. There are no parameters to train and no buffers.
+
+    Args:
+        use_sigmoid: True, the only value accepted; heads of PaddleDetection read it.
+        alpha: a number in [0, 1], one such number per class, or None for no balance.
+        gamma: focusing parameter, a number >= 0.
+        loss_weight: a number >= 0 that multiplies the result.
+        normalizer: None: whoever calls divides, as PaddleDetection's RetinaHead and YOLOFHead do. 'foreground': the
+            loss divides by the number of foreground labels, at least 1.
+        ignore_index: class index without loss and gradient; outside 0..C.
+        label_smoothing: a number in [0, 1).
+        reduction: 'none', 'mean' or 'sum' where the call does not say; None: 'mean' in a call with ``avg_factor``,
+            'none' in one without, as in PaddleDetection.
+        axis: the class axis of ``pred``.
+
+    Raises:
+        ValueError, TypeError: a value that is not accepted, with the argument's name.
+    """
+
+    _CHECKS: ClassVar[dict[str, Callable]] = {
+        "use_sigmoid": _check_use_sigmoid,
+        "alpha": check_alpha,
+        "gamma": check_gamma,
+        "loss_weight": check_loss_weight,
+        "normalizer": _check_normalizer,
+        "ignore_index": partial(check_integer, "ignore_index"),
+        "label_smoothing": check_label_smoothing,
+        "reduction": lambda value: None if value is None else check_reduction(value),
+        "axis": partial(check_integer, "axis"),
+    }
+
+    def __init__(
+        self,
+        use_sigmoid: bool = True,
+        alpha: float | Sequence[float] | None = 0.25,
+        gamma: float = 2.0,
+        loss_weight: float = 1.0,
+        normalizer: str | None = None,
+        ignore_index: int = -1,
+        label_smoothing: float = 0.0,
+        reduction: str | None = None,
+        axis: int = -1,
+    ) -> None:
+        super().__init__()
+        self.use_sigmoid = use_sigmoid
+        self.alpha = alpha
+        self.gamma = gamma
+        self.loss_weight = loss_weight
+        self.normalizer = normalizer
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.reduction = reduction
+        self.axis = axis
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check = self._CHECKS.get(name)
+        super().__setattr__(name, check(value) if check else value)
+
+    def forward(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+        reduction: str | None = None,
+    ) -> Tensor:
+        """The loss of one batch.
+
+        Args:
+            pred: logits, C classes along ``axis``; ``[N, C]`` in PaddleDetection.
+            target: class indices (C is background) or dense targets, see the function.
+            weight: factors in the shape of ``target``, or broadcasting to ``pred``.
+            avg_factor: a number > 0 or a scalar tensor: the result is the sum divided by it. Only with 'mean'.
+            reduction: overrides the attribute.
+
+        Returns:
+            Tensor: a scalar, or the shape of ``pred`` for 'none'.
+
+        Raises:
+            ValueError: ``avg_factor`` with another reduction than 'mean'; a loss that would be divided twice.
+        """
+        reduction = reduction or self.reduction or ("none" if avg_factor is None else "mean")
+        return self.loss_weight * functional.sigmoid_focal_loss(
+            pred,
+            target,
+            self._divisor(pred, target, avg_factor, reduction),
+            self.alpha,
+            self.gamma,
+            reduction if avg_factor is None else "sum",
+            weight=weight,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            axis=self.axis,
+        )
+
+    def _divisor(
+        self, pred: Tensor, target: Tensor, avg_factor: float | Tensor | None, reduction: str
+    ) -> float | Tensor | None:
+        if avg_factor is not None and reduction != "mean":
+            raise ValueError(f"avg_factor takes the place of the mean's count, but reduction is {reduction!r}")
+        if self.normalizer is None:
+            return avg_factor
+        if avg_factor is not None or reduction == "mean":
+            other = "reduction='mean'" if avg_factor is None else "avg_factor"
+            raise ValueError(
+                f"normalizer={self.normalizer!r} and {other} would divide the loss twice: "
+                "set normalizer to None, or call with reduction='sum' and without avg_factor"
+            )
+        return self._foreground_count(pred, target)
+
+    def _foreground_count(self, pred: Tensor, target: Tensor) -> Tensor:
+        if target.is_floating_point():
+            return target.sum().clip(min=1)
+        foreground = (target >= 0).logical_and(target < pred.shape[self.axis])
+        return foreground.logical_and(target != self.ignore_index).sum().clip(min=1)
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._CHECKS)
