@@ -1,0 +1,84 @@
+"""``tools/eval.py``: evaluate a checkpoint, with PaddleDetection's flags."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import paddle
+from paddle import distributed
+from ppdet.engine import Trainer, init_parallel_env
+from ppdet.engine.callbacks import Callback
+from ppdet.metrics.coco_utils import json_eval_results
+from ppdet.slim import build_slim_model
+
+from paddle_focal.detection import report, runtime
+from paddle_focal.detection.runtime import logger
+
+
+class EvaluationReport(Callback):
+    """Writes ``metrics.json`` and ``predictions.png`` after every evaluation."""
+
+    def __init__(self, trainer, folder: Path) -> None:
+        super().__init__(trainer)
+        self.folder = folder
+        self.detections = Path(trainer.cfg.output_eval, "bbox.json")
+        self.evaluated_epoch: int | None = None
+
+    def on_epoch_begin(self, status: dict) -> None:
+        self.detections.unlink(missing_ok=True)  # ppdet leaves an old file where nothing is detected
+
+    def on_epoch_end(self, status: dict) -> None:
+        config = self.model.cfg
+        if status["mode"] != "eval" or distributed.get_rank() != 0 or config.metric != "COCO":
+            return
+        self.evaluated_epoch = status.get("epoch_id")
+        if config.get("save_prediction_only", False):
+            return
+        metrics = report.coco_metrics(self.model._metrics[0].get_results())
+        report.write_metrics(metrics, self.folder / "metrics.json")
+        logger.info(
+            ", ".join(f"{name} {'none' if value is None else f'{value:.3f}'}" for name, value in metrics.items())
+        )
+        dataset = config.EvalDataset
+        image_folder = os.path.join(dataset.dataset_dir, dataset.image_dir or "")
+        report.draw_predictions(dataset.get_anno(), image_folder, str(self.detections), self.folder / "predictions.png")
+        logger.info("%s: metrics.json, predictions.png", self.folder)
+
+
+def evaluate(config, weights: str) -> None:
+    """Evaluate the weights on the validation set; the COCO table goes to the terminal."""
+    trainer = Trainer(config, mode="eval")
+    trainer.register_callbacks([EvaluationReport(trainer, runtime.output_folder(config))])
+    trainer.load_weights(weights)
+    with paddle.no_grad():
+        # Not trainer.evaluate(): it would make every rank wait for the others.
+        trainer._eval_with_loader(trainer.loader)
+
+
+def parse_arguments(arguments: list[str] | None = None):
+    """The command line of PaddleDetection's ``tools/eval.py``."""
+    parser = runtime.ArgumentParser("Evaluate a detector of PaddleDetection with the losses of paddle_focal.")
+    parser.add_argument("--output_eval", help="folder of bbox.json (default: the output folder of the configuration)")
+    parser.add_argument("--json_eval", action="store_true", help="evaluate the bbox.json of --output_eval")
+    parser.add_argument("--slim_config", help="configuration of PaddleSlim")
+    parser.add_argument("--bias", action="store_true", help="add 1 to widths and heights")
+    parser.add_argument("--classwise", action="store_true", help="AP of each class, and its curves in bbox_pr_curve/")
+    parser.add_argument("--save_prediction_only", action="store_true", help="write bbox.json, compute no AP")
+    parser.add_argument("--amp", action="store_true", help="automatic mixed precision")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``tools/eval.py``."""
+    runtime.silence_library_warnings()
+    flags = parse_arguments(arguments)
+    config = runtime.load_config(flags)
+    runtime.log_to_file(runtime.output_folder(config) / "eval.log")
+    if flags.json_eval:
+        json_eval_results(config.metric, json_directory=config.output_eval, dataset=config.EvalDataset)
+        return
+    init_parallel_env()
+    if flags.slim_config:
+        config = build_slim_model(config, flags.slim_config, mode="eval")
+    evaluate(config, config.weights)

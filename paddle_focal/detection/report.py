@@ -1,0 +1,94 @@
+"""The results of a run as files: ``metrics.json``, ``loss_curve.png`` and ``predictions.png``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from pycocotools.coco import COCO
+
+#: The twelve numbers of COCO's table, in its order.
+COCO_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+DRAW_THRESHOLD = 0.3
+_TRUTH, _DETECTION = "#2ca02c", "#d62728"
+
+
+def write_whole(path: Path, write) -> None:
+    """Call ``write`` with a path beside ``path`` and move the file there: an interrupted run leaves no half file."""
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    write(partial)
+    os.replace(partial, path)
+
+
+def coco_metrics(results: Mapping[str, Sequence[float]]) -> dict[str, float | None]:
+    """Ppdet's results as names and values: ``bbox_AP``, ``bbox_AP50``, ... None where there is no such ground truth."""
+    stats = results.get("bbox", [0.0] * len(COCO_METRICS))  # ppdet has no entry where nothing was detected
+    return {f"bbox_{name}": float(value) if value > -1 else None for name, value in zip(COCO_METRICS, stats)}
+
+
+def write_metrics(metrics: Mapping[str, float | None], path: Path) -> None:
+    write_whole(path, lambda partial: partial.write_text(json.dumps(metrics, indent=2) + "\n"))
+
+
+def draw_loss_curve(iterations: Sequence[int], losses: Mapping[str, Sequence[float]], path: Path) -> None:
+    """One line per loss: every iteration faint, the moving average over 1/20 of the run on top."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="iteration", ylabel="loss", yscale="log", title="Training loss")
+    window = max(1, len(iterations) // 20)
+    for color, (name, values) in zip(matplotlib.color_sequences["tab10"], losses.items()):
+        axes.plot(iterations, values, color=color, alpha=0.25, linewidth=0.8)
+        smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+        axes.plot(iterations[window - 1 :], smooth, color=color, label=name)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    write_whole(path, lambda partial: figure.savefig(partial, dpi=120))
+
+
+def draw_predictions(annotations: str, image_folder: str, detections: str, path: Path, count: int = 12) -> None:
+    """Validation images, evenly spaced over the set, with ground truth and detections.
+
+    Args:
+        annotations: COCO file of the validation set.
+        image_folder: the folder that its file names are relative to.
+        detections: COCO results file.
+        path: the PNG to write.
+        count: number of images.
+    """
+    truth = COCO(annotations)
+    found = json.loads(Path(detections).read_text()) if Path(detections).exists() else []
+    images = sorted(truth.imgs)
+    images = [images[i] for i in np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)]
+    columns = min(4, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.4 * rows + 0.5), layout="constrained")
+    figure.suptitle(
+        f"Validation images: ground truth (green), detections with score >= {DRAW_THRESHOLD} (red)", fontsize=11
+    )
+    for axes, image_id in zip(np.ravel(figure.subplots(rows, columns, squeeze=False)), images):
+        record = truth.imgs[image_id]
+        image = cv2.imread(os.path.join(image_folder, record["file_name"]))
+        axes.imshow(image[..., ::-1])
+        axes.set_title(record["file_name"], fontsize=8)
+        for box in truth.imgToAnns[image_id]:
+            _draw_box(axes, box["bbox"], truth.cats[box["category_id"]]["name"], _TRUTH, below=True)
+        for box in found:
+            if box["image_id"] == image_id and box["score"] >= DRAW_THRESHOLD:
+                name = f"{truth.cats[box['category_id']]['name']} {box['score']:.2f}"
+                _draw_box(axes, box["bbox"], name, _DETECTION, below=False)
+    for axes in figure.axes:
+        axes.axis("off")
+    write_whole(path, lambda partial: figure.savefig(partial, dpi=110))
+
+
+def _draw_box(axes, box: Sequence[float], text: str, color: str, below: bool) -> None:
+    x, y, width, height = box
+    axes.add_patch(matplotlib.patches.Rectangle((x, y), width, height, fill=False, edgecolor=color, linewidth=1.3))
+    corner, alignment = (y + height, "top") if below else (y, "bottom")
+    axes.text(x, corner, text, color=color, fontsize=7, va=alignment, clip_on=True)

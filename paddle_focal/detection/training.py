@@ -1,0 +1,87 @@
+"""``tools/train.py``: train a detector, with PaddleDetection's flags."""
+
+from __future__ import annotations
+
+import os
+
+from paddle import distributed
+from ppdet.core.workspace import create
+from ppdet.engine import Trainer, init_fleet_env, init_parallel_env, set_random_seed
+from ppdet.slim import build_slim_model
+
+from paddle_focal.detection import runtime
+from paddle_focal.detection.evaluation import EvaluationReport, evaluate
+from paddle_focal.detection.progress import progress_callbacks
+from paddle_focal.detection.runtime import logger
+
+
+def train(config, flags) -> None:
+    """Train, then evaluate the final weights unless the last epoch's evaluation already has."""
+    if config.get("fleet", False):
+        init_fleet_env(config.get("find_unused_parameters", False))
+    else:
+        init_parallel_env()
+    if flags.enable_ce:
+        set_random_seed(0)
+
+    folder = runtime.output_folder(config)
+    trainer = Trainer(config, mode="train")
+    evaluation = EvaluationReport(trainer, folder)
+    trainer.register_callbacks([*progress_callbacks(trainer, folder), evaluation])
+    if flags.resume is not None:
+        trainer.resume_weights(flags.resume)
+    elif config.get("pretrain_weights"):
+        trainer.load_weights(config.pretrain_weights)
+    trainer.train(flags.eval)
+
+    if distributed.get_rank() != 0:
+        return
+    if evaluation.evaluated_epoch is None and not flags.skip_final_eval:
+        _evaluate_final_weights(config, folder)
+    logger.info("Trained weights: %s", folder / "model_final.pdparams")
+
+
+def _evaluate_final_weights(config, folder) -> None:
+    annotations = create("EvalDataset")().get_anno()
+    if os.path.exists(annotations):
+        evaluate(config, str(folder / "model_final"))
+    else:
+        logger.warning("The final weights are not evaluated: there is no %s", annotations)
+
+
+def parse_arguments(arguments: list[str] | None = None):
+    """The command line of PaddleDetection's ``tools/train.py``, and ``--skip_final_eval``."""
+    parser = runtime.ArgumentParser("Train a detector of PaddleDetection with the losses of paddle_focal.")
+    parser.add_argument("-r", "--resume", help="checkpoint to go on from, without its ending")
+    parser.add_argument("--eval", action="store_true", help="evaluate at every snapshot, and keep the best model")
+    parser.add_argument("--skip_final_eval", action="store_true", help="do not evaluate the final weights")
+    parser.add_argument("--slim_config", help="configuration of PaddleSlim")
+    parser.add_argument("--enable_ce", type=runtime.boolean, default=False, help="seed every random generator with 0")
+    parser.add_argument("--amp", action="store_true", help="automatic mixed precision")
+    parser.add_argument("--fleet", action="store_true", help="train with paddle.distributed.fleet")
+    parser.add_argument(
+        "--use_vdl", type=runtime.boolean, nargs="?", const=True, default=False, help="record scalars for VisualDL"
+    )
+    parser.add_argument("--vdl_log_dir", default="vdl_log_dir/scalar", help="folder of VisualDL (default: %(default)s)")
+    parser.add_argument(
+        "--use_wandb", type=runtime.boolean, nargs="?", const=True, default=False, help="record to wandb"
+    )
+    parser.add_argument("--save_prediction_only", action="store_true", help="write bbox.json, compute no AP")
+    parser.add_argument("--profiler_options", help='options of the profiler: "key1=value1;key2=value2"')
+    parser.add_argument("--save_proposals", action="store_true", help="write the training proposals")
+    parser.add_argument("--proposals_path", default="sniper/proposals.json", help="file of the training proposals")
+    parser.add_argument("--to_static", action="store_true", help="train the converted static graph")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``tools/train.py``."""
+    runtime.silence_library_warnings()
+    flags = parse_arguments(arguments)
+    config = runtime.load_config(flags)
+    if flags.slim_config:
+        config = build_slim_model(config, flags.slim_config)
+        runtime.workspace.merge_config(flags.opt)
+    if distributed.get_rank() == 0:
+        runtime.log_to_file(runtime.output_folder(config) / "train.log")
+    train(config, flags)
