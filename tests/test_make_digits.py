@@ -8,10 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 import cv2
+import make_digits
 import numpy as np
 import pytest
-
-import make_digits
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -134,12 +134,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
     parser.add_argument("--train-images", type=int, default=800, metavar="N", help="default: %(default)s")
     parser.add_argument("--val-images", type=int, default=200, metavar="N", help="default: %(default)s")
-    parser.add_argument("--image-size", type=int, default=128, metavar="PIXELS", help="default: %(default)s")
+    parser.add_argument("--image-size", type=int, default=96, metavar="PIXELS", help="default: %(default)s")
     parser.add_argument(
-        "--digit-size", type=int, nargs=2, default=[24, 52], metavar="PIXELS", help="smallest and largest side"
+        "--digit-size", type=int, nargs=2, default=[20, 44], metavar="PIXELS", help="smallest and largest side"
     )
     parser.add_argument(
-        "--digits-per-image", type=int, nargs=2, default=[3, 8], metavar="N", help="fewest and most digits drawn"
+        "--digits-per-image", type=int, nargs=2, default=[2, 6], metavar="N", help="fewest and most digits drawn"
     )
     parser.add_argument(
         "--imbalance", type=float, default=1.0, help="how many times more frequent digit 0 is than digit 9"
