@@ -1,8 +1,11 @@
 """See `python tools/eval.py --help`."""
 
 import os
+import warnings
 
-os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle's C++ notes about its own deprecations
+# What Paddle and ppdet's dependencies say about their own deprecations helps nobody who trains.
+warnings.filterwarnings("ignore")
+os.environ.setdefault("GLOG_minloglevel", "2")
 
 from paddle_focal.detection.evaluation import main
 

@@ -37,9 +37,7 @@ class EvaluationReport(Callback):
             return
         metrics = report.coco_metrics(self.model._metrics[0].get_results())
         report.write_metrics(metrics, self.folder / "metrics.json")
-        logger.info(
-            ", ".join(f"{name} {'none' if value is None else f'{value:.3f}'}" for name, value in metrics.items())
-        )
+        logger.info(", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if value is not None))
         dataset = config.EvalDataset
         image_folder = os.path.join(dataset.dataset_dir, dataset.image_dir or "")
         report.draw_predictions(dataset.get_anno(), image_folder, str(self.detections), self.folder / "predictions.png")
@@ -71,7 +69,6 @@ def parse_arguments(arguments: list[str] | None = None):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/eval.py``."""
-    runtime.silence_library_warnings()
     flags = parse_arguments(arguments)
     config = runtime.load_config(flags)
     runtime.log_to_file(runtime.output_folder(config) / "eval.log")

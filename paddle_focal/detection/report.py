@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -16,7 +18,8 @@ from pycocotools.coco import COCO
 #: The twelve numbers of COCO's table, in its order.
 COCO_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
-DRAW_THRESHOLD = 0.3
+#: The score from which a detection is drawn, as in PaddleDetection's tools/infer.py.
+DRAW_THRESHOLD = 0.5
 _TRUTH, _DETECTION = "#2ca02c", "#d62728"
 
 
@@ -61,7 +64,8 @@ def draw_predictions(annotations: str, image_folder: str, detections: str, path:
         path: the PNG to write.
         count: number of images.
     """
-    truth = COCO(annotations)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(annotations)
     found = json.loads(Path(detections).read_text()) if Path(detections).exists() else []
     images = sorted(truth.imgs)
     images = [images[i] for i in np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)]
@@ -91,4 +95,5 @@ def _draw_box(axes, box: Sequence[float], text: str, color: str, below: bool) ->
     x, y, width, height = box
     axes.add_patch(matplotlib.patches.Rectangle((x, y), width, height, fill=False, edgecolor=color, linewidth=1.3))
     corner, alignment = (y + height, "top") if below else (y, "bottom")
-    axes.text(x, corner, text, color=color, fontsize=7, va=alignment, clip_on=True)
+    label = {"facecolor": color, "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
+    axes.text(x, corner, text, color="white", fontsize=7, va=alignment, clip_on=True, bbox=label)

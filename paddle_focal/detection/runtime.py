@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
@@ -134,8 +133,3 @@ def _logger_names() -> list[str]:
         for name, entry in logging.root.manager.loggerDict.items()
         if name.partition(".")[0] in ("ppdet", "paddle_focal") and isinstance(entry, logging.Logger) and entry.handlers
     ]
-
-
-def silence_library_warnings() -> None:
-    """Hide the deprecation warnings of ppdet's dependencies, as PaddleDetection's tools do."""
-    warnings.filterwarnings("ignore")

@@ -76,7 +76,6 @@ def parse_arguments(arguments: list[str] | None = None):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/train.py``."""
-    runtime.silence_library_warnings()
     flags = parse_arguments(arguments)
     config = runtime.load_config(flags)
     if flags.slim_config:
