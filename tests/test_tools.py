@@ -101,7 +101,7 @@ def test_unmodified_paddledetection_tools(tmp_path, digits):
     result = subprocess.run(
         [sys.executable, "tools/train.py", "-c", str(CONFIG), "-o", *settings],
         cwd=os.environ["PADDLEDETECTION"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         timeout=600,
