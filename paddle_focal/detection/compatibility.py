@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import logging
+import sys
 import warnings
 
 
@@ -16,8 +18,9 @@ def import_ppdet() -> None:
     Raises:
         ImportError: ppdet or a package that it needs is not installed.
     """
+    chatter = io.StringIO()
     try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        with contextlib.redirect_stdout(chatter), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             importlib.import_module("ppdet")
     except ImportError as error:
@@ -26,3 +29,8 @@ def import_ppdet() -> None:
             "`pip install --no-deps paddledet==2.6.0` and the packages it imports (requirements.txt lists them), or "
             "put a PaddleDetection source tree on PYTHONPATH. paddle_focal.SigmoidFocalLoss works without it."
         ) from error
+    # ppdet's loggers took hold of standard output as it was during the import.
+    for logger in logging.root.manager.loggerDict.values():
+        for handler in getattr(logger, "handlers", ()):
+            if getattr(handler, "stream", None) is chatter:
+                handler.setStream(sys.stdout)
