@@ -71,7 +71,8 @@ def draw_predictions(annotations: str, image_folder: str, detections: str, path:
     images = [images[i] for i in np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)]
     columns = min(4, len(images))
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(3.2 * columns, 3.4 * rows + 0.5), layout="constrained")
+    aspect = np.median([truth.imgs[image_id]["height"] / truth.imgs[image_id]["width"] for image_id in images])
+    figure = Figure(figsize=(3.2 * columns, (3.2 * aspect + 0.2) * rows + 0.5), layout="constrained")
     figure.suptitle(
         f"Validation images: ground truth (green), detections with score >= {DRAW_THRESHOLD} (red)", fontsize=11
     )
