@@ -76,13 +76,24 @@ def test_train_end_to_end(tmp_path, digits):
 
 @pytest.mark.slow
 def test_same_training_as_ppdet(tmp_path, digits):
-    """The same configuration and seed with ppdet's FocalLoss and with ours: the same loss at each of 30 iterations."""
+    """The same configuration and seed with ppdet's FocalLoss and with ours: the same loss at each of 30 iterations.
+
+    With the optimizer and schedule of the COCO recipe. AdamW at the demo's rate blows the last bit of a float up to some
+    percent in 30 iterations: ppdet's own loss drifts as far from itself when the number of threads changes.
+    """
+    warmup = "{name: LinearWarmup, start_factor: 0.001, steps: 500}"
+    recipe = [
+        "OptimizerBuilder.optimizer.type=Momentum",
+        "LearningRate.base_lr=0.01",
+        f"LearningRate.schedulers=[{{name: PiecewiseDecay, gamma: 0.1, milestones: [8, 11]}}, {warmup}]",
+    ]
     losses = {}
     for name in ("FocalLoss", "SigmoidFocalLoss"):
         run_tool(
             "train",
             tmp_path / name,
             digits,
+            *recipe,
             "epoch=1",
             "log_iter=1",
             f"RetinaHead.loss_class.name={name}",
@@ -90,6 +101,7 @@ def test_same_training_as_ppdet(tmp_path, digits):
         )
         losses[name] = logged_losses(tmp_path / name)
     assert len(losses["FocalLoss"]) == 30
+    assert losses["FocalLoss"][-1] < 0.95 * losses["FocalLoss"][0]
     np.testing.assert_allclose(losses["SigmoidFocalLoss"], losses["FocalLoss"], rtol=1e-3)
 
 
