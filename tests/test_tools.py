@@ -78,8 +78,8 @@ def test_train_end_to_end(tmp_path, digits):
 def test_same_training_as_ppdet(tmp_path, digits):
     """The same configuration and seed with ppdet's FocalLoss and with ours: the same loss at each of 30 iterations.
 
-    With the optimizer and schedule of the COCO recipe. AdamW at the demo's rate blows the last bit of a float up to some
-    percent in 30 iterations: ppdet's own loss drifts as far from itself when the number of threads changes.
+    With the optimizer and schedule of the COCO recipe. AdamW at the demo's rate blows the last bit of a float up to
+    some percent in 30 iterations: ppdet's own loss drifts as far from itself when the number of threads changes.
     """
     warmup = "{name: LinearWarmup, start_factor: 0.001, steps: 500}"
     recipe = [
