@@ -23,16 +23,17 @@ class EvaluationReport(Callback):
         super().__init__(trainer)
         self.folder = folder
         self.detections = Path(trainer.cfg.output_eval, "bbox.json")
-        self.evaluated_epoch: int | None = None
+        self.evaluated = False
 
     def on_epoch_begin(self, status: dict) -> None:
-        self.detections.unlink(missing_ok=True)  # ppdet leaves an old file where nothing is detected
+        if distributed.get_rank() == 0:
+            self.detections.unlink(missing_ok=True)  # ppdet leaves an old file where nothing is detected
 
     def on_epoch_end(self, status: dict) -> None:
         config = self.model.cfg
         if status["mode"] != "eval" or distributed.get_rank() != 0 or config.metric != "COCO":
             return
-        self.evaluated_epoch = status.get("epoch_id")
+        self.evaluated = True
         if config.get("save_prediction_only", False):
             return
         metrics = report.coco_metrics(self.model._metrics[0].get_results())

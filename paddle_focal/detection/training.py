@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from paddle import distributed
 from ppdet.core.workspace import create
@@ -36,12 +37,12 @@ def train(config, flags) -> None:
 
     if distributed.get_rank() != 0:
         return
-    if evaluation.evaluated_epoch is None and not flags.skip_final_eval:
+    if not evaluation.evaluated and not flags.skip_final_eval:
         _evaluate_final_weights(config, folder)
     logger.info("Trained weights: %s", folder / "model_final.pdparams")
 
 
-def _evaluate_final_weights(config, folder) -> None:
+def _evaluate_final_weights(config, folder: Path) -> None:
     annotations = create("EvalDataset")().get_anno()
     if os.path.exists(annotations):
         evaluate(config, str(folder / "model_final"))
