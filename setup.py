@@ -18,7 +18,7 @@ setup(
     python_requires=">=3.9",
     packages=find_packages(include=["paddle_focal", "paddle_focal.*"]),
     install_requires=["numpy"],
-    extras_require={"cpu": ["paddlepaddle>=2.6.2"], "gpu": ["paddlepaddle-gpu>=2.6.2"]},
+    extras_require={"cpu": ["paddlepaddle>=3.3"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",

@@ -61,8 +61,8 @@ def check_reduction(reduction: str) -> str:
     return reduction
 
 
-def check_normalizer(normalizer: Real) -> float:
-    return _number("normalizer", normalizer, "a finite number > 0", lambda number: 0 < number < math.inf)
+def check_positive(name: str, value: Real) -> float:
+    return _number(name, value, "a finite number > 0", lambda number: 0 < number < math.inf)
 
 
 def check_loss_weight(loss_weight: Real) -> float:

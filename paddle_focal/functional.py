@@ -15,7 +15,7 @@ from paddle_focal.arguments import (
     check_gamma,
     check_integer,
     check_label_smoothing,
-    check_normalizer,
+    check_positive,
     check_reduction,
 )
 
@@ -86,8 +86,14 @@ def sigmoid_focal_loss(
     Raises:
         TypeError: an argument of the wrong type or dtype.
         ValueError: an argument out of range or of the wrong shape. The range of ``label`` is checked on the CPU; on
-            other devices, where that would wait for the device, a label out of range gives NaN.
-        RuntimeError: ``backend`` names one that cannot serve, with the reason.
+            other devices, where that would wait for the device, a class index out of range gives NaN.
+        RuntimeError: ``backend`` names one that cannot serve, with the reason; or, in the backward pass, a second
+            derivative is asked for, or ``logit``, ``label`` or ``weight`` has been changed in place meanwhile.
+
+    Note:
+        The composite backend's gradient is a ``PyLayer``, which Paddle frees in its first ``backward()``, with
+        ``retain_graph=True`` too: a second ``backward()`` through it crashes in Paddle. ``paddle.grad`` can be
+        called again and again.
 
     Examples:
         >>> logit = paddle.to_tensor([[0.97, 0.91, 0.03], [0.55, 0.43, 0.71]])
@@ -95,9 +101,9 @@ def sigmoid_focal_loss(
         >>> float(sigmoid_focal_loss(logit, label, normalizer=2.0))
         0.6578246355056763
     """
-    axis = _check_axis(logit, axis)
+    axis = check_logit(logit, axis)
     shape, classes = list(logit.shape), logit.shape[axis]
-    indexed = _check_label(logit, label, axis, check_integer("ignore_index", ignore_index))
+    indexed = check_label(logit, label, axis, check_integer("ignore_index", ignore_index))
     view = [math.prod(shape[:axis]), classes, math.prod(shape[axis + 1 :])]
     foreground_scale, background_scale = _scales(_check_alpha(alpha, classes), normalizer, classes, logit.dtype)
     reduction = check_reduction(reduction)
@@ -133,7 +139,8 @@ def _check_tensor(name: str, value: Tensor, dtypes: Sequence[str]) -> None:
         raise TypeError(f"{name} must be {accepted}, but its dtype is {_dtype_name(value)}")
 
 
-def _check_axis(logit: Tensor, axis: int) -> int:
+def check_logit(logit: Tensor, axis: int) -> int:
+    """The class axis, counted from the front."""
     _check_tensor("logit", logit, _FLOATING)
     if logit.ndim == 0:
         raise ValueError("logit must have at least one axis, but its shape is []")
@@ -142,10 +149,13 @@ def _check_axis(logit: Tensor, axis: int) -> int:
         raise ValueError(
             f"axis must be in [{-logit.ndim}, {logit.ndim - 1}] for logit of shape {list(logit.shape)}, but got {axis}"
         )
-    return axis % logit.ndim
+    axis %= logit.ndim
+    if logit.shape[axis] == 0:
+        raise ValueError(f"logit must have at least one class, but its shape is {list(logit.shape)} with axis {axis}")
+    return axis
 
 
-def _check_label(logit: Tensor, label: Tensor, axis: int, ignore_index: int) -> bool:
+def check_label(logit: Tensor, label: Tensor, axis: int, ignore_index: int) -> bool:
     """Whether the label is class indices (else dense targets)."""
     _check_tensor("label", label, _INDEX + _FLOATING)
     shape, label_shape, classes = list(logit.shape), list(label.shape), logit.shape[axis]
@@ -163,6 +173,8 @@ def _check_label(logit: Tensor, label: Tensor, axis: int, ignore_index: int) -> 
         raise ValueError(
             f"ignore_index must lie outside [0, {classes}], the classes and the background, but got {ignore_index}"
         )
+    if indexed and not -(2**31) <= ignore_index < 2**31:
+        raise ValueError(f"ignore_index must be a 32-bit integer, but got {ignore_index}")
     if paddle.in_dynamic_mode() and label.place.is_cpu_place():
         _check_label_range(label, indexed, classes, ignore_index)
     return indexed
@@ -207,7 +219,7 @@ def _scales(
             )
         normalizer = normalizer.detach().reshape([-1]).astype(dtype)
     else:
-        normalizer = check_normalizer(normalizer)
+        normalizer = check_positive("normalizer", normalizer)
     return foreground / normalizer, background / normalizer
 
 

@@ -15,6 +15,7 @@ from paddle_focal.arguments import (
     check_integer,
     check_label_smoothing,
     check_loss_weight,
+    check_positive,
     check_reduction,
 )
 
@@ -129,7 +130,8 @@ class SigmoidFocalLoss(nn.Layer):
         Raises:
             ValueError: ``avg_factor`` with another reduction than 'mean'; a loss that would be divided twice.
         """
-        reduction = reduction or self.reduction or ("none" if avg_factor is None else "mean")
+        if reduction is None:
+            reduction = self.reduction or ("none" if avg_factor is None else "mean")
         return self.loss_weight * functional.sigmoid_focal_loss(
             pred,
             target,
@@ -148,6 +150,12 @@ class SigmoidFocalLoss(nn.Layer):
     ) -> float | Tensor | None:
         if avg_factor is not None and reduction != "mean":
             raise ValueError(f"avg_factor takes the place of the mean's count, but reduction is {reduction!r}")
+        if isinstance(avg_factor, Tensor) and list(avg_factor.shape) not in ([], [1]):
+            raise ValueError(
+                f"avg_factor must be a number or a scalar Tensor, but its shape is {list(avg_factor.shape)}"
+            )
+        if avg_factor is not None and not isinstance(avg_factor, Tensor):
+            check_positive("avg_factor", avg_factor)
         if self.normalizer is None:
             return avg_factor
         if avg_factor is not None or reduction == "mean":
@@ -159,10 +167,10 @@ class SigmoidFocalLoss(nn.Layer):
         return self._foreground_count(pred, target)
 
     def _foreground_count(self, pred: Tensor, target: Tensor) -> Tensor:
-        if target.is_floating_point():
-            return target.sum().clip(min=1)
-        foreground = (target >= 0).logical_and(target < pred.shape[self.axis])
-        return foreground.logical_and(target != self.ignore_index).sum().clip(min=1)
+        axis = functional.check_logit(pred, self.axis)
+        if functional.check_label(pred, target, axis, self.ignore_index):
+            return (target >= 0).logical_and(target < pred.shape[axis]).sum().clip(min=1)
+        return target.astype("float32").sum().clip(min=1)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._CHECKS)

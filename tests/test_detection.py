@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("ppdet")
 
 from ppdet.core import workspace
+from ppdet.modeling.heads import RetinaHead
 from ppdet.modeling.losses import FocalLoss
 
 from paddle_focal import __version__, layers
@@ -100,6 +101,16 @@ class TestRegistration:
     def test_dividing_twice_is_refused(self, workspace_copy, head):
         with pytest.raises(ValueError, match=f"but {head} itself divides .* Remove normalizer"):
             create_head(head, {"name": "SigmoidFocalLoss", "normalizer": "foreground"})
+
+    def test_dividing_twice_is_refused_under_a_derived_head(self, workspace_copy):
+        class DerivedHead(RetinaHead):
+            pass
+
+        sys.modules[__name__].DerivedHead = DerivedHead
+        workspace.register(DerivedHead)
+        ASSIGNER["DerivedHead"] = ASSIGNER["RetinaHead"]
+        with pytest.raises(ValueError, match="but DerivedHead itself divides"):
+            create_head("DerivedHead", {"name": "SigmoidFocalLoss", "normalizer": "foreground"})
 
     def test_a_normalizer_of_its_own_is_fine_elsewhere(self, workspace_copy):
         register()

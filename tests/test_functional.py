@@ -7,6 +7,7 @@ import paddle.nn.functional as F
 import pytest
 
 from paddle_focal.functional import sigmoid_focal_loss
+from paddle_focal.ops import composite
 
 GAMMAS = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0]
 
@@ -155,6 +156,23 @@ class TestGradient:
         expected = oracle.loss_and_gradient([[-6.0]], 0)[1] * 2**13
         np.testing.assert_allclose(gradient, expected, rtol=2**-10)
 
+    def test_a_second_derivative_is_refused(self, backend):
+        x = paddle.ones([2, 3])
+        x.stop_gradient = False
+        loss = sigmoid_focal_loss(x, paddle.to_tensor([0, 3]), backend=backend)
+        with pytest.raises(Exception, match="cannot be differentiated twice"):
+            paddle.grad(loss, x, create_graph=True)
+
+    @pytest.mark.parametrize("name", ["logit", "label", "weight"])
+    def test_changes_in_place_are_seen(self, backend, name):
+        x = paddle.ones([2, 3])
+        x.stop_gradient = False
+        tensors = {"logit": x * 1.0, "label": paddle.to_tensor([0, 3]), "weight": paddle.ones([2])}
+        loss = sigmoid_focal_loss(**tensors, backend=backend)
+        tensors[name].add_(paddle.ones_like(tensors[name]))
+        with pytest.raises(Exception, match=r"in ?place"):
+            loss.backward()
+
     def test_flows_to_logit_only(self, backend):
         tensors = [paddle.rand([4, 3]) for _ in range(3)]
         for tensor in tensors:
@@ -255,6 +273,38 @@ class TestArguments:
             np.testing.assert_allclose(elements, expected, rtol=2e-6)
             np.testing.assert_allclose(total, expected.sum(), rtol=1e-6)
             np.testing.assert_array_equal(gradient, same)
+            # Powers of two, so that the product is exact.
+            weight, upstream = 2.0 ** rng.integers(-3, 4, label.shape), 2.0 ** rng.integers(-3, 4, shape)
+            weighted = run(
+                x,
+                label,
+                upstream=upstream,
+                weight=paddle.to_tensor(weight),
+                axis=axis,
+                reduction="none",
+                backend=backend,
+            )
+            factor = np.expand_dims(weight, axis)
+            np.testing.assert_allclose(weighted[0], elements * factor, rtol=1e-6)
+            np.testing.assert_allclose(weighted[1], gradient * factor * upstream, rtol=1e-6)
+
+    def test_mean_of_dense_labels(self, backend, rng):
+        x, target = rng.normal(size=(2, 3, 4)), rng.integers(0, 2, (2, 3, 4)).astype("float64")
+        loss, _ = run(x, target, "float64", reduction="mean", backend=backend)
+        np.testing.assert_allclose(loss, oracle.loss_and_gradient(x, target)[0].mean(), rtol=1e-12)
+
+    @pytest.mark.parametrize("dtype", ["int64", "bool"])
+    def test_weight_of_whole_numbers(self, backend, rng, dtype):
+        x, weight = rng.normal(size=(3, 2)), paddle.to_tensor([1, 0, 1]).astype(dtype)
+        loss, _ = run(x, [0, 1, 2], "float64", weight=weight, reduction="none", backend=backend)
+        expected = oracle.loss_and_gradient(x, oracle.one_hot([0, 1, 2], 2)[0])[0] * [[1], [0], [1]]
+        np.testing.assert_allclose(loss, expected, rtol=1e-12)
+
+    def test_one_alpha_in_a_list(self, backend, rng):
+        x = rng.normal(size=(3, 2))
+        loss, _ = run(x, [0, 1, 2], "float64", alpha=[0.3], backend=backend)
+        expected = oracle.loss_and_gradient(x, oracle.one_hot([0, 1, 2], 2)[0], alpha=0.3)[0].sum()
+        np.testing.assert_allclose(loss, expected, rtol=1e-12)
 
     def test_background_is_an_all_zero_row(self, backend, rng):
         x = rng.normal(size=(4, 3))
@@ -364,6 +414,8 @@ LABEL = paddle.to_tensor([0, 3])
         (ValueError, r"label must be in \[0, 1\], but it contains nan", {"label": paddle.full([2, 3], float("nan"))}),
         (TypeError, r"logit must be .* its dtype is int64", {"logit": paddle.zeros([2, 3], "int64")}),
         (TypeError, r"logit must be a Tensor .* got 1.0 \(float\)", {"logit": 1.0}),
+        (ValueError, r"logit must have at least one class", {"logit": paddle.zeros([2, 0])}),
+        (ValueError, r"ignore_index must be a 32-bit integer, but got 4294967296", {"ignore_index": 2**32}),
         (ValueError, r"logit must have at least one axis", {"logit": paddle.to_tensor(1.0)}),
         (ValueError, r"reduction must be one of .* got 'avg'", {"reduction": "avg"}),
         (ValueError, r"axis must be in \[-2, 1\] .* got 2", {"axis": 2}),
@@ -384,3 +436,30 @@ LABEL = paddle.to_tensor([0, 3])
 def test_refused(error, message, arguments):
     with pytest.raises(error, match=message):
         sigmoid_focal_loss(**{"logit": LOGIT, "label": LABEL, **arguments})
+
+
+class TestOtherDevices:
+    """The composite backend's path on devices other than the CPU: everything at once, no look at the labels."""
+
+    @pytest.fixture(autouse=True)
+    def elsewhere(self, monkeypatch):
+        monkeypatch.setattr(composite, "_on_cpu", lambda logit: False)
+
+    @pytest.mark.parametrize("dense", [False, True], ids=["indexed", "dense"])
+    def test_numbers(self, rng, dense):
+        x, label = rng.normal(size=(6, 4, 3)) * 3, rng.integers(-1, 5, (6, 3))
+        target, kept = oracle.one_hot(label, 4, 1)
+        expected = oracle.loss_and_gradient(x, target, gamma=1.5)
+        kept = np.ones_like(kept) if dense else kept
+        loss, gradient = run(
+            x, target if dense else label, "float64", gamma=1.5, reduction="none", axis=1, backend="composite"
+        )
+        np.testing.assert_allclose(loss, expected[0] * kept, rtol=1e-12)
+        np.testing.assert_allclose(gradient, expected[1] * kept, rtol=1e-12)
+
+    def test_a_label_out_of_range_is_seen(self, monkeypatch):
+        monkeypatch.setattr("paddle_focal.functional._check_label_range", lambda *arguments: None)
+        loss, gradient = run([[1.0, 2.0]] * 4, [0, 3, -7, -1], reduction="none", backend="composite")
+        for result in (loss, gradient):
+            assert np.isnan(result).all(axis=1).tolist() == [False, True, True, False]
+            assert np.isfinite(result[[0, 3]]).all()

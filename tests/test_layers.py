@@ -78,6 +78,51 @@ def test_foreground_normalizer(logit, label):
     np.testing.assert_allclose(loss(logit, dense, reduction="sum").numpy(), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_foreground_normalizer_of_half_precision_targets(dtype):
+    pred, target = paddle.zeros([4, 2]), paddle.ones([4, 2]).astype(dtype)
+    loss = SigmoidFocalLoss(normalizer="foreground")(pred, target, reduction="sum")
+    np.testing.assert_allclose(loss.numpy(), 0.25 * np.log(2) / 4, rtol=1e-6)
+
+
+def test_foreground_normalizer_counts_along_the_class_axis(rng):
+    pred = paddle.to_tensor(rng.normal(size=(2, 7)))
+    loss = SigmoidFocalLoss(normalizer="foreground", axis=0)(pred, paddle.to_tensor([0, 1, 2, 2, 2, 2, 2]))
+    expected = oracle.loss_and_gradient(pred.numpy(), oracle.one_hot([0, 1, 2, 2, 2, 2, 2], 2, 0)[0])[0] / 2
+    np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "arguments"),
+    [
+        (TypeError, "label must be a Tensor", {"target": [0, 1]}),
+        (TypeError, "logit must be a Tensor", {"pred": [0.0, 1.0]}),
+        (ValueError, "label of dtype int64 must have shape", {"target": paddle.zeros([3], "int64")}),
+    ],
+)
+def test_foreground_normalizer_refuses_what_the_function_refuses(error, message, arguments):
+    call = {"pred": paddle.zeros([2, 3]), "target": paddle.to_tensor([0, 3]), **arguments}
+    with pytest.raises(error, match=message):
+        SigmoidFocalLoss(normalizer="foreground")(**call)
+
+
+@pytest.mark.parametrize(
+    ("avg_factor", "message"),
+    [
+        (0, "avg_factor must be a finite number > 0, but got 0"),
+        (paddle.ones([3]), r"avg_factor must .* shape is \[3\]"),
+    ],
+)
+def test_bad_avg_factor(logit, label, avg_factor, message):
+    with pytest.raises(ValueError, match=message):
+        SigmoidFocalLoss()(logit, label, avg_factor=avg_factor)
+
+
+def test_the_attribute_decides_before_avg_factor_does(logit, label):
+    with pytest.raises(ValueError, match="reduction is 'sum'"):
+        SigmoidFocalLoss(reduction="sum")(logit, label, avg_factor=2.0)
+
+
 def test_foreground_normalizer_is_at_least_one(logit):
     loss = SigmoidFocalLoss(normalizer="foreground")(logit, paddle.to_tensor([3, 3, 3, 3]), reduction="sum")
     np.testing.assert_allclose(loss.numpy(), oracle.loss_and_gradient(logit.numpy(), 0)[0].sum(), rtol=1e-12)

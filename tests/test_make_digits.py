@@ -64,6 +64,30 @@ def test_splits_share_no_scan():
     assert all(len(label) >= 30 for label in splits["val"])
 
 
+def test_each_split_is_composed_from_its_own_scans(tmp_path, monkeypatch):
+    used = {}
+    compose = make_digits.compose
+
+    def spy(rng, scans, options):
+        used.setdefault(id(scans), scans)
+        return compose(rng, scans, options)
+
+    monkeypatch.setattr(make_digits, "compose", spy)
+    run(tmp_path / "set")
+    assert len(used) == 2
+    first, second = ({scan.tobytes() for label in scans for scan in label} for scans in used.values())
+    assert not first & second
+
+
+def test_overwrite_spares_other_folders(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(SystemExit, match="is no data set of this tool"):
+        run(tmp_path, "--overwrite")
+    assert (tmp_path / "mine.txt").exists()
+    before = run(tmp_path / "set")
+    assert run(tmp_path / "set", "--overwrite") == before
+
+
 def test_imbalance(tmp_path):
     frequencies = make_digits.class_frequencies(20.0)
     assert frequencies.sum() == pytest.approx(1)

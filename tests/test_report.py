@@ -68,6 +68,15 @@ def near(picture: np.ndarray, color: str) -> np.ndarray:
     return (np.abs(picture.astype(int) - bgr) < 30).all(axis=-1)
 
 
+def test_an_unreadable_image_and_dollar_signs_do_not_stop_the_picture(validation_set):
+    (validation_set / "2.png").unlink()
+    text = (validation_set / "annotations.json").read_text()
+    (validation_set / "annotations.json").write_text(text.replace("cell", "$cell{$"))
+    paths = [str(validation_set / name) for name in ("annotations.json", "", "bbox.json")]
+    report.draw_predictions(*paths, validation_set / "predictions.png")
+    assert near(cv2.imread(str(validation_set / "predictions.png")), "#2ca02c").sum() > 50
+
+
 @pytest.mark.parametrize("detections", ["bbox.json", "missing.json"])
 def test_predictions(validation_set, detections):
     path = validation_set / "predictions.png"

@@ -64,6 +64,8 @@ def test_train_end_to_end(tmp_path, digits):
     evaluated = run_tool("eval", tmp_path / "again", digits, f"weights={folder / 'model_final'}")
     again = json.loads((tmp_path / "again/retinanet_r18_fpn_digits/metrics.json").read_text())
     assert again == metrics
+    rerun = run_tool("eval", tmp_path / "again", digits, flags=("--json_eval", "--output_eval", str(folder)))
+    assert f"maxDets=100 ] = {metrics['bbox_AP50']:.3f}" in rerun.stdout
     assert f"{metrics['bbox_AP50']:.3f}" in evaluated.stdout
 
     resumed = run_tool(
@@ -127,6 +129,8 @@ def test_unmodified_paddledetection_tools(tmp_path, digits):
     [
         ([], "the following arguments are required: -c/--config"),
         (["-c", "missing.yml"], "no such configuration file: missing.yml"),
+        (["-c", str(CONFIG), "-o", "a=[1"], "-o 'a=[1' cannot be read"),
+        (["-c", str(CONFIG), "-o", "a=1", "a.b=2"], "-o 'a.b=2' cannot be read"),
         (["-c", str(CONFIG), "-o", "epoch"], "-o takes KEY=VALUE, but got 'epoch'"),
         (["-c", str(CONFIG), "--use_vdl", "maybe"], "argument --use_vdl: invalid boolean value: 'maybe'"),
     ],

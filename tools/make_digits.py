@@ -113,6 +113,8 @@ def make_digits(options: argparse.Namespace) -> None:
     output = Path(options.output)
     if output.exists() and not options.overwrite:
         raise SystemExit(f"{output} exists: remove it, choose another --output, or pass --overwrite")
+    if output.exists() and not (output / "annotations" / "instances_train.json").is_file():
+        raise SystemExit(f"{output} is no data set of this tool: --overwrite does not touch it")
     options.frequencies = class_frequencies(options.imbalance)
     # Written beside the target and moved there at the end, so that an interrupted run leaves no half data set.
     partial = output.with_name(output.name + ".partial")

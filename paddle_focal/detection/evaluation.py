@@ -7,6 +7,7 @@ from pathlib import Path
 
 import paddle
 from paddle import distributed
+from ppdet.core.workspace import create
 from ppdet.engine import Trainer, init_parallel_env
 from ppdet.engine.callbacks import Callback
 from ppdet.metrics.coco_utils import json_eval_results
@@ -74,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     config = runtime.load_config(flags)
     runtime.log_to_file(runtime.output_folder(config) / "eval.log")
     if flags.json_eval:
-        json_eval_results(config.metric, json_directory=config.output_eval, dataset=config.EvalDataset)
+        json_eval_results(config.metric, json_directory=config.output_eval, dataset=create("EvalDataset")())
         return
     init_parallel_env()
     if flags.slim_config:

@@ -6,11 +6,12 @@ from difflib import get_close_matches
 
 from ppdet.core import workspace
 from ppdet.core.config.schema import SchemaDict
+from ppdet.modeling.heads import RetinaHead, YOLOFHead
 
 from paddle_focal import layers
 
 #: Heads that divide the sum their ``loss_class`` returns by the number of foreground anchors.
-DIVIDING_HEADS = ("RetinaHead", "YOLOFHead")
+DIVIDING_HEADS = (RetinaHead, YOLOFHead)
 
 
 class SigmoidFocalLoss(layers.SigmoidFocalLoss):
@@ -42,9 +43,11 @@ def _check_keys(config: SchemaDict) -> None:
 
 
 def _check_divided_once(config: SchemaDict) -> None:
-    for name in DIVIDING_HEADS:
-        head = workspace.global_config.get(name)
-        loss = head["loss_class"] if isinstance(head, SchemaDict) else None
+    for name, head in workspace.get_registered_modules().items():
+        component = getattr(head.pymodule, name)
+        if not (isinstance(component, type) and issubclass(component, DIVIDING_HEADS)):
+            continue
+        loss = head["loss_class"]
         if (loss.get("name") if isinstance(loss, dict) else loss) == config.name:
             raise ValueError(
                 f"{config.name}.normalizer is {config['normalizer']!r}, but {name} itself divides the classification "

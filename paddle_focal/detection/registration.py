@@ -26,7 +26,7 @@ def register() -> str:
         if isinstance(workspace.global_config.get(name), SchemaDict):
             continue
         # A section of this name that was merged before is set aside: ppdet registers a name only once.
-        section = workspace.global_config.pop(name, {})
+        section = workspace.global_config.pop(name, None) or {}
         workspace.register(component)
         workspace.global_config[name].update(section)
     return paddle_focal.__version__

@@ -79,8 +79,10 @@ def draw_predictions(annotations: str, image_folder: str, detections: str, path:
     for axes, image_id in zip(np.ravel(figure.subplots(rows, columns, squeeze=False)), images):
         record = truth.imgs[image_id]
         image = cv2.imread(os.path.join(image_folder, record["file_name"]))
+        axes.set_title(record["file_name"], fontsize=8, parse_math=False)
+        if image is None:  # ppdet has left it out of the evaluation, with a warning
+            continue
         axes.imshow(image[..., ::-1])
-        axes.set_title(record["file_name"], fontsize=8)
         for box in truth.imgToAnns[image_id]:
             _draw_box(axes, box["bbox"], truth.cats[box["category_id"]]["name"], _TRUTH, below=True)
         for box in found:
@@ -97,4 +99,4 @@ def _draw_box(axes, box: Sequence[float], text: str, color: str, below: bool) ->
     axes.add_patch(matplotlib.patches.Rectangle((x, y), width, height, fill=False, edgecolor=color, linewidth=1.3))
     corner, alignment = (y + height, "top") if below else (y, "bottom")
     label = {"facecolor": color, "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
-    axes.text(x, corner, text, color="white", fontsize=7, va=alignment, clip_on=True, bbox=label)
+    axes.text(x, corner, text, color="white", fontsize=7, va=alignment, clip_on=True, bbox=label, parse_math=False)

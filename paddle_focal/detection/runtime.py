@@ -47,9 +47,12 @@ class ArgumentParser(ArgsParser):
                 self.error(f"-o takes KEY=VALUE, but got {option!r}")
             *parents, key = path.split(".")
             section = config
-            for parent in parents:
-                section = section.setdefault(parent, {})
-            section[key] = yaml.safe_load(value)
+            try:
+                for parent in parents:
+                    section = section.setdefault(parent, {})
+                section[key] = yaml.load(value, Loader=yaml.Loader)  # knows ppdet's tags, such as !CosineDecay
+            except (yaml.YAMLError, AttributeError, TypeError) as error:
+                self.error(f"-o {option!r} cannot be read: {error}")
         return config
 
 

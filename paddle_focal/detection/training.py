@@ -71,7 +71,6 @@ def parse_arguments(arguments: list[str] | None = None):
     parser.add_argument("--profiler_options", help='options of the profiler: "key1=value1;key2=value2"')
     parser.add_argument("--save_proposals", action="store_true", help="write the training proposals")
     parser.add_argument("--proposals_path", default="sniper/proposals.json", help="file of the training proposals")
-    parser.add_argument("--to_static", action="store_true", help="train the converted static graph")
     return parser.parse_args(arguments)
 
 

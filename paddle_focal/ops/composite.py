@@ -40,6 +40,10 @@ class _Problem:
     ignore_index: int
     reduction: str
 
+    def versions(self, logit: Tensor) -> list[int]:
+        """How often each tensor that the backward pass reads has been changed in place."""
+        return [tensor.inplace_version for tensor in (logit, self.label, self.weight) if tensor is not None]
+
 
 def sigmoid_focal_loss(
     logit: Tensor,
@@ -80,6 +84,7 @@ class _SigmoidFocalLoss(PyLayer):
     def forward(ctx, logit, problem):
         ctx.save_for_backward(logit)
         ctx.problem = problem
+        ctx.versions = problem.versions(logit)
         with paddle.amp.auto_cast(enable=False):
             block_of = _block_function(logit, problem, gradient=False)
             if problem.reduction == "none":
@@ -91,6 +96,10 @@ class _SigmoidFocalLoss(PyLayer):
     @staticmethod
     def backward(ctx, upstream):
         (logit,) = ctx.saved_tensor()
+        if paddle.is_grad_enabled():
+            raise RuntimeError("sigmoid_focal_loss cannot be differentiated twice: call it without create_graph")
+        if ctx.problem.versions(logit) != ctx.versions:
+            raise RuntimeError("logit, label or weight was changed in place between the forward and the backward pass")
         with paddle.amp.auto_cast(enable=False):
             return _gather(logit, _block_function(logit, ctx.problem, gradient=True, upstream=upstream))
 
@@ -157,7 +166,7 @@ def _indexed(x: Tensor, label: Tensor, problem: _Problem, gradient: bool) -> Ten
     foreground = element(-paddle.take_along_axis(x, index, 1)) * _of_class(problem.foreground_scale, index)
     if gradient:
         foreground = -foreground
-    is_foreground = (index == label.unsqueeze(1)).logical_and(index != problem.ignore_index)
+    is_foreground = index == label.unsqueeze(1)
     foreground = paddle.where(is_foreground, foreground, paddle.take_along_axis(value, index, 1))
     return paddle.put_along_axis(value, index, foreground, 1)
 
