@@ -1,0 +1,181 @@
+// The operator as Paddle sees it: shapes, dtypes, and the choice of the processor. Arguments come checked by Python.
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "focal_loss.h"
+#include "paddle/extension.h"
+
+namespace {
+
+using paddle::DataType;
+using paddle::Tensor;
+using paddle_focal::Array;
+using paddle_focal::Problem;
+using paddle_focal::Type;
+using Optional = paddle::optional<Tensor>;
+using Shape = std::vector<int64_t>;
+
+Type type_of(const Tensor& tensor) {
+  switch (tensor.dtype()) {
+    case DataType::FLOAT16:
+      return Type::kFloat16;
+    case DataType::BFLOAT16:
+      return Type::kBFloat16;
+    case DataType::FLOAT32:
+      return Type::kFloat32;
+    case DataType::FLOAT64:
+      return Type::kFloat64;
+    case DataType::INT32:
+      return Type::kInt32;
+    case DataType::INT64:
+      return Type::kInt64;
+    default:
+      throw std::invalid_argument("dtype without a kernel");
+  }
+}
+
+DataType compute_dtype(DataType logit) { return logit == DataType::FLOAT64 ? DataType::FLOAT64 : DataType::FLOAT32; }
+
+Array array_of(const Tensor& tensor) { return {tensor.data(), type_of(tensor)}; }
+
+paddle_focal::Scale scale_of(const Optional& tensor, double value) {
+  if (!tensor) return {value, nullptr, 0};
+  return {value, tensor->data(), tensor->numel() > 1 ? 1 : 0};
+}
+
+/// The stride of the axes [first, last) of a contiguous tensor that are seen as one: 0 if they are all of size 1.
+int64_t stride_of(const Shape& shape, size_t first, size_t last) {
+  int64_t size = 1, stride = 1;
+  for (size_t i = first; i < last; ++i) size *= shape[i];
+  for (size_t i = last; i < shape.size(); ++i) stride *= shape[i];
+  return size == 1 ? 0 : stride;
+}
+
+/// Attributes as Paddle passes them; its 2.6 has none of type double, so doubles travel as the integer of their bits.
+struct Attributes {
+  int axis;
+  int64_t foreground_scale, background_scale, gamma, label_smoothing, ignore_index;
+};
+
+Problem problem_of(const Tensor& logit, const Tensor& label, const Optional& foreground_scale,
+                   const Optional& background_scale, const Optional& weight, const Attributes& attributes) {
+  const Shape shape = logit.shape();
+  const size_t axis = attributes.axis;
+  Problem problem;
+  problem.outer = problem.inner = 1;
+  for (size_t i = 0; i < axis; ++i) problem.outer *= shape[i];
+  problem.classes = shape[axis];
+  for (size_t i = axis + 1; i < shape.size(); ++i) problem.inner *= shape[i];
+  problem.logit = array_of(logit);
+  problem.label = array_of(label);
+  problem.foreground = scale_of(foreground_scale, paddle_focal::bit_cast<double>(attributes.foreground_scale));
+  problem.background = scale_of(background_scale, paddle_focal::bit_cast<double>(attributes.background_scale));
+  if (weight) {
+    const Shape weight_shape = weight->shape();
+    problem.weight = {array_of(*weight), stride_of(weight_shape, 0, axis), stride_of(weight_shape, axis, axis + 1),
+                      stride_of(weight_shape, axis + 1, weight_shape.size())};
+  }
+  problem.gamma = paddle_focal::bit_cast<double>(attributes.gamma);
+  problem.label_smoothing = paddle_focal::bit_cast<double>(attributes.label_smoothing);
+  problem.ignore_index = attributes.ignore_index;
+  if (problem.classes == 1 && problem.inner == 1) {  // one long run of labels instead of many short ones
+    std::swap(problem.outer, problem.inner);
+    std::swap(problem.weight.outer_stride, problem.weight.inner_stride);
+  }
+  return problem;
+}
+
+#ifdef PADDLE_WITH_CUDA
+bool is_on_gpu(const Tensor& tensor) { return tensor.is_gpu(); }
+#else
+bool is_on_gpu(const Tensor&) { return false; }
+#endif
+
+std::vector<Tensor> forward(const Tensor& logit, const Tensor& label, const Optional& foreground_scale,
+                            const Optional& background_scale, const Optional& weight, int axis,
+                            int64_t foreground_bits, int64_t background_bits, int64_t gamma_bits,
+                            int64_t label_smoothing_bits, int64_t ignore_index, bool reduce) {
+  const Problem problem = problem_of(
+      logit, label, foreground_scale, background_scale, weight,
+      {axis, foreground_bits, background_bits, gamma_bits, label_smoothing_bits, ignore_index});
+  const DataType dtype = reduce ? compute_dtype(logit.dtype()) : logit.dtype();
+  Tensor loss = paddle::empty(reduce ? Shape{} : logit.shape(), dtype, logit.place());
+  void* elements = reduce ? nullptr : loss.data();
+#ifdef PADDLE_WITH_CUDA
+  if (is_on_gpu(logit)) {
+    Tensor workspace = paddle::empty({paddle_focal::cuda::workspace_size(problem)}, DataType::FLOAT64, logit.place());
+    paddle_focal::cuda::loss(problem, elements, reduce ? loss.data() : nullptr, workspace.data<double>(),
+                             logit.stream());
+    return {loss};
+  }
+#endif
+  double sum = 0;
+  const int64_t invalid_label = paddle_focal::cpu::loss(problem, elements, &sum);
+  if (invalid_label >= 0) {
+    PD_THROW("label[", invalid_label, "] is out of range");
+  }
+  if (reduce && dtype == DataType::FLOAT64) *loss.data<double>() = sum;
+  if (reduce && dtype == DataType::FLOAT32) *loss.data<float>() = static_cast<float>(sum);
+  return {loss};
+}
+
+std::vector<Tensor> backward(const Tensor& logit, const Tensor& label, const Optional& foreground_scale,
+                             const Optional& background_scale, const Optional& weight, const Tensor& upstream,
+                             int axis, int64_t foreground_bits, int64_t background_bits, int64_t gamma_bits,
+                             int64_t label_smoothing_bits, int64_t ignore_index, bool reduce) {
+  const Problem problem = problem_of(
+      logit, label, foreground_scale, background_scale, weight,
+      {axis, foreground_bits, background_bits, gamma_bits, label_smoothing_bits, ignore_index});
+  Tensor gradient = paddle::empty(logit.shape(), logit.dtype(), logit.place());
+#ifdef PADDLE_WITH_CUDA
+  if (is_on_gpu(logit)) {
+    paddle_focal::cuda::gradient(problem, {array_of(upstream), !reduce}, gradient.data(), logit.stream());
+    return {gradient};
+  }
+#endif
+  paddle_focal::cpu::gradient(problem, {array_of(upstream), !reduce}, gradient.data());
+  return {gradient};
+}
+
+std::vector<Tensor> refuse_second_derivative(const Tensor&, const Tensor&) {
+  PD_THROW("sigmoid_focal_loss cannot be differentiated twice: call it without create_graph");
+}
+
+std::vector<Shape> infer_shape(const Shape& logit, const Shape&, const paddle::optional<Shape>&,
+                               const paddle::optional<Shape>&, const paddle::optional<Shape>&, int, int64_t, int64_t,
+                               int64_t, int64_t, int64_t, bool reduce) {
+  return {reduce ? Shape{} : logit};
+}
+
+std::vector<DataType> infer_dtype(const DataType& logit, const DataType&, const paddle::optional<DataType>&,
+                                  const paddle::optional<DataType>&, const paddle::optional<DataType>&, int, int64_t,
+                                  int64_t, int64_t, int64_t, int64_t, bool reduce) {
+  return {reduce ? compute_dtype(logit) : logit};
+}
+
+}  // namespace
+
+PD_BUILD_OP(fused_sigmoid_focal_loss)
+    .Inputs({"Logit", "Label", paddle::Optional("ForegroundScale"), paddle::Optional("BackgroundScale"),
+             paddle::Optional("Weight")})
+    .Outputs({"Loss"})
+    .Attrs({"axis: int", "foreground_scale: int64_t", "background_scale: int64_t", "gamma: int64_t",
+            "label_smoothing: int64_t", "ignore_index: int64_t", "reduce: bool"})
+    .SetKernelFn(PD_KERNEL(forward))
+    .SetInferShapeFn(PD_INFER_SHAPE(infer_shape))
+    .SetInferDtypeFn(PD_INFER_DTYPE(infer_dtype));
+
+PD_BUILD_GRAD_OP(fused_sigmoid_focal_loss)
+    .Inputs({"Logit", "Label", paddle::Optional("ForegroundScale"), paddle::Optional("BackgroundScale"),
+             paddle::Optional("Weight"), paddle::Grad("Loss")})
+    .Outputs({paddle::Grad("Logit")})
+    .Attrs({"axis: int", "foreground_scale: int64_t", "background_scale: int64_t", "gamma: int64_t",
+            "label_smoothing: int64_t", "ignore_index: int64_t", "reduce: bool"})
+    .SetKernelFn(PD_KERNEL(backward));
+
+PD_BUILD_DOUBLE_GRAD_OP(fused_sigmoid_focal_loss)
+    .Inputs({"Logit", paddle::Grad(paddle::Grad("Logit"))})
+    .Outputs({paddle::Grad(paddle::Grad("Loss"))})
+    .SetKernelFn(PD_KERNEL(refuse_second_derivative));

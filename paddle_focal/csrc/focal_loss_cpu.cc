@@ -1,0 +1,513 @@
+// The loop over the logits on the CPU: block by block, in the first-level cache, in the widest vectors there are.
+//
+// A block is brought into one form, whatever the labels: logits z and a factor for each. All that is inlined into a task
+// is compiled for each instruction set.
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "focal_loss.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#if defined(__GNUC__)
+#define FOCAL_INLINE_LAMBDA __attribute__((always_inline))
+#else
+#define FOCAL_INLINE_LAMBDA
+#endif
+
+namespace paddle_focal {
+namespace cpu {
+namespace {
+
+template <class T>
+constexpr int64_t kBlock = 4096 / sizeof(T);
+constexpr int64_t kVectors = 64;        // blocks are padded to a multiple of it, so that no loop has a remainder
+constexpr int64_t kTaskSize = 1 << 14;  // logits: a task's sum is the same whichever thread runs it
+
+/// One pass over the logits: results go to `elements`, or are added up if it is null.
+struct Pass {
+  const Problem& problem;
+  bool is_gradient;
+  double multiplier;      // upstream gradient of all logits
+  const Array* upstream;  // upstream gradient of each logit, or null
+  char* elements;
+
+  /// d FL / dx = factor * d FL / dz; targets that are not 0/1 numbers are differentiated by x itself.
+  double foreground_multiplier() const { return is_gradient && !problem.is_soft() ? -multiplier : multiplier; }
+};
+
+struct Result {
+  double sum = 0;
+  int64_t invalid_label = -1;
+
+  void reject(int64_t label) {
+    if (invalid_label < 0 || label < invalid_label) invalid_label = label;
+  }
+};
+
+template <class T>
+struct Block {
+  const T* logit;                   // where the logits lie: in memory, or in z
+  alignas(64) T z[kBlock<T>];       // logits that had to be converted or changed; results on their way out
+  alignas(64) T factor[kBlock<T>];  // alpha / normalizer * weight * upstream gradient * dz / dx
+  alignas(64) T target[kBlock<T>];  // soft targets
+  alignas(64) T other[kBlock<T>];   // a factor on its way in
+  alignas(64) int32_t label[kBlock<T>];
+  bool has_ignored;          // among the labels
+  uint64_t foreground_bits;  // which classes are among them, modulo 64
+
+  FOCAL_INLINE T* own_logit(int64_t n) {
+    if (logit != z) memcpy(z, logit, n * sizeof(T));
+    logit = z;
+    return z;
+  }
+};
+
+int64_t size_of(Type type) {
+  switch (type) {
+    case Type::kFloat16:
+    case Type::kBFloat16:
+      return 2;
+    case Type::kFloat32:
+    case Type::kInt32:
+      return 4;
+    default:
+      return 8;
+  }
+}
+
+template <class S, class T>
+FOCAL_INLINE void convert_all(const void* from, void* to, int64_t n) {
+  const S* in = static_cast<const S*>(from);
+  T* out = static_cast<T*>(to);
+  if (std::is_same<S, T>::value) {
+    memcpy(out, in, n * sizeof(T));
+  } else {
+    for (int64_t i = 0; i < n; ++i) out[i] = convert<S, T>(in[i]);
+  }
+}
+
+template <class T>
+FOCAL_INLINE void load(const Array& array, int64_t offset, int64_t n, T* out) {
+  const char* in = static_cast<const char*>(array.data) + offset * size_of(array.type);
+  switch (array.type) {
+    case Type::kFloat16:
+      return convert_all<Float16, T>(in, out, n);
+    case Type::kBFloat16:
+      return convert_all<BFloat16, T>(in, out, n);
+    case Type::kFloat32:
+      return convert_all<float, T>(in, out, n);
+    default:
+      return convert_all<double, T>(in, out, n);
+  }
+}
+
+FOCAL_INLINE void store(const float* values, int64_t n, Type type, char* out) {
+  switch (type) {
+    case Type::kFloat16:
+      return convert_all<float, Float16>(values, out, n);
+    case Type::kBFloat16:
+      return convert_all<float, BFloat16>(values, out, n);
+    default:
+      return convert_all<float, float>(values, out, n);
+  }
+}
+
+FOCAL_INLINE void store(const double* values, int64_t n, Type, char* out) {
+  convert_all<double, double>(values, out, n);
+}
+
+template <class T>
+FOCAL_INLINE T load_one(const Array& array, int64_t index) {
+  T value;
+  load<T>(array, index, 1, &value);
+  return value;
+}
+
+FOCAL_INLINE int64_t load_label(const Array& array, int64_t index) {
+  return array.type == Type::kInt32 ? static_cast<const int32_t*>(array.data)[index]
+                                    : static_cast<const int64_t*>(array.data)[index];
+}
+
+template <class T>
+FOCAL_INLINE T scale_of(const Scale& scale, int64_t c) {
+  return scale.data ? static_cast<const T*>(scale.data)[c * scale.stride] : static_cast<T>(scale.value);
+}
+
+template <class T>
+FOCAL_INLINE void fill(T* out, int64_t n, T value) {
+  for (int64_t i = 0; i < n; ++i) out[i] = value;
+}
+
+template <class T>
+FOCAL_INLINE void multiply(T* factor, const T* by, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) factor[i] *= by[i];
+}
+
+template <class T, Gamma kGamma, bool kSoft, bool kGradient>
+FOCAL_INLINE void evaluate(const Block<T>& block, int64_t n, T gamma, T smoothing, T* out) {
+  const T* logit = block.logit;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    T value;
+    if constexpr (kSoft) {
+      value = focal_soft<kGamma, kGradient>(logit[i], block.target[i], gamma, smoothing);
+    } else {
+      value = focal_hard<kGamma, kGradient>(logit[i], gamma);
+    }
+    out[i] = value * block.factor[i];
+  }
+}
+
+template <class T, bool kSoft, bool kGradient>
+FOCAL_INLINE void evaluate(const Block<T>& block, int64_t n, T gamma, T smoothing, T* out) {
+  if (gamma == 0) {
+    evaluate<T, Gamma::kZero, kSoft, kGradient>(block, n, gamma, smoothing, out);
+  } else if (gamma == 1) {
+    evaluate<T, Gamma::kOne, kSoft, kGradient>(block, n, gamma, smoothing, out);
+  } else if (gamma == 2) {
+    evaluate<T, Gamma::kTwo, kSoft, kGradient>(block, n, gamma, smoothing, out);
+  } else {
+    evaluate<T, Gamma::kAny, kSoft, kGradient>(block, n, gamma, smoothing, out);
+  }
+}
+
+template <class T>
+FOCAL_INLINE void evaluate(const Pass& pass, const Block<T>& block, int64_t n, T* out) {
+  const T gamma = static_cast<T>(pass.problem.gamma), smoothing = static_cast<T>(pass.problem.label_smoothing);
+  if (pass.problem.is_soft()) {
+    pass.is_gradient ? evaluate<T, true, true>(block, n, gamma, smoothing, out)
+                     : evaluate<T, true, false>(block, n, gamma, smoothing, out);
+  } else {
+    pass.is_gradient ? evaluate<T, false, true>(block, n, gamma, smoothing, out)
+                     : evaluate<T, false, false>(block, n, gamma, smoothing, out);
+  }
+}
+
+/// The sum in double of numbers of which four at a time are added first.
+template <class T>
+FOCAL_INLINE double sum(const T* values, int64_t n) {
+  const int64_t quarter = n / 4;
+  double total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t i = 0; i < quarter; ++i) {
+    total += (values[i] + values[i + quarter]) + (values[i + 2 * quarter] + values[i + 3 * quarter]);
+  }
+  return total;
+}
+
+/// The logits' own order with the class axis last: a block runs across classes and labels.
+struct Rows {
+  const Problem& problem;
+  int64_t begin, n;  // logits
+
+  /// Calls function(label, class, position in the block, length) for each label's part of the block.
+  template <class Function>
+  FOCAL_INLINE void for_each_label(Function function) const {
+    const int64_t classes = problem.classes;
+    for (int64_t label = begin / classes, at = label * classes - begin; at < n; ++label, at += classes) {
+      const int64_t first = std::max<int64_t>(at, 0);
+      function(label, first - at, first, std::min(at + classes, n) - first);
+    }
+  }
+
+  int64_t offset() const { return begin; }
+
+  template <class T>
+  FOCAL_INLINE void fill_scale(const Scale& scale, T multiplier, T* out) const {
+    if (!scale.stride) return fill(out, n, scale_of<T>(scale, 0) * multiplier);
+    for_each_label([&](int64_t, int64_t c, int64_t at, int64_t length) FOCAL_INLINE_LAMBDA {
+      const T* data = static_cast<const T*>(scale.data) + c;
+      for (int64_t i = 0; i < length; ++i) out[at + i] = data[i] * multiplier;
+    });
+  }
+
+  template <class T>
+  FOCAL_INLINE void fill_weight(T* out) const {
+    const Weight& weight = problem.weight;
+    if (weight.outer_stride && weight.class_stride) return load(weight.array, begin, n, out);
+    for_each_label([&](int64_t label, int64_t c, int64_t at, int64_t length) FOCAL_INLINE_LAMBDA {
+      const int64_t row = label * weight.outer_stride;
+      weight.class_stride ? load(weight.array, row + c, length, out + at)
+                          : fill(out + at, length, load_one<T>(weight.array, row));
+    });
+  }
+
+  template <class T>
+  FOCAL_INLINE void apply_labels(T multiplier, Block<T>& block, Result& result) const {
+    const bool is_soft = problem.is_soft();
+    for_each_label([&](int64_t index, int64_t c, int64_t at, int64_t length) FOCAL_INLINE_LAMBDA {
+      const int64_t label = load_label(problem.label, index);
+      if (label == problem.classes) return;
+      if (label < 0 || label > problem.classes) {
+        if (label != problem.ignore_index) result.reject(index);
+        fill(block.own_logit(n) + at, length, T(0));
+        fill(block.factor + at, length, T(0));
+      } else if (label >= c && label < c + length) {
+        const int64_t i = at + label - c;
+        block.factor[i] = scale_of<T>(problem.foreground, label) * multiplier;
+        if (is_soft) {
+          block.target[i] = 1;
+        } else {
+          block.own_logit(n)[i] = -block.logit[i];
+        }
+      }
+    });
+  }
+};
+
+/// One class of consecutive labels: a block of logits with the class axis not last.
+struct Columns {
+  const Problem& problem;
+  int64_t outer, c, begin, n;  // labels [begin, begin + n) of the inner axis
+
+  int64_t offset() const { return (outer * problem.classes + c) * problem.inner + begin; }
+
+  template <class T>
+  FOCAL_INLINE void fill_scale(const Scale& scale, T multiplier, T* out) const {
+    fill(out, n, scale_of<T>(scale, c) * multiplier);
+  }
+
+  template <class T>
+  FOCAL_INLINE void fill_weight(T* out) const {
+    const Weight& weight = problem.weight;
+    const int64_t at = outer * weight.outer_stride + c * weight.class_stride;
+    weight.inner_stride ? load(weight.array, at + begin, n, out) : fill(out, n, load_one<T>(weight.array, at));
+  }
+
+  /// Class indices as 32-bit numbers, once for all classes; -1 stands for every label without loss.
+  template <class T>
+  FOCAL_INLINE void load_labels(Block<T>& block, Result& result) const {
+    const int64_t first = outer * problem.inner + begin;
+    block.has_ignored = false;
+    block.foreground_bits = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t label = load_label(problem.label, first + i);
+      const bool counts = label >= 0 && label <= problem.classes;
+      if (!counts && label != problem.ignore_index) result.reject(first + i);
+      block.has_ignored |= !counts;
+      block.foreground_bits |= uint64_t(counts && label < problem.classes) << (label & 63);
+      block.label[i] = counts ? static_cast<int32_t>(label) : -1;
+    }
+  }
+
+  template <class T>
+  FOCAL_INLINE void apply_labels(T multiplier, Block<T>& block, Result&) const {
+    const bool is_soft = problem.is_soft();
+    const int32_t own = static_cast<int32_t>(c);
+    if (block.foreground_bits >> (c & 63) & 1) {
+      const T foreground = scale_of<T>(problem.foreground, c) * multiplier;
+      T* z = block.own_logit(n);
+      for (int64_t i = 0; i < n; ++i) {
+        const bool is_foreground = block.label[i] == own;
+        block.factor[i] = is_foreground ? foreground : block.factor[i];
+        block.target[i] = is_foreground ? T(1) : T(0);
+        z[i] = is_foreground && !is_soft ? -z[i] : z[i];
+      }
+    }
+    if (block.has_ignored) {
+      T* z = block.own_logit(n);
+      for (int64_t i = 0; i < n; ++i) {
+        const bool is_ignored = block.label[i] < 0;
+        block.factor[i] = is_ignored ? T(0) : block.factor[i];
+        z[i] = is_ignored ? T(0) : z[i];
+      }
+    }
+  }
+};
+
+/// Factors of dense targets from those of targets 0 (in block.factor) and 1 (in block.other).
+template <class T>
+FOCAL_INLINE void mix_scales(Block<T>& block, int64_t offset, int64_t n, Result& result) {
+  bool is_valid = true;
+  for (int64_t i = 0; i < n; ++i) {
+    const T target = block.target[i];
+    is_valid &= (target >= 0) & (target <= 1);
+    block.factor[i] = target * block.other[i] + (1 - target) * block.factor[i];
+  }
+  for (int64_t i = 0; !is_valid && i < n; ++i) {
+    if (!(block.target[i] >= 0 && block.target[i] <= 1)) return result.reject(offset + i);
+  }
+}
+
+template <class T, class Layout>
+FOCAL_INLINE void run_block(const Pass& pass, const Layout& layout, Block<T>& block, Result& result) {
+  const Problem& problem = pass.problem;
+  const Array& logit = problem.logit;
+  const int64_t offset = layout.offset(), n = layout.n;
+  const int64_t padded = (n + kVectors - 1) / kVectors * kVectors;
+  const bool is_in_place = n == padded && size_of(logit.type) == sizeof(T);  // no conversion, no padding
+
+  block.logit = is_in_place ? static_cast<const T*>(logit.data) + offset : block.z;
+  if (!is_in_place) load(logit, offset, n, block.z);
+  layout.fill_scale(problem.background, static_cast<T>(pass.multiplier), block.factor);
+  const T foreground_multiplier = static_cast<T>(pass.foreground_multiplier());
+  if (problem.is_dense()) {
+    load(problem.label, offset, n, block.target);
+    layout.fill_scale(problem.foreground, foreground_multiplier, block.other);
+    mix_scales(block, offset, n, result);
+  } else {
+    if (problem.is_soft()) fill(block.target, n, T(0));
+    layout.apply_labels(foreground_multiplier, block, result);
+  }
+  if (problem.weight.array.data) {
+    layout.fill_weight(block.other);
+    multiply(block.factor, block.other, n);
+  }
+  if (pass.upstream) {
+    load(*pass.upstream, offset, n, block.other);
+    multiply(block.factor, block.other, n);
+  }
+  fill(block.z + n, padded - n, T(0));
+  fill(block.factor + n, padded - n, T(0));
+  fill(block.target + n, padded - n, T(0));
+
+  char* elements = pass.elements ? pass.elements + offset * size_of(logit.type) : nullptr;
+  T* out = elements && is_in_place ? reinterpret_cast<T*>(elements) : block.z;
+  evaluate(pass, block, padded, out);
+  if (!elements) {
+    result.sum += sum(out, padded);
+  } else if (!is_in_place) {
+    store(out, n, logit.type, elements);
+  }
+}
+
+/// How the logits are shared out in tasks. It depends on their shape only, and so do the sums.
+struct Tasks {
+  bool is_rows;
+  int64_t strip;             // labels in a block of Columns
+  int64_t strips;            // for each index of the outer axis
+  int64_t units, per_task;   // a unit: a block of Rows, or one of Columns for every class
+
+  Tasks(const Problem& problem, int64_t block) {
+    is_rows = problem.inner == 1;
+    strip = std::min(problem.inner, block);
+    strips = (problem.inner + block - 1) / block;
+    units = is_rows ? (problem.size() + block - 1) / block : problem.outer * strips;
+    per_task = std::max<int64_t>(1, kTaskSize / (is_rows ? block : problem.classes * strip));
+  }
+
+  int64_t count() const { return (units + per_task - 1) / per_task; }
+};
+
+template <class T>
+FOCAL_INLINE void run_task(const Pass& pass, const Tasks& tasks, int64_t task, Result& result) {
+  const Problem& problem = pass.problem;
+  Block<T> block;
+  const int64_t end = std::min(tasks.units, (task + 1) * tasks.per_task);
+  for (int64_t unit = task * tasks.per_task; unit < end; ++unit) {
+    if (tasks.is_rows) {
+      const int64_t begin = unit * kBlock<T>;
+      run_block(pass, Rows{problem, begin, std::min(kBlock<T>, problem.size() - begin)}, block, result);
+      continue;
+    }
+    const int64_t begin = unit % tasks.strips * tasks.strip;
+    Columns columns{problem, unit / tasks.strips, 0, begin, std::min(tasks.strip, problem.inner - begin)};
+    if (!problem.is_dense()) columns.load_labels(block, result);
+    for (; columns.c < problem.classes; ++columns.c) run_block(pass, columns, block, result);
+  }
+}
+
+using TaskFunction = void (*)(const Pass&, const Tasks&, int64_t, Result&);
+
+#define FOCAL_INSTRUCTION_SET(name, target)                                                      \
+  template <class T>                                                                             \
+  target void name##_task(const Pass& pass, const Tasks& tasks, int64_t task, Result& result) { \
+    run_task<T>(pass, tasks, task, result);                                                      \
+  }
+
+FOCAL_INSTRUCTION_SET(baseline, )
+
+struct InstructionSet {
+  const char* name;
+  bool is_supported;
+  TaskFunction float_task, double_task;
+};
+
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
+FOCAL_INSTRUCTION_SET(avx2, __attribute__((target("avx2,fma"))))
+FOCAL_INSTRUCTION_SET(avx512, __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,"
+                                                    "prefer-vector-width=512"))))
+
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+/// The best first.
+const InstructionSet kInstructionSets[] = {
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
+    {"avx512", has_avx512(), avx512_task<float>, avx512_task<double>},
+    {"avx2", has_avx2(), avx2_task<float>, avx2_task<double>},
+#endif
+    {"baseline", true, baseline_task<float>, baseline_task<double>},
+};
+
+const InstructionSet& select_instruction_set() {
+  const char* wanted = std::getenv("PADDLE_FOCAL_ISA");
+  std::string supported;
+  for (const InstructionSet& set : kInstructionSets) {
+    if (!set.is_supported) continue;
+    if (!wanted || !*wanted || std::strcmp(wanted, set.name) == 0) return set;
+    supported += (supported.empty() ? "" : ", ") + std::string(set.name);
+  }
+  throw std::invalid_argument("PADDLE_FOCAL_ISA must be one of those this processor has, " + supported +
+                              ", but got " + wanted);
+}
+
+Result run(const Pass& pass) {
+  const InstructionSet& set = select_instruction_set();
+  const bool is_double = pass.problem.logit.type == Type::kFloat64;
+  const TaskFunction function = is_double ? set.double_task : set.float_task;
+  const Tasks tasks(pass.problem, is_double ? kBlock<double> : kBlock<float>);
+  std::vector<Result> results(tasks.count());
+  const int64_t count = tasks.count();
+#pragma omp parallel for schedule(static) if (count > 1)
+  for (int64_t task = 0; task < count; ++task) function(pass, tasks, task, results[task]);
+  Result total;
+  for (const Result& result : results) {
+    total.sum += result.sum;
+    if (result.invalid_label >= 0) total.reject(result.invalid_label);
+  }
+  return total;
+}
+
+/// Asks for huge pages, without which fresh memory costs a page fault for every 4 KiB, as dear as the arithmetic.
+void advise_huge_pages(void* data, int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr uintptr_t kPage = 2 << 20;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) / kPage * kPage;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / kPage * kPage;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
+}  // namespace
+
+int64_t loss(const Problem& problem, void* elements, double* sum) {
+  if (elements) advise_huge_pages(elements, problem.size() * size_of(problem.logit.type));
+  const Result result = run({problem, false, 1, nullptr, static_cast<char*>(elements)});
+  if (sum) *sum = result.sum;
+  return result.invalid_label;
+}
+
+void gradient(const Problem& problem, const Upstream& upstream, void* out) {
+  advise_huge_pages(out, problem.size() * size_of(problem.logit.type));
+  const double multiplier = upstream.per_logit ? 1 : load_one<double>(upstream.array, 0);
+  run({problem, true, multiplier, upstream.per_logit ? &upstream.array : nullptr, static_cast<char*>(out)});
+}
+
+const char* instruction_set() { return select_instruction_set().name; }
+
+}  // namespace cpu
+}  // namespace paddle_focal

@@ -1,0 +1,77 @@
+// Number formats by name and by type, with the conversions that processors do not have.
+#pragma once
+
+#include <cstdint>
+
+#include "focal_math.h"
+
+namespace paddle_focal {
+
+enum class Type { kFloat16, kBFloat16, kFloat32, kFloat64, kInt32, kInt64 };
+
+struct Float16 {
+  uint16_t bits;
+};
+
+struct BFloat16 {
+  uint16_t bits;
+};
+
+FOCAL_INLINE float to_float(BFloat16 x) { return bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
+
+FOCAL_INLINE float to_float(Float16 x) {
+  const uint32_t magnitude = static_cast<uint32_t>(x.bits & 0x7fff) << 13;  // exponent and mantissa in their new places
+  const float rebased = bit_cast<float>(magnitude) * bit_cast<float>(0x77800000u);  // 2^112, from bias 15 to bias 127
+  const uint32_t special = magnitude >= (0x7c00u << 13) ? 0x7f800000u : 0u;         // infinity and NaN stay so
+  const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000) << 16;
+  return bit_cast<float>(bit_cast<uint32_t>(rebased) | special | sign);
+}
+
+template <class S, class T>
+FOCAL_INLINE T convert(S x) {
+  return static_cast<T>(x);
+}
+
+/// Rounds to nearest, ties to even, once.
+template <>
+FOCAL_INLINE BFloat16 convert<float, BFloat16>(float x) {
+  const uint32_t bits = bit_cast<uint32_t>(x);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  return {static_cast<uint16_t>(is_nan ? 0x7fc0u : rounded)};
+}
+
+template <>
+FOCAL_INLINE Float16 convert<float, Float16>(float x) {
+  const uint32_t bits = bit_cast<uint32_t>(x);
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  const uint32_t normal = (magnitude + 0xc8000fffu + ((magnitude >> 13) & 1u)) >> 13;
+  // Adding 0.5, whose last bit is the spacing of subnormal halves, rounds to them.
+  const uint32_t subnormal = bit_cast<uint32_t>(bit_cast<float>(magnitude) + 0.5f) - bit_cast<uint32_t>(0.5f);
+  uint32_t half = magnitude < 0x38800000u ? subnormal : normal;
+  half = magnitude >= 0x477ff000u ? 0x7c00u : half;
+  half = magnitude > 0x7f800000u ? 0x7e00u : half;
+  return {static_cast<uint16_t>(half | ((bits >> 16) & 0x8000u))};
+}
+
+template <>
+FOCAL_INLINE float convert<BFloat16, float>(BFloat16 x) {
+  return to_float(x);
+}
+
+template <>
+FOCAL_INLINE float convert<Float16, float>(Float16 x) {
+  return to_float(x);
+}
+
+template <>
+FOCAL_INLINE double convert<BFloat16, double>(BFloat16 x) {
+  return to_float(x);
+}
+
+template <>
+FOCAL_INLINE double convert<Float16, double>(Float16 x) {
+  return to_float(x);
+}
+
+}  // namespace paddle_focal
