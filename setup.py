@@ -1,12 +1,53 @@
-"""The package. Paddle is not among its requirements: pip would lay paddlepaddle over an installed paddlepaddle-gpu."""
+"""The package. Paddle is not among its requirements: pip would lay paddlepaddle over an installed paddlepaddle-gpu.
 
+The native operator is compiled for the Paddle that can be imported here. PADDLE_FOCAL_BUILD=0 leaves it out, =1 makes
+the installation fail without it; unset, the package is installed either way.
+"""
+
+import importlib.util
+import os
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "paddle_focal/__init__.py").read_text(), re.MULTILINE).group(1)
+BUILD = os.environ.get("PADDLE_FOCAL_BUILD", "")
+if BUILD not in ("", "0", "1"):
+    raise SystemExit(f"PADDLE_FOCAL_BUILD must be 0, 1 or unset, but is {BUILD!r}")
+
+
+def load_build_module():
+    """paddle_focal/build.py without paddle_focal, which needs Paddle."""
+    specification = importlib.util.spec_from_file_location("paddle_focal_build", ROOT / "paddle_focal/build.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+class BuildOperator(build_ext):
+    """Hands the build to paddle_focal/build.py, which also serves an installed package."""
+
+    built = ()
+
+    def run(self):
+        builder = load_build_module()
+        directory = ROOT / "paddle_focal" if self.inplace else Path(self.build_lib, "paddle_focal")
+        try:
+            self.built = (str(builder.build(directory)),)
+        except builder.BuildError as error:
+            if BUILD == "1":
+                raise
+            self.announce(f"paddle_focal: installed without its native operator: {error}", level=3)
+
+    def get_outputs(self):
+        return list(self.built)
+
+    def get_output_mapping(self):
+        return {}
+
 
 setup(
     name="paddle_focal",
@@ -17,6 +58,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.9",
     packages=find_packages(include=["paddle_focal", "paddle_focal.*"]),
+    package_data={"paddle_focal": ["csrc/*"]},
+    ext_modules=[] if BUILD == "0" else [Extension("paddle_focal._C", sources=[])],
+    cmdclass={"build_ext": BuildOperator},
     install_requires=["numpy"],
     extras_require={"cpu": ["paddlepaddle>=3.3"]},
     classifiers=[

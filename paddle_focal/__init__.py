@@ -2,7 +2,8 @@
 
 from paddle_focal.functional import sigmoid_focal_loss
 from paddle_focal.layers import SigmoidFocalLoss
+from paddle_focal.ops import backend_report
 
 __version__ = "0.1.0"
 
-__all__ = ["SigmoidFocalLoss", "sigmoid_focal_loss"]
+__all__ = ["SigmoidFocalLoss", "backend_report", "sigmoid_focal_loss"]

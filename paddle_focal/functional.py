@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-import numpy as np
 import paddle
 from paddle import Tensor
 
@@ -102,27 +100,25 @@ def sigmoid_focal_loss(
         0.6578246355056763
     """
     axis = check_logit(logit, axis)
-    shape, classes = list(logit.shape), logit.shape[axis]
+    classes = logit.shape[axis]
     indexed = check_label(logit, label, axis, check_integer("ignore_index", ignore_index))
-    view = [math.prod(shape[:axis]), classes, math.prod(shape[axis + 1 :])]
     foreground_scale, background_scale = _scales(_check_alpha(alpha, classes), normalizer, classes, logit.dtype)
     reduction = check_reduction(reduction)
 
-    loss = ops.select(backend).sigmoid_focal_loss(
-        logit.reshape(view),
-        label.reshape([view[0], view[2]] if indexed else view),
+    loss = ops.select(backend, logit).sigmoid_focal_loss(
+        logit,
+        label,
+        axis=axis,
         foreground_scale=foreground_scale,
         background_scale=background_scale,
-        weight=_check_weight(weight, label, shape, axis, view),
+        weight=_check_weight(weight, logit, label, axis),
         gamma=check_gamma(gamma),
         label_smoothing=check_label_smoothing(label_smoothing),
         ignore_index=ignore_index,
         reduction="none" if reduction == "none" else "sum",
     )
-    if reduction == "none":
-        return loss.reshape(shape)
     if reduction == "mean":
-        kept = (label != ignore_index).sum() * classes if indexed else paddle.to_tensor(math.prod(shape))
+        kept = (label != ignore_index).sum() * classes if indexed else paddle.numel(logit)
         return loss / kept.clip(min=1).astype(loss.dtype)
     return loss
 
@@ -133,7 +129,7 @@ def _dtype_name(tensor: Tensor) -> str:
 
 def _check_tensor(name: str, value: Tensor, dtypes: Sequence[str]) -> None:
     accepted = f"a Tensor of dtype {', '.join(dtypes[:-1])} or {dtypes[-1]}"
-    if not isinstance(value, Tensor):
+    if not paddle.is_tensor(value):
         raise TypeError(f"{name} must be {accepted}, but got {value!r} ({type(value).__name__})")
     if _dtype_name(value) not in dtypes:
         raise TypeError(f"{name} must be {accepted}, but its dtype is {_dtype_name(value)}")
@@ -150,7 +146,7 @@ def check_logit(logit: Tensor, axis: int) -> int:
             f"axis must be in [{-logit.ndim}, {logit.ndim - 1}] for logit of shape {list(logit.shape)}, but got {axis}"
         )
     axis %= logit.ndim
-    if logit.shape[axis] == 0:
+    if logit.shape[axis] < 1:  # -1 in a static graph: not known
         raise ValueError(f"logit must have at least one class, but its shape is {list(logit.shape)} with axis {axis}")
     return axis
 
@@ -161,7 +157,7 @@ def check_label(logit: Tensor, label: Tensor, axis: int, ignore_index: int) -> b
     shape, label_shape, classes = list(logit.shape), list(label.shape), logit.shape[axis]
     indexed = _dtype_name(label) in _INDEX
     expected = shape[:axis] + shape[axis + 1 :] if indexed else shape
-    if label_shape != expected:
+    if not _same_shape(label_shape, expected):
         hint = ""
         if indexed and label_shape == shape:
             hint = "; for 0/1 targets in the shape of logit, cast label to a floating dtype"
@@ -175,21 +171,12 @@ def check_label(logit: Tensor, label: Tensor, axis: int, ignore_index: int) -> b
         )
     if indexed and not -(2**31) <= ignore_index < 2**31:
         raise ValueError(f"ignore_index must be a 32-bit integer, but got {ignore_index}")
-    if paddle.in_dynamic_mode() and label.place.is_cpu_place():
-        _check_label_range(label, indexed, classes, ignore_index)
     return indexed
 
 
-def _check_label_range(label: Tensor, indexed: bool, classes: int, ignore_index: int) -> None:
-    highest = classes if indexed else 1.0
-    valid = (label >= 0).logical_and(label <= highest)
-    if indexed:
-        valid = valid.logical_or(label == ignore_index)
-    if math.prod(label.shape) == 0 or bool(valid.all()):
-        return
-    value = label.flatten()[valid.logical_not().flatten()][0].astype("int64" if indexed else "float64").item()
-    accepted = f"in [0, {classes}] ({classes} is background) or ignore_index {ignore_index}" if indexed else "in [0, 1]"
-    raise ValueError(f"label must be {accepted}, but it contains {value}")
+def _same_shape(one: list[int], other: list[int]) -> bool:
+    """Whether two shapes agree, as far as they are known: a static graph has -1 for sizes of the batch."""
+    return len(one) == len(other) and all(m == n or -1 in (m, n) for m, n in zip(one, other))
 
 
 def _check_alpha(alpha: float | Sequence[float] | Tensor | None, classes: int) -> float | tuple[float, ...] | None:
@@ -211,7 +198,7 @@ def _scales(
         foreground, background = (1.0, 1.0) if alpha is None else (alpha, 1.0 - alpha)
     if normalizer is None:
         return foreground, background
-    if isinstance(normalizer, Tensor):
+    if paddle.is_tensor(normalizer):
         if list(normalizer.shape) not in ([], [1], [classes]):
             raise ValueError(
                 f"normalizer must be a number or a Tensor of shape [], [1] or [{classes}], "
@@ -223,23 +210,31 @@ def _scales(
     return foreground / normalizer, background / normalizer
 
 
-def _check_weight(weight: Tensor | None, label: Tensor, shape: list[int], axis: int, view: list[int]) -> Tensor | None:
-    """The weight as [outer, 1, inner] or [outer, C, inner]."""
+def _check_weight(weight: Tensor | None, logit: Tensor, label: Tensor, axis: int) -> Tensor | None:
+    """The weight as a floating tensor of the rank of ``logit``.
+
+    It is broadcast along all axes before the class axis or along none, and likewise behind it, so that a backend can
+    see these axes as one.
+    """
     if weight is None:
         return None
     _check_tensor("weight", weight, (*_FLOATING, *_INDEX, "bool"))
     weight = weight.detach()
-    if weight.shape == label.shape and len(label.shape) < len(shape):
-        return weight.reshape([view[0], 1, view[2]])
-    try:
-        fits = list(np.broadcast_shapes(tuple(weight.shape), tuple(shape))) == shape
-    except ValueError:
-        fits = False
-    if not fits:
+    if _dtype_name(weight) not in _FLOATING:
+        weight = weight.astype("float32")
+    shape, given = list(logit.shape), list(weight.shape)
+    if len(label.shape) < len(shape) and _same_shape(given, list(label.shape)):
+        return weight.unsqueeze(axis)
+    full = [1] * (len(shape) - len(given)) + given
+    if len(full) > len(shape) or not _same_shape([n if m == 1 else m for m, n in zip(full, shape)], shape):
         raise ValueError(
             f"weight must have the shape of label, {list(label.shape)}, or broadcast to that of logit, {shape}, "
-            f"but its shape is {list(weight.shape)}"
+            f"but its shape is {given}"
         )
-    per_label = weight.ndim == len(shape) and weight.shape[axis] == 1
-    target = [1 if i == axis else n for i, n in enumerate(shape)] if per_label else shape
-    return weight.expand(target).reshape([view[0], 1 if per_label else view[1], view[2]])
+    before, behind = slice(None, axis), slice(axis + 1, None)
+    target = list(full)
+    for group in (before, behind):
+        if any(m != 1 for m in full[group]):
+            target[group] = shape[group]
+    weight = weight.unsqueeze(list(range(len(full) - len(given)))) if len(given) < len(full) else weight
+    return weight if target == full else weight.expand(target)

@@ -13,7 +13,7 @@ def _serving() -> list[str]:
     names = []
     for name in ops.BACKENDS:
         try:
-            ops.select(name)
+            ops.select(name, paddle.zeros([1]))
         except RuntimeError:
             continue
         names.append(name)

@@ -87,37 +87,52 @@ Problem problem_of(const Tensor& logit, const Tensor& label, const Optional& for
   return problem;
 }
 
-#ifdef PADDLE_WITH_CUDA
-bool is_on_gpu(const Tensor& tensor) { return tensor.is_gpu(); }
-#else
-bool is_on_gpu(const Tensor&) { return false; }
-#endif
+void run_on_cpu(const Problem& problem, void* elements, Tensor& loss) {
+  double sum = 0;
+  const int64_t invalid_label = paddle_focal::cpu::loss(problem, elements, &sum);
+  if (invalid_label >= 0) {
+    throw std::out_of_range("label[" + std::to_string(invalid_label) + "] is out of range");
+  }
+  if (elements) return;
+  if (loss.dtype() == DataType::FLOAT64) {
+    *loss.data<double>() = sum;
+  } else {
+    *loss.data<float>() = static_cast<float>(sum);
+  }
+}
+
+/// Paddle turns its own exceptions into Python's and ends the process on any other one.
+template <class Function>
+void guarded(Function function) {
+  std::string message;
+  try {
+    return function();
+  } catch (const std::exception& error) {
+    message = error.what();
+  }
+  PD_THROW(message);
+}
 
 std::vector<Tensor> forward(const Tensor& logit, const Tensor& label, const Optional& foreground_scale,
                             const Optional& background_scale, const Optional& weight, int axis,
                             int64_t foreground_bits, int64_t background_bits, int64_t gamma_bits,
                             int64_t label_smoothing_bits, int64_t ignore_index, bool reduce) {
-  const Problem problem = problem_of(
-      logit, label, foreground_scale, background_scale, weight,
-      {axis, foreground_bits, background_bits, gamma_bits, label_smoothing_bits, ignore_index});
+  const Attributes attributes{axis,       foreground_bits,      background_bits,
+                              gamma_bits, label_smoothing_bits, ignore_index};
   const DataType dtype = reduce ? compute_dtype(logit.dtype()) : logit.dtype();
   Tensor loss = paddle::empty(reduce ? Shape{} : logit.shape(), dtype, logit.place());
   void* elements = reduce ? nullptr : loss.data();
+  guarded([&] {
+    const Problem problem = problem_of(logit, label, foreground_scale, background_scale, weight, attributes);
 #ifdef PADDLE_WITH_CUDA
-  if (is_on_gpu(logit)) {
-    Tensor workspace = paddle::empty({paddle_focal::cuda::workspace_size(problem)}, DataType::FLOAT64, logit.place());
-    paddle_focal::cuda::loss(problem, elements, reduce ? loss.data() : nullptr, workspace.data<double>(),
-                             logit.stream());
-    return {loss};
-  }
+    if (logit.is_gpu()) {
+      Tensor workspace = paddle::empty({paddle_focal::cuda::workspace_size(problem)}, DataType::FLOAT64, logit.place());
+      return paddle_focal::cuda::loss(problem, elements, reduce ? loss.data() : nullptr, workspace.data<double>(),
+                                      logit.stream());
+    }
 #endif
-  double sum = 0;
-  const int64_t invalid_label = paddle_focal::cpu::loss(problem, elements, &sum);
-  if (invalid_label >= 0) {
-    PD_THROW("label[", invalid_label, "] is out of range");
-  }
-  if (reduce && dtype == DataType::FLOAT64) *loss.data<double>() = sum;
-  if (reduce && dtype == DataType::FLOAT32) *loss.data<float>() = static_cast<float>(sum);
+    run_on_cpu(problem, elements, loss);
+  });
   return {loss};
 }
 
@@ -125,17 +140,17 @@ std::vector<Tensor> backward(const Tensor& logit, const Tensor& label, const Opt
                              const Optional& background_scale, const Optional& weight, const Tensor& upstream,
                              int axis, int64_t foreground_bits, int64_t background_bits, int64_t gamma_bits,
                              int64_t label_smoothing_bits, int64_t ignore_index, bool reduce) {
-  const Problem problem = problem_of(
-      logit, label, foreground_scale, background_scale, weight,
-      {axis, foreground_bits, background_bits, gamma_bits, label_smoothing_bits, ignore_index});
+  const Attributes attributes{axis,       foreground_bits,      background_bits,
+                              gamma_bits, label_smoothing_bits, ignore_index};
   Tensor gradient = paddle::empty(logit.shape(), logit.dtype(), logit.place());
+  guarded([&] {
+    const Problem problem = problem_of(logit, label, foreground_scale, background_scale, weight, attributes);
+    const paddle_focal::Upstream of_loss{array_of(upstream), !reduce};
 #ifdef PADDLE_WITH_CUDA
-  if (is_on_gpu(logit)) {
-    paddle_focal::cuda::gradient(problem, {array_of(upstream), !reduce}, gradient.data(), logit.stream());
-    return {gradient};
-  }
+    if (logit.is_gpu()) return paddle_focal::cuda::gradient(problem, of_loss, gradient.data(), logit.stream());
 #endif
-  paddle_focal::cpu::gradient(problem, {array_of(upstream), !reduce}, gradient.data());
+    paddle_focal::cpu::gradient(problem, of_loss, gradient.data());
+  });
   return {gradient};
 }
 
@@ -156,6 +171,25 @@ std::vector<DataType> infer_dtype(const DataType& logit, const DataType&, const 
 }
 
 }  // namespace
+
+/// For reports: the CPU's instruction set in use, or why there is none.
+extern "C" const char* paddle_focal_instruction_set() {
+  static std::string message;
+  try {
+    return paddle_focal::cpu::instruction_set();
+  } catch (const std::exception& error) {
+    message = error.what();
+    return message.c_str();
+  }
+}
+
+extern "C" bool paddle_focal_has_cuda() {
+#ifdef PADDLE_WITH_CUDA
+  return true;
+#else
+  return false;
+#endif
+}
 
 PD_BUILD_OP(fused_sigmoid_focal_loss)
     .Inputs({"Logit", "Label", paddle::Optional("ForegroundScale"), paddle::Optional("BackgroundScale"),

@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
 from types import ModuleType
 
-from paddle_focal.ops import composite
+import paddle
+from paddle import Tensor
+
+from paddle_focal.ops import composite, fused
 
 BACKENDS = ("fused", "composite")
 
 
-def select(backend: str | None) -> ModuleType:
-    """The module that computes the loss: the best one for None, else the one named.
+def select(backend: str | None, logit: Tensor) -> ModuleType:
+    """The module that computes the loss of ``logit``: the best one for None, else the one named.
 
     Raises:
         ValueError: if ``backend`` is no backend's name.
         RuntimeError: if the backend named cannot serve, with the reason.
     """
-    if backend is not None and backend not in BACKENDS:
+    if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be None or one of {BACKENDS}, but got {backend!r}")
+    if backend == "composite" or 0 in logit.shape:  # Paddle ends the process when an operator of ours returns nothing
+        return composite
+    on_gpu = logit.place.is_gpu_place() if paddle.in_dynamic_mode() else paddle.get_device().startswith("gpu")
+    reason = fused.reason_against(on_gpu)
+    if reason is None:
+        return fused
     if backend == "fused":
-        raise RuntimeError("backend 'fused' cannot serve: this version of paddle_focal has no native operator")
+        raise RuntimeError(f"backend 'fused' cannot serve: {reason}")
+    _warn_of_fallback(reason)
     return composite
+
+
+@cache  # once for each reason
+def _warn_of_fallback(reason: str) -> None:
+    warnings.warn(f"paddle_focal falls back on its slower composite backend: {reason}", stacklevel=4)
+
+
+def backend_report() -> str:
+    """Which backend serves which place, and why; plain text, one line for each place."""
+    lines = [f"paddle_focal on Paddle {paddle.__version__}", f"cpu: {_serving(on_gpu=False)}"]
+    if paddle.is_compiled_with_cuda():
+        lines.append(f"gpu: {_serving(on_gpu=True)}")
+    return "\n".join(lines)
+
+
+def _serving(on_gpu: bool) -> str:
+    reason = fused.reason_against(on_gpu)
+    if reason is not None:
+        return f"composite, because {reason}"
+    return "fused" if on_gpu else f"fused ({fused.library().paddle_focal_instruction_set().decode()})"

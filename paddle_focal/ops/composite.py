@@ -13,6 +13,7 @@ With the target y in {0, 1} and z = (1 - 2y) x, the logit of the wrong answer (L
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 from paddle.autograd import PyLayer
+
+from paddle_focal.ops import label_range
 
 #: Elements in a block on the CPU: 1 MiB of float32, which a core's second-level cache holds.
 BLOCK = 1 << 18
@@ -49,6 +52,7 @@ def sigmoid_focal_loss(
     logit: Tensor,
     label: Tensor,
     *,
+    axis: int,
     foreground_scale: float | Tensor,
     background_scale: float | Tensor,
     weight: Tensor | None,
@@ -60,23 +64,44 @@ def sigmoid_focal_loss(
     """Sigmoid focal loss of checked arguments.
 
     Args:
-        logit: ``[outer, C, inner]``, any floating dtype.
-        label: integer ``[outer, inner]`` (0..C-1 foreground, C background) or floating ``[outer, C, inner]``.
+        logit: C classes along ``axis``, any floating dtype.
+        label: integer, the shape of ``logit`` without ``axis`` (0..C-1 foreground, C background), or floating, the
+            shape of ``logit``.
+        axis: the class axis, counted from the front.
         foreground_scale: factor of the targets 1 (alpha / normalizer): a number, or a tensor ``[1]`` or ``[C]``.
         background_scale: factor of the targets 0 ((1 - alpha) / normalizer): likewise.
-        weight: None, ``[outer, 1, inner]`` or ``[outer, C, inner]``.
+        weight: None, or floating, the rank of ``logit`` and broadcasting to it.
         gamma: focusing parameter, >= 0.
         label_smoothing: share of the cross-entropy target that is spread evenly over 0 and 1.
         ignore_index: integer label without loss and gradient.
         reduction: 'none' or 'sum'.
 
     Returns:
-        ``[outer, C, inner]`` in the dtype of ``logit``, or a scalar in float32 (float64 for float64 logits).
+        The shape and dtype of ``logit``, or a scalar in float32 (float64 for float64 logits).
+
+    Raises:
+        ValueError: a label is out of range; not checked where that would wait for a device.
     """
+    shape, classes = logit.shape, logit.shape[axis]
+    if label_range.is_wanted(label):
+        label_range.check(label, classes, ignore_index)
+    view = [math.prod(shape[:axis]), classes, math.prod(shape[axis + 1 :])]
+    if weight is not None:
+        broadcast = [1 if i == axis and n == 1 else shape[i] for i, n in enumerate(weight.shape)]
+        weight = weight if weight.shape == broadcast else weight.expand(broadcast)
+        weight = weight.reshape([view[0], weight.shape[axis], view[2]])
     problem = _Problem(
-        label, foreground_scale, background_scale, weight, gamma, label_smoothing, ignore_index, reduction
+        label.reshape(view if label.is_floating_point() else [view[0], view[2]]),
+        foreground_scale,
+        background_scale,
+        weight,
+        gamma,
+        label_smoothing,
+        ignore_index,
+        reduction,
     )
-    return _SigmoidFocalLoss.apply(logit, problem)
+    loss = _SigmoidFocalLoss.apply(logit.reshape(view), problem)
+    return loss.reshape(shape) if reduction == "none" else loss
 
 
 class _SigmoidFocalLoss(PyLayer):

@@ -1,0 +1,125 @@
+"""The native operator's build: ``python -m paddle_focal.build`` compiles it for the Paddle that is installed.
+
+The library's name holds what it was built from and for: Paddle's version and flavour, and a fingerprint of Paddle's
+commit and of the sources. A library that does not fit is therefore never loaded. This module imports nothing of the
+package, because setup.py reads it where Paddle may be missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+SOURCES = PACKAGE / "csrc"
+OPTIMIZED = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
+#: Compute capabilities that get machine code where nvcc knows them; the newest of them also as PTX for later ones.
+ARCHITECTURES = (70, 75, 80, 86, 89, 90)
+
+
+class BuildError(RuntimeError):
+    """The operator cannot be built here; the message says why."""
+
+
+def library_name() -> str:
+    """The file name of the operator's library for the Paddle that is installed and the sources that are here."""
+    import paddle
+
+    cuda = paddle.version.cuda()
+    flavour = "cpu" if str(cuda) == "False" else f"cuda{cuda}"
+    fingerprint = hashlib.sha256(f"{paddle.version.commit} {flavour}".encode())
+    for path in sorted(SOURCES.iterdir()):
+        fingerprint.update(path.name.encode() + path.read_bytes())
+    return f"_C-paddle{paddle.version.full_version}-{flavour}-{fingerprint.hexdigest()[:10]}.so"
+
+
+def build(directory: Path = PACKAGE) -> Path:
+    """Compiles the operator into ``directory`` and returns the library's path.
+
+    Raises:
+        BuildError: Paddle or a compiler is missing, or the compiler fails; with its output.
+    """
+    if sys.platform != "linux":
+        raise BuildError(f"the native operator is built on Linux only, and this is {sys.platform}")
+    try:
+        import paddle
+    except ImportError as error:
+        raise BuildError(
+            f"Paddle cannot be imported while building ({error}); with pip, pass --no-build-isolation"
+        ) from error
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
+    if not compiler:
+        raise BuildError("there is no C++ compiler: install g++, or name one in the environment variable CXX")
+    nvcc = _find_nvcc() if paddle.is_compiled_with_cuda() else None
+    library = directory / library_name()
+    with tempfile.TemporaryDirectory() as temporary:
+        built = Path(temporary) / library.name
+        _compile(compiler, nvcc, built)
+        directory.mkdir(parents=True, exist_ok=True)
+        for stale in directory.glob(library.name.rsplit("-", 1)[0] + "-*.so"):
+            stale.unlink()
+        shutil.copy(built, library.with_suffix(".partial"))
+        os.replace(library.with_suffix(".partial"), library)
+    return library
+
+
+def _find_nvcc() -> str | None:
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    return shutil.which("nvcc", path=f"{home}/bin" if home else None)
+
+
+def _compile(compiler: str, nvcc: str | None, library: Path) -> None:
+    from paddle.utils.cpp_extension import CppExtension, CUDAExtension
+
+    names = ["focal_loss.cc", "focal_loss_cpu.cc"] + (["focal_loss_cuda.cu"] if nvcc else [])
+    paddle = (CUDAExtension if nvcc else CppExtension)(sources=names, extra_compile_args={"cxx": [], "nvcc": []})
+    includes = [f"-I{path}" for path in paddle.include_dirs]
+    defines = ["-DPADDLE_WITH_CUSTOM_KERNEL", "-D_GLIBCXX_USE_CXX11_ABI=1"] + (["-DPADDLE_WITH_CUDA"] if nvcc else [])
+
+    def compile_one(name: str) -> str:
+        source, target = str(SOURCES / name), str(library.parent / f"{name}.o")
+        if name.endswith(".cu"):
+            _run([nvcc, "-std=c++17", "-O3", "-Xcompiler=-fPIC", *_architectures(nvcc), "-c", source, "-o", target])
+        else:
+            _run([compiler, *OPTIMIZED, "-fopenmp", "-w", *defines, *includes, "-c", source, "-o", target])
+        return target
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compile_one, names))
+    directories = [f"-L{path}" for path in paddle.library_dirs]
+    directories += [f"-Wl,-rpath,{path}" for path in paddle.runtime_library_dirs]
+    # Without -fopenmp: OpenMP is the one that Paddle has loaded, and so is its number of threads.
+    _run([compiler, "-shared", *objects, *directories, *paddle.extra_link_args, "-o", str(library)])
+
+
+def _architectures(nvcc: str) -> list[str]:
+    listed = _run([nvcc, "--list-gpu-code"]).split()
+    known = [number for number in ARCHITECTURES if f"sm_{number}" in listed]
+    flags = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in known]
+    return [*flags, f"-gencode=arch=compute_{known[-1]},code=compute_{known[-1]}"]
+
+
+def _run(command: list[str]) -> str:
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        raise BuildError(f"{' '.join(command)}\nfailed with exit code {result.returncode}:\n{result.stderr.strip()}")
+    return result.stdout
+
+
+def main() -> int:
+    try:
+        print(f"built {build()}")
+    except BuildError as error:
+        print(f"The native operator was not built: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""The check that labels are in their range, on whatever device they are."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import paddle
+from paddle import Tensor
+
+
+def is_wanted(label: Tensor) -> bool:
+    """Whether to look at the labels first: on the CPU always; elsewhere, where that waits, if PADDLE_FOCAL_CHECK=1."""
+    return paddle.in_dynamic_mode() and (label.place.is_cpu_place() or os.environ.get("PADDLE_FOCAL_CHECK") == "1")
+
+
+def check(label: Tensor, classes: int, ignore_index: int) -> None:
+    """Raises a ValueError that names the first label out of range."""
+    indexed = not label.is_floating_point()
+    valid = (label >= 0).logical_and(label <= (classes if indexed else 1.0))
+    if indexed:
+        valid = valid.logical_or(label == ignore_index)
+    if math.prod(label.shape) == 0 or bool(valid.all()):
+        return
+    value = label.flatten()[valid.logical_not().flatten()][0].astype("int64" if indexed else "float64").item()
+    accepted = f"in [0, {classes}] ({classes} is background) or ignore_index {ignore_index}" if indexed else "in [0, 1]"
+    raise ValueError(f"label must be {accepted}, but it contains {value}")
