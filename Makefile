@@ -1,4 +1,4 @@
-# make setup   a virtual environment in .venv with everything for the CPU
+# make setup   a virtual environment in .venv with everything for the CPU, and the native operator if there is a compiler
 # make demo    compose the digits data set, train RetinaNet on it, evaluate
 # make test    the tests
 # make lint    ruff
@@ -12,13 +12,18 @@ BIN := $(VENV)/bin
 
 setup: $(VENV)/.complete
 
-$(VENV)/.complete: requirements.txt setup.py pyproject.toml
+# The native operator is compiled for the Paddle just installed; PADDLE_FOCAL_BUILD=0 leaves it out, =1 insists on it.
+$(VENV)/.complete: $(VENV)/.packages setup.py pyproject.toml paddle_focal/build.py $(wildcard paddle_focal/csrc/*)
+	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	$(BIN)/python -W ignore -m paddle_focal
+	touch $@
+
+$(VENV)/.packages: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 9) <= sys.version_info < (3, 14))' || \
 		{ echo "Paddle has packages for Python 3.9 to 3.13, but this is: $$($(PYTHON) --version 2>&1)."; \
 		  echo "Choose another one: make setup PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --no-deps --only-binary :all: -r requirements.txt
-	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	touch $@
 
 demo: setup dataset/digits
@@ -40,4 +45,4 @@ lock: setup
 		--no-python-downloads --upgrade requirements.in -o requirements.txt
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist *.egg-info paddle_focal/*.so

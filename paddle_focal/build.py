@@ -35,7 +35,8 @@ def library_name() -> str:
     flavour = "cpu" if str(cuda) == "False" else f"cuda{cuda}"
     fingerprint = hashlib.sha256(f"{paddle.version.commit} {flavour}".encode())
     for path in sorted(SOURCES.iterdir()):
-        fingerprint.update(path.name.encode() + path.read_bytes())
+        if flavour != "cpu" or not path.suffix.startswith(".cu"):
+            fingerprint.update(path.name.encode() + path.read_bytes())
     return f"_C-paddle{paddle.version.full_version}-{flavour}-{fingerprint.hexdigest()[:10]}.so"
 
 

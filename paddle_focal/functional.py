@@ -21,6 +21,7 @@ _FLOATING = ("float16", "bfloat16", "float32", "float64")
 _INDEX = ("int32", "int64")
 
 
+@paddle.jit.not_to_static  # traced as it is: its branches are on shapes and numbers
 def sigmoid_focal_loss(
     logit: Tensor,
     label: Tensor,

@@ -9,7 +9,7 @@ from types import ModuleType
 import paddle
 from paddle import Tensor
 
-from paddle_focal.ops import composite, fused
+from paddle_focal.ops import composite, devices, fused
 
 BACKENDS = ("fused", "composite")
 
@@ -25,8 +25,7 @@ def select(backend: str | None, logit: Tensor) -> ModuleType:
         raise ValueError(f"backend must be None or one of {BACKENDS}, but got {backend!r}")
     if backend == "composite" or 0 in logit.shape:  # Paddle ends the process when an operator of ours returns nothing
         return composite
-    on_gpu = logit.place.is_gpu_place() if paddle.in_dynamic_mode() else paddle.get_device().startswith("gpu")
-    reason = fused.reason_against(on_gpu)
+    reason = fused.reason_against(devices.kind(logit))
     if reason is None:
         return fused
     if backend == "fused":
@@ -42,14 +41,14 @@ def _warn_of_fallback(reason: str) -> None:
 
 def backend_report() -> str:
     """Which backend serves which place, and why; plain text, one line for each place."""
-    lines = [f"paddle_focal on Paddle {paddle.__version__}", f"cpu: {_serving(on_gpu=False)}"]
+    lines = [f"paddle_focal on Paddle {paddle.__version__}", f"cpu: {_serving('cpu')}"]
     if paddle.is_compiled_with_cuda():
-        lines.append(f"gpu: {_serving(on_gpu=True)}")
+        lines.append(f"gpu: {_serving('gpu')}")
     return "\n".join(lines)
 
 
-def _serving(on_gpu: bool) -> str:
-    reason = fused.reason_against(on_gpu)
+def _serving(device: str) -> str:
+    reason = fused.reason_against(device)
     if reason is not None:
         return f"composite, because {reason}"
-    return "fused" if on_gpu else f"fused ({fused.library().paddle_focal_instruction_set().decode()})"
+    return "fused" if device == "gpu" else f"fused ({fused.library().paddle_focal_instruction_set().decode()})"

@@ -1,4 +1,4 @@
-"""The composite backend: sigmoid focal loss from Paddle operators, for every device.
+"""The composite backend: sigmoid focal loss from Paddle operators, for every device, in dynamic mode.
 
 The loss and its gradient are closed forms, joined by a ``PyLayer``; the backward pass computes the gradient
 anew from the logits, so nothing logit-sized is kept between the two. On the CPU both run block by block: a block
@@ -24,7 +24,7 @@ import paddle.nn.functional as F
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
-from paddle_focal.ops import label_range
+from paddle_focal.ops import devices, label_range
 
 #: Elements in a block on the CPU: 1 MiB of float32, which a core's second-level cache holds.
 BLOCK = 1 << 18
@@ -83,7 +83,12 @@ def sigmoid_focal_loss(
         ValueError: a label is out of range; not checked where that would wait for a device.
     """
     shape, classes = logit.shape, logit.shape[axis]
-    if label_range.is_wanted(label):
+    if not paddle.in_dynamic_mode():
+        raise RuntimeError(
+            "the composite backend cannot be traced into a static graph: "
+            "build the native operator with `python -m paddle_focal.build`, or run in dynamic mode"
+        )
+    if _on_cpu(label) or label_range.is_wanted_everywhere():
         label_range.check(label, classes, ignore_index)
     view = [math.prod(shape[:axis]), classes, math.prod(shape[axis + 1 :])]
     if weight is not None:
@@ -134,7 +139,7 @@ def _compute_dtype(logit: Tensor):
 
 
 def _on_cpu(logit: Tensor) -> bool:
-    return paddle.in_dynamic_mode() and logit.place.is_cpu_place()
+    return devices.kind(logit) == "cpu"
 
 
 def _rows(logit: Tensor) -> Iterator[slice]:

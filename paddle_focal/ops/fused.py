@@ -18,7 +18,7 @@ from paddle.base.layer_helper import LayerHelper
 from paddle.framework import in_dynamic_or_pir_mode
 
 from paddle_focal import build
-from paddle_focal.ops import label_range
+from paddle_focal.ops import devices, label_range
 
 OPERATOR = "fused_sigmoid_focal_loss"
 REMEDY = "build it with `python -m paddle_focal.build`"
@@ -50,13 +50,15 @@ def library() -> ctypes.CDLL:
 
 
 @cache
-def reason_against(on_gpu: bool) -> str | None:
-    """Why the operator cannot serve the CPU or the GPU; None if it can."""
+def reason_against(device: str) -> str | None:
+    """Why the operator cannot serve a kind of device; None if it can."""
+    if device not in ("cpu", "gpu"):
+        return f"the native operator has no kernels for {device}"
     try:
         loaded = library()
     except UnavailableError as error:
         return str(error)
-    if on_gpu and not loaded.paddle_focal_has_cuda():
+    if device == "gpu" and not loaded.paddle_focal_has_cuda():
         return f"the native operator was built without CUDA, for want of nvcc: install it, then {REMEDY}"
     return None
 
@@ -76,7 +78,7 @@ def sigmoid_focal_loss(
 ) -> Tensor:
     """Sigmoid focal loss of checked arguments; see :func:`paddle_focal.ops.composite.sigmoid_focal_loss`."""
     classes = logit.shape[axis]
-    if label_range.is_wanted(label) and not label.place.is_cpu_place():
+    if label_range.is_wanted_everywhere() and devices.kind(label) != "cpu":
         label_range.check(label, classes, ignore_index)
     inputs = {
         "Logit": logit,
