@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "focal_block.h"
 #include "focal_loss.h"
 
 #if defined(__linux__)
@@ -26,9 +27,6 @@ namespace paddle_focal {
 namespace cpu {
 namespace {
 
-template <class T>
-constexpr int64_t kBlock = 4096 / sizeof(T);
-constexpr int64_t kVectors = 64;        // blocks are padded to a multiple of it, so that no loop has a remainder
 constexpr int64_t kTaskSize = 1 << 14;  // logits: a task's sum is the same whichever thread runs it
 
 /// One pass over the logits: results go to `elements`, or are added up if it is null.
@@ -53,133 +51,6 @@ struct Result {
 };
 
 template <class T>
-struct Block {
-  const T* logit;                   // where the logits lie: in memory, or in z
-  alignas(64) T z[kBlock<T>];       // logits that had to be converted or changed; results on their way out
-  alignas(64) T factor[kBlock<T>];  // alpha / normalizer * weight * upstream gradient * dz / dx
-  alignas(64) T target[kBlock<T>];  // soft targets
-  alignas(64) T other[kBlock<T>];   // a factor on its way in
-  alignas(64) int32_t label[kBlock<T>];
-  bool has_ignored;          // among the labels
-  uint64_t foreground_bits;  // which classes are among them, modulo 64
-
-  FOCAL_INLINE T* own_logit(int64_t n) {
-    if (logit != z) memcpy(z, logit, n * sizeof(T));
-    logit = z;
-    return z;
-  }
-};
-
-int64_t size_of(Type type) {
-  switch (type) {
-    case Type::kFloat16:
-    case Type::kBFloat16:
-      return 2;
-    case Type::kFloat32:
-    case Type::kInt32:
-      return 4;
-    default:
-      return 8;
-  }
-}
-
-template <class S, class T>
-FOCAL_INLINE void convert_all(const void* from, void* to, int64_t n) {
-  const S* in = static_cast<const S*>(from);
-  T* out = static_cast<T*>(to);
-  if (std::is_same<S, T>::value) {
-    memcpy(out, in, n * sizeof(T));
-  } else {
-    for (int64_t i = 0; i < n; ++i) out[i] = convert<S, T>(in[i]);
-  }
-}
-
-template <class T>
-FOCAL_INLINE void load(const Array& array, int64_t offset, int64_t n, T* out) {
-  const char* in = static_cast<const char*>(array.data) + offset * size_of(array.type);
-  switch (array.type) {
-    case Type::kFloat16:
-      return convert_all<Float16, T>(in, out, n);
-    case Type::kBFloat16:
-      return convert_all<BFloat16, T>(in, out, n);
-    case Type::kFloat32:
-      return convert_all<float, T>(in, out, n);
-    default:
-      return convert_all<double, T>(in, out, n);
-  }
-}
-
-FOCAL_INLINE void store(const float* values, int64_t n, Type type, char* out) {
-  switch (type) {
-    case Type::kFloat16:
-      return convert_all<float, Float16>(values, out, n);
-    case Type::kBFloat16:
-      return convert_all<float, BFloat16>(values, out, n);
-    default:
-      return convert_all<float, float>(values, out, n);
-  }
-}
-
-FOCAL_INLINE void store(const double* values, int64_t n, Type, char* out) {
-  convert_all<double, double>(values, out, n);
-}
-
-template <class T>
-FOCAL_INLINE T load_one(const Array& array, int64_t index) {
-  T value;
-  load<T>(array, index, 1, &value);
-  return value;
-}
-
-FOCAL_INLINE int64_t load_label(const Array& array, int64_t index) {
-  return array.type == Type::kInt32 ? static_cast<const int32_t*>(array.data)[index]
-                                    : static_cast<const int64_t*>(array.data)[index];
-}
-
-template <class T>
-FOCAL_INLINE T scale_of(const Scale& scale, int64_t c) {
-  return scale.data ? static_cast<const T*>(scale.data)[c * scale.stride] : static_cast<T>(scale.value);
-}
-
-template <class T>
-FOCAL_INLINE void fill(T* out, int64_t n, T value) {
-  for (int64_t i = 0; i < n; ++i) out[i] = value;
-}
-
-template <class T>
-FOCAL_INLINE void multiply(T* factor, const T* by, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) factor[i] *= by[i];
-}
-
-template <class T, Gamma kGamma, bool kSoft, bool kGradient>
-FOCAL_INLINE void evaluate(const Block<T>& block, int64_t n, T gamma, T smoothing, T* out) {
-  const T* logit = block.logit;
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) {
-    T value;
-    if constexpr (kSoft) {
-      value = focal_soft<kGamma, kGradient>(logit[i], block.target[i], gamma, smoothing);
-    } else {
-      value = focal_hard<kGamma, kGradient>(logit[i], gamma);
-    }
-    out[i] = value * block.factor[i];
-  }
-}
-
-template <class T, bool kSoft, bool kGradient>
-FOCAL_INLINE void evaluate(const Block<T>& block, int64_t n, T gamma, T smoothing, T* out) {
-  if (gamma == 0) {
-    evaluate<T, Gamma::kZero, kSoft, kGradient>(block, n, gamma, smoothing, out);
-  } else if (gamma == 1) {
-    evaluate<T, Gamma::kOne, kSoft, kGradient>(block, n, gamma, smoothing, out);
-  } else if (gamma == 2) {
-    evaluate<T, Gamma::kTwo, kSoft, kGradient>(block, n, gamma, smoothing, out);
-  } else {
-    evaluate<T, Gamma::kAny, kSoft, kGradient>(block, n, gamma, smoothing, out);
-  }
-}
-
-template <class T>
 FOCAL_INLINE void evaluate(const Pass& pass, const Block<T>& block, int64_t n, T* out) {
   const T gamma = static_cast<T>(pass.problem.gamma), smoothing = static_cast<T>(pass.problem.label_smoothing);
   if (pass.problem.is_soft()) {
@@ -189,18 +60,6 @@ FOCAL_INLINE void evaluate(const Pass& pass, const Block<T>& block, int64_t n, T
     pass.is_gradient ? evaluate<T, false, true>(block, n, gamma, smoothing, out)
                      : evaluate<T, false, false>(block, n, gamma, smoothing, out);
   }
-}
-
-/// The sum in double of numbers of which four at a time are added first.
-template <class T>
-FOCAL_INLINE double sum(const T* values, int64_t n) {
-  const int64_t quarter = n / 4;
-  double total = 0;
-#pragma omp simd reduction(+ : total)
-  for (int64_t i = 0; i < quarter; ++i) {
-    total += (values[i] + values[i + quarter]) + (values[i + 2 * quarter] + values[i + 3 * quarter]);
-  }
-  return total;
 }
 
 /// The logits' own order with the class axis last: a block runs across classes and labels.
