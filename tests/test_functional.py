@@ -377,6 +377,9 @@ class TestArguments:
             assert loss.dtype == (x.dtype if reduction == "none" else scalar)
             assert loss.shape == (x.shape if reduction == "none" else [])
 
+    @pytest.mark.skipif(
+        paddle.__version__ < "3", reason="Paddle 2.6 can neither add up nor differentiate empty tensors"
+    )
     @pytest.mark.parametrize("shape", [(0, 3), (2, 0, 3)])
     @pytest.mark.parametrize("dense", [False, True], ids=["indexed", "dense"])
     def test_empty(self, backend, shape, dense):

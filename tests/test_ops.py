@@ -259,6 +259,8 @@ class TestGraphModes:
     @pytest.mark.parametrize("full_graph", [True, False])
     @pytest.mark.parametrize("batch", [None, 5], ids=["any_batch", "known_batch"])
     def test_to_static_trains_the_same(self, rng, arguments, full_graph, batch):
+        if not full_graph and paddle.__version__ < "3":
+            pytest.skip("the bytecode tracer of Paddle 2.6 loses keyword-only arguments")
         x, label = paddle.to_tensor(rng.normal(size=(5, 4)).astype("float32")), paddle.to_tensor([0, 1, 2, 3, -1])
         weight = paddle.to_tensor([1.0, 2.0, 3.0, 0.5, 1.0])
         net = self.Net(**arguments)

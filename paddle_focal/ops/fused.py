@@ -13,9 +13,9 @@ from functools import cache
 import paddle
 from paddle import Tensor
 from paddle.base import core
-from paddle.base.framework import OpProtoHolder
 from paddle.base.layer_helper import LayerHelper
 from paddle.framework import in_dynamic_or_pir_mode
+from paddle.utils.cpp_extension import load_op_meta_info_and_register_op
 
 from paddle_focal import build
 from paddle_focal.ops import devices, label_range
@@ -44,7 +44,7 @@ def library() -> ctypes.CDLL:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
         raise UnavailableError(f"the native operator cannot be loaded ({error}): {REMEDY}") from error
-    OpProtoHolder.instance().update_op_proto(core.load_op_meta_info_and_register_op(str(path)))
+    load_op_meta_info_and_register_op(str(path))
     loaded.paddle_focal_instruction_set.restype = ctypes.c_char_p
     return loaded
 
@@ -83,9 +83,9 @@ def sigmoid_focal_loss(
     inputs = {
         "Logit": logit,
         "Label": label.detach(),
-        "ForegroundScale": foreground_scale if paddle.is_tensor(foreground_scale) else None,
-        "BackgroundScale": background_scale if paddle.is_tensor(background_scale) else None,
-        "Weight": weight,
+        "ForegroundScale@OPTIONAL": foreground_scale if paddle.is_tensor(foreground_scale) else None,
+        "BackgroundScale@OPTIONAL": background_scale if paddle.is_tensor(background_scale) else None,
+        "Weight@OPTIONAL": weight,
     }
     attributes = {
         "axis": axis,
@@ -104,7 +104,7 @@ def sigmoid_focal_loss(
             label_range.check(label, classes, ignore_index)
         raise
     # Paddle marks the result of an operator of ours as differentiable under no_grad, too.
-    return loss if paddle.is_grad_enabled() else loss.detach()
+    return loss.detach() if paddle.in_dynamic_mode() and not paddle.is_grad_enabled() else loss
 
 
 def _bits(value: float | Tensor) -> int:
