@@ -41,11 +41,11 @@ class TestLadder:
         yield
         ops._warn_of_fallback.cache_clear()
 
-    def test_fallback_warns_once_with_the_reason(self, unavailable):
-        with pytest.warns(UserWarning, match="slower composite backend: of a test on the cpu") as warned:
-            for _ in range(3):
-                assert ops.select(None, paddle.zeros([2, 3])) is composite
-        assert len(warned) == 1
+    def test_fallback_warns_once_with_the_reason(self, unavailable, recwarn):
+        for _ in range(3):
+            assert ops.select(None, paddle.zeros([2, 3])) is composite
+        messages = [str(warning.message) for warning in recwarn if "paddle_focal" in str(warning.message)]
+        assert messages == ["paddle_focal falls back on its slower composite backend: of a test on the cpu"]
 
     def test_a_named_backend_is_refused_with_the_reason(self, unavailable):
         with pytest.raises(RuntimeError, match="backend 'fused' cannot serve: of a test on the cpu"):
@@ -165,7 +165,7 @@ class TestInstructionSets:
 
     def test_one_that_is_not_there(self, monkeypatch):
         monkeypatch.setenv("PADDLE_FOCAL_ISA", "sse9")
-        with pytest.raises(OSError, match="PADDLE_FOCAL_ISA must be one of those this processor has, .*but got sse9"):
+        with pytest.raises(OSError, match=r"PADDLE_FOCAL_ISA must be one of those .*, but got sse9"):
             sigmoid_focal_loss(paddle.zeros([2, 3]), paddle.to_tensor([0, 3]), backend="fused")
         assert "but got sse9" in paddle_focal.backend_report()
 

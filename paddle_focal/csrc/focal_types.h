@@ -20,11 +20,17 @@ struct BFloat16 {
 FOCAL_INLINE float to_float(BFloat16 x) { return bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
 
 FOCAL_INLINE float to_float(Float16 x) {
+#if defined(__CUDA_ARCH__)
+  float result;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(x.bits));
+  return result;
+#else
   const uint32_t magnitude = static_cast<uint32_t>(x.bits & 0x7fff) << 13;  // exponent and mantissa in their new places
   const float rebased = bit_cast<float>(magnitude) * bit_cast<float>(0x77800000u);  // 2^112, from bias 15 to bias 127
   const uint32_t special = magnitude >= (0x7c00u << 13) ? 0x7f800000u : 0u;         // infinity and NaN stay so
   const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000) << 16;
   return bit_cast<float>(bit_cast<uint32_t>(rebased) | special | sign);
+#endif
 }
 
 template <class S, class T>
@@ -35,14 +41,25 @@ FOCAL_INLINE T convert(S x) {
 /// Rounds to nearest, ties to even, once.
 template <>
 FOCAL_INLINE BFloat16 convert<float, BFloat16>(float x) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  uint16_t result;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(result) : "f"(x));
+  return {result};
+#else
   const uint32_t bits = bit_cast<uint32_t>(x);
   const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
   return {static_cast<uint16_t>(is_nan ? 0x7fc0u : rounded)};
+#endif
 }
 
 template <>
 FOCAL_INLINE Float16 convert<float, Float16>(float x) {
+#if defined(__CUDA_ARCH__)
+  uint16_t result;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result) : "f"(x));
+  return {result};
+#else
   const uint32_t bits = bit_cast<uint32_t>(x);
   const uint32_t magnitude = bits & 0x7fffffffu;
   const uint32_t normal = (magnitude + 0xc8000fffu + ((magnitude >> 13) & 1u)) >> 13;
@@ -52,6 +69,7 @@ FOCAL_INLINE Float16 convert<float, Float16>(float x) {
   half = magnitude >= 0x477ff000u ? 0x7c00u : half;
   half = magnitude > 0x7f800000u ? 0x7e00u : half;
   return {static_cast<uint16_t>(half | ((bits >> 16) & 0x8000u))};
+#endif
 }
 
 template <>

@@ -1,0 +1,476 @@
+// The work of one thread on a GPU as a function of its indices; compiled for the host, it can be run there as well.
+//
+// A thread takes packs of kWidth logits: 16 bytes, which it reads and writes at once where they lie together. Each pack
+// is brought into one form, whatever the labels: logits z and a factor for each.
+#pragma once
+
+#include <cmath>
+#include <type_traits>
+
+#include "focal_loss.h"
+
+namespace paddle_focal {
+namespace cuda {
+
+constexpr int kThreads = 256;     // in a block
+constexpr int kFlatPacks = 4;     // for each thread
+constexpr int kTileClasses = 16;  // for each thread
+
+template <class S>
+constexpr int kWidth = 16 / static_cast<int>(sizeof(S));
+
+/// Division of numbers from 0 to 2^63 - 1 by a multiplication.
+struct Divisor {
+  uint64_t multiplier;
+  int shift = 0;
+
+  explicit Divisor(int64_t value) {
+    while ((int64_t(1) << shift) < value) ++shift;
+    multiplier = static_cast<uint64_t>(((static_cast<unsigned __int128>(1) << (63 + shift)) + value - 1) / value);
+  }
+
+  FOCAL_INLINE int64_t quotient(int64_t n) const {
+    const uint64_t twice = 2 * static_cast<uint64_t>(n);
+#if defined(__CUDA_ARCH__)
+    return __umul64hi(twice, multiplier) >> shift;
+#else
+    return static_cast<uint64_t>(static_cast<unsigned __int128>(twice) * multiplier >> 64) >> shift;
+#endif
+  }
+};
+
+/// How the logits are shared out. It depends on their shape and the pack's width only, and so do the sums.
+struct Partition {
+  int64_t outer, classes, inner;
+  int width;
+  bool is_flat;            // a block takes consecutive logits; else a thread keeps its labels for a tile of classes
+  bool is_along_labels;    // a pack is one class of consecutive labels; else consecutive classes, labels following
+  int64_t groups, chunks;  // tiles along the inner axis and along the class axis
+  Divisor by_classes, by_inner, by_groups, by_chunks;
+  int64_t lane_stride;                         // from a logit of a pack to its next one
+  int64_t logit_step, label_step, class_step;  // from a pack of a thread to its next one
+  int left_step;
+
+  Partition(const Problem& problem, int width)
+      : outer(problem.outer),
+        classes(problem.classes),
+        inner(problem.inner),
+        width(width),
+        is_flat(inner == 1 || classes == 1),
+        is_along_labels(classes == 1 || (inner > 1 && inner % width == 0)),
+        groups(is_along_labels && !is_flat ? inner / width : inner),
+        chunks((classes + kTileClasses - 1) / kTileClasses),
+        by_classes(classes),
+        by_inner(inner),
+        by_groups(groups),
+        by_chunks(chunks),
+        lane_stride(is_flat || is_along_labels ? 1 : inner) {
+    left_step = is_flat ? kThreads * width : width;
+    class_step = is_flat ? left_step % classes : is_along_labels ? 1 : width;
+    label_step = is_flat ? left_step / classes : 0;
+    logit_step = is_flat ? left_step : class_step * inner;
+  }
+
+  int64_t size() const { return outer * classes * inner; }
+
+  int64_t blocks() const {
+    const int64_t units = is_flat ? size() : outer * chunks * groups;
+    const int64_t per_block = is_flat ? kFlatPacks * left_step : kThreads;
+    return (units + per_block - 1) / per_block;
+  }
+};
+
+/// A logit by its own index, its label's and its class; in a pack, of its first logit.
+struct Place {
+  int64_t logit, label, c;
+
+  /// The next one in the pack, but for its own index.
+  FOCAL_INLINE void advance(const Partition& partition) {
+    if (partition.is_along_labels) {
+      ++label;
+    } else if (++c == partition.classes) {
+      c = 0;
+      ++label;
+    }
+  }
+};
+
+/// The packs of a thread, one after the other.
+struct Walk {
+  Place place;
+  int left;  // logits to go, counted in steps of left_step from pack to pack
+
+  FOCAL_INLINE Walk(const Partition& partition, int64_t block, int thread) {
+    const int width = partition.width, left_step = partition.left_step;
+    const int64_t classes = partition.classes, inner = partition.inner;
+    if (partition.is_flat) {
+      place.logit = block * kFlatPacks * left_step + thread * width;
+      place.label = partition.by_classes.quotient(place.logit);
+      place.c = place.logit - place.label * classes;
+      const int64_t to_end = partition.outer * classes * inner - place.logit;
+      const int most = (kFlatPacks - 1) * left_step + width;
+      left = to_end < most ? static_cast<int>(to_end) : most;
+    } else {
+      const int64_t tile = block * kThreads + thread;
+      const int64_t rest = partition.by_groups.quotient(tile);
+      const int64_t o = partition.by_chunks.quotient(rest);
+      const int64_t c = (rest - o * partition.chunks) * kTileClasses;
+      const int64_t i = (tile - rest * partition.groups) * (partition.is_along_labels ? width : 1);
+      const int count = static_cast<int>(classes - c < kTileClasses ? classes - c : kTileClasses);
+      place = {(o * classes + c) * inner + i, o * inner + i, c};
+      left = o >= partition.outer ? 0 : partition.is_along_labels ? count * width : count;
+    }
+  }
+
+  FOCAL_INLINE void advance(const Partition& partition) {
+    left -= partition.left_step;
+    place.logit += partition.logit_step;
+    place.label += partition.label_step;
+    place.c += partition.class_step;
+    if (partition.is_flat && place.c >= partition.classes) {
+      place.c -= partition.classes;
+      ++place.label;
+    }
+  }
+};
+
+/// One pass over the logits.
+struct Pass {
+  Problem problem;
+  Upstream upstream;  // without data: 1
+  void* out;          // the results in the logits' type; without it they are added up
+  Partition partition;
+  Gamma gamma;
+  bool is_dense;
+  bool is_packed;     // what belongs to a pack lies together, aligned
+
+  Pass(const Problem& problem, const Upstream& upstream, void* out, int width)
+      : problem(problem), upstream(upstream), out(out), partition(problem, width), is_dense(problem.is_dense()) {
+    const double g = problem.gamma;
+    gamma = g == 0 ? Gamma::kZero : g == 1 ? Gamma::kOne : g == 2 ? Gamma::kTwo : Gamma::kAny;
+    const auto is_aligned = [](const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; };
+    is_packed = partition.lane_stride == 1 && is_aligned(problem.logit.data) && is_aligned(problem.label.data) &&
+                is_aligned(upstream.array.data) && is_aligned(out);
+  }
+};
+
+template <class S, int kWidth>
+struct alignas(kWidth * sizeof(S) < 16 ? kWidth * sizeof(S) : 16) Pack {
+  S at[kWidth];
+};
+
+template <class T>
+FOCAL_INLINE T load_one(const Array& array, int64_t index) {
+  switch (array.type) {
+    case Type::kFloat16:
+      return convert<Float16, T>(static_cast<const Float16*>(array.data)[index]);
+    case Type::kBFloat16:
+      return convert<BFloat16, T>(static_cast<const BFloat16*>(array.data)[index]);
+    case Type::kFloat32:
+      return convert<float, T>(static_cast<const float*>(array.data)[index]);
+    default:
+      return convert<double, T>(static_cast<const double*>(array.data)[index]);
+  }
+}
+
+FOCAL_INLINE int64_t load_label(const Array& array, int64_t index) {
+  return array.type == Type::kInt32 ? static_cast<const int32_t*>(array.data)[index]
+                                    : static_cast<const int64_t*>(array.data)[index];
+}
+
+template <class T>
+FOCAL_INLINE T scale_of(const Scale& scale, int64_t c) {
+  return scale.data ? static_cast<const T*>(scale.data)[c * scale.stride] : static_cast<T>(scale.value);
+}
+
+/// The work of one thread on logits of type S.
+template <class S, bool kGradient, bool kSoft>
+class Thread {
+  using T = typename std::conditional<std::is_same<S, double>::value, double, float>::type;
+
+ public:
+  static constexpr int kWidth = cuda::kWidth<S>;
+  static constexpr int kBlocks = kSoft ? 3 : 4;  // at a time on a multiprocessor: as many as leave registers enough
+
+  FOCAL_INLINE Thread(const Pass& pass, int64_t block, int thread)
+      : pass(pass), problem(pass.problem), partition(pass.partition), walk(partition, block, thread) {}
+
+  /// Writes the results, or returns their sum: that of a pack is taken in T, all others in double.
+  FOCAL_INLINE double run() {
+    double sum = 0;
+    if (walk.left <= 0) return sum;
+    if (pass.upstream.array.data && !pass.upstream.per_logit) multiplier = load_one<T>(pass.upstream.array, 0);
+    foreground = scale_of<T>(problem.foreground, 0) * foreground_multiplier();
+    background = scale_of<T>(problem.background, 0) * multiplier;
+    const bool is_dense = kSoft && pass.is_dense;
+    const T gamma = static_cast<T>(problem.gamma), smoothing = static_cast<T>(problem.label_smoothing);
+    if (!is_dense && !partition.is_flat) load_labels();
+    for (; walk.left > 0; walk.advance(partition)) {
+      load<S>(problem.logit.data, walk.place.logit, z);
+      if (is_dense) {
+        load_targets();
+      } else {
+        if (partition.is_flat) load_labels();
+        apply_labels();
+      }
+      drop_lanes();
+      if (problem.weight.array.data) apply_weight();
+      if (kGradient && pass.upstream.per_logit) apply_upstream();
+      evaluate(gamma, smoothing);
+      if (pass.out) {
+        store();
+      } else {
+        sum += sum_pack();
+      }
+    }
+    return sum;
+  }
+
+ private:
+  /// d FL / dx = factor * d FL / dz; targets that are not 0/1 numbers are differentiated by x itself.
+  FOCAL_INLINE T foreground_multiplier() const { return kGradient && !kSoft ? -multiplier : multiplier; }
+
+  FOCAL_INLINE int count() const { return walk.left < kWidth ? walk.left : kWidth; }
+
+  /// One number for each logit of the pack; 0 beyond the end.
+  template <class From, class To>
+  FOCAL_INLINE void load(const void* data, int64_t index, To* to) const {
+    const From* from = static_cast<const From*>(data) + index;
+    if (pass.is_packed && walk.left >= kWidth) {
+      const auto pack = *reinterpret_cast<const Pack<From, kWidth>*>(from);
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) to[j] = convert<From, To>(pack.at[j]);
+    } else {
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) {
+        to[j] = j < walk.left ? convert<From, To>(from[j * partition.lane_stride]) : To(0);
+      }
+    }
+  }
+
+  FOCAL_INLINE void store() const {
+    S* to = static_cast<S*>(pass.out) + walk.place.logit;
+    Pack<S, kWidth> pack;
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) pack.at[j] = convert<T, S>(z[j] * factor[j]);
+    if (pass.is_packed && walk.left >= kWidth) {
+      *reinterpret_cast<Pack<S, kWidth>*>(to) = pack;
+    } else {
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) {
+        if (j < walk.left) to[j * partition.lane_stride] = pack.at[j];
+      }
+    }
+  }
+
+  FOCAL_INLINE double sum_pack() const {
+    T sum = 0;
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) sum += z[j] * factor[j];
+    return sum;
+  }
+
+  FOCAL_INLINE void load_labels() {
+    Place place = walk.place;
+    ignored = invalid = 0;
+    if (partition.is_along_labels) {
+      int64_t label[kWidth];
+      problem.label.type == Type::kInt32 ? load<int32_t>(problem.label.data, place.label, label)
+                                         : load<int64_t>(problem.label.data, place.label, label);
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) set_label(j, label[j], place.c, 1u << j);
+      return;
+    }
+    int64_t label = load_label(problem.label, place.label);
+    if (!partition.is_flat || place.c + kWidth <= partition.classes) {
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) set_label(j, label, place.c + j, kAll);
+      return;
+    }
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) {
+      set_label(j, label, place.c, 1u << j);
+      place.advance(partition);
+      if (place.c == 0 && j + 1 < walk.left) label = load_label(problem.label, place.label);
+    }
+  }
+
+  FOCAL_INLINE void set_label(int j, int64_t label, int64_t c, uint32_t bits) {
+    relative[j] = static_cast<int32_t>(label - c);
+    if (static_cast<uint64_t>(label) > static_cast<uint64_t>(partition.classes)) {
+      (label == problem.ignore_index ? ignored : invalid) |= bits;
+    }
+  }
+
+  FOCAL_INLINE void apply_labels() {
+    const int32_t moved = partition.is_flat ? 0 : static_cast<int32_t>(walk.place.c) % kTileClasses;
+    for_each_scale([&](int j, T foreground, T background) {
+      const bool is_foreground = relative[j] == moved;
+      factor[j] = is_foreground ? foreground : background;
+      target[j] = is_foreground ? T(1) : T(0);
+      z[j] = is_foreground && !kSoft ? -z[j] : z[j];
+    });
+  }
+
+  FOCAL_INLINE void load_targets() {
+    switch (problem.label.type) {
+      case Type::kFloat16:
+        load<Float16>(problem.label.data, walk.place.logit, target);
+        break;
+      case Type::kBFloat16:
+        load<BFloat16>(problem.label.data, walk.place.logit, target);
+        break;
+      case Type::kFloat32:
+        load<float>(problem.label.data, walk.place.logit, target);
+        break;
+      default:
+        load<double>(problem.label.data, walk.place.logit, target);
+    }
+    invalid = 0;
+    for_each_scale([&](int j, T foreground, T background) {
+      factor[j] = target[j] * foreground + (1 - target[j]) * background;
+      if (!(target[j] >= 0 && target[j] <= 1)) invalid |= 1u << j;
+    });
+  }
+
+  /// Calls function(j, scale of target 1, scale of target 0) for each logit of the pack.
+  template <class Function>
+  FOCAL_INLINE void for_each_scale(Function function) const {
+    if (!problem.foreground.stride && !problem.background.stride) {
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) function(j, foreground, background);
+      return;
+    }
+    Place place = walk.place;
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) {
+      function(j, scale_of<T>(problem.foreground, place.c) * foreground_multiplier(),
+               scale_of<T>(problem.background, place.c) * multiplier);
+      place.advance(partition);
+    }
+  }
+
+  /// Labels without loss get 0 whatever the logit, those out of range NaN.
+  FOCAL_INLINE void drop_lanes() {
+    const uint32_t beyond = kAll & ~((1u << count()) - 1);
+    if (!(ignored | invalid | beyond)) return;
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) {
+      if (!((ignored | invalid | beyond) >> j & 1)) continue;
+      z[j] = target[j] = 0;
+      factor[j] = (invalid & ~beyond) >> j & 1 ? static_cast<T>(NAN) : T(0);
+    }
+  }
+
+  FOCAL_INLINE void apply_weight() {
+    switch (problem.weight.array.type) {
+      case Type::kFloat16:
+        return apply_weight<Float16>();
+      case Type::kBFloat16:
+        return apply_weight<BFloat16>();
+      case Type::kFloat32:
+        return apply_weight<float>();
+      default:
+        return apply_weight<double>();
+    }
+  }
+
+  template <class From>
+  FOCAL_INLINE void apply_weight() {
+    const Weight& weight = problem.weight;
+    Place place = walk.place;
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) {
+      const int64_t o = partition.by_inner.quotient(place.label), i = place.label - o * partition.inner;
+      const int64_t index = o * weight.outer_stride + place.c * weight.class_stride + i * weight.inner_stride;
+      if (j < walk.left) factor[j] *= convert<From, T>(static_cast<const From*>(weight.array.data)[index]);
+      place.advance(partition);
+    }
+  }
+
+  FOCAL_INLINE void apply_upstream() {
+    T upstream[kWidth];
+    load<S>(pass.upstream.array.data, walk.place.logit, upstream);
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) factor[j] *= upstream[j];
+  }
+
+  FOCAL_INLINE void evaluate(T gamma, T smoothing) {
+    switch (pass.gamma) {
+      case Gamma::kZero:
+        return evaluate<Gamma::kZero>(gamma, smoothing);
+      case Gamma::kOne:
+        return evaluate<Gamma::kOne>(gamma, smoothing);
+      case Gamma::kTwo:
+        return evaluate<Gamma::kTwo>(gamma, smoothing);
+      default:
+        return evaluate<Gamma::kAny>(gamma, smoothing);
+    }
+  }
+
+  template <Gamma kGamma>
+  FOCAL_INLINE void evaluate(T gamma, T smoothing) {
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) {
+      if constexpr (kSoft) {
+        z[j] = focal_soft<kGamma, kGradient>(z[j], target[j], gamma, smoothing);
+      } else {
+        z[j] = focal_hard<kGamma, kGradient>(z[j], gamma);
+      }
+    }
+  }
+
+  static constexpr uint32_t kAll = (1u << kWidth) - 1;
+
+  const Pass& pass;
+  const Problem& problem;
+  const Partition& partition;
+  Walk walk;
+  T multiplier = 1;                   // upstream gradient of all logits
+  T foreground, background;           // scales of all classes
+  T z[kWidth];                        // logits, and then the results without their factor
+  T factor[kWidth];                   // alpha / normalizer * weight * upstream gradient * dz / dx
+  T target[kWidth];                   // soft targets
+  int32_t relative[kWidth];           // label minus class, of the labels loaded last
+  uint32_t ignored = 0, invalid = 0;  // labels, one bit each
+};
+
+template <class T>
+struct Tag {
+  using Thread = T;
+};
+
+template <class S, class Function>
+void visit_thread(const Problem& problem, bool is_gradient, Function function) {
+  if (problem.is_soft()) {
+    is_gradient ? function(Tag<Thread<S, true, true>>()) : function(Tag<Thread<S, false, true>>());
+  } else {
+    is_gradient ? function(Tag<Thread<S, true, false>>()) : function(Tag<Thread<S, false, false>>());
+  }
+}
+
+/// Calls function with the tag of the Thread for the problem.
+template <class Function>
+void visit_thread(const Problem& problem, bool is_gradient, Function function) {
+  switch (problem.logit.type) {
+    case Type::kFloat16:
+      return visit_thread<Float16>(problem, is_gradient, function);
+    case Type::kBFloat16:
+      return visit_thread<BFloat16>(problem, is_gradient, function);
+    case Type::kFloat32:
+      return visit_thread<float>(problem, is_gradient, function);
+    default:
+      return visit_thread<double>(problem, is_gradient, function);
+  }
+}
+
+inline int64_t block_count(const Problem& problem) {
+  int64_t count = 0;
+  visit_thread(problem, false, [&](auto tag) {
+    if (problem.size()) count = Partition(problem, decltype(tag)::Thread::kWidth).blocks();
+  });
+  return count;
+}
+
+}  // namespace cuda
+}  // namespace paddle_focal
