@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "focal_loss.h"
+#include "focal_memory.h"
 #include "paddle/extension.h"
 
 namespace {
@@ -87,6 +88,17 @@ Problem problem_of(const Tensor& logit, const Tensor& label, const Optional& for
   return problem;
 }
 
+/// A tensor for one number for each logit.
+Tensor allocate_like(const Tensor& logit) {
+  const int64_t bytes = logit.numel() * phi::SizeOf(logit.dtype());
+  if (!logit.is_cpu() || bytes < paddle_focal::cpu::kLargeResult) {
+    return paddle::empty(logit.shape(), logit.dtype(), logit.place());
+  }
+  const auto release = [bytes](void* data) { paddle_focal::cpu::release(data, bytes); };
+  return paddle::from_blob(paddle_focal::cpu::allocate(bytes), logit.shape(), logit.dtype(),
+                           paddle::DataLayout::NCHW, logit.place(), release);
+}
+
 void run_on_cpu(const Problem& problem, void* elements, Tensor& loss) {
   double sum = 0;
   const int64_t invalid_label = paddle_focal::cpu::loss(problem, elements, &sum);
@@ -119,10 +131,11 @@ std::vector<Tensor> forward(const Tensor& logit, const Tensor& label, const Opti
                             int64_t label_smoothing_bits, int64_t ignore_index, bool reduce) {
   const Attributes attributes{axis,       foreground_bits,      background_bits,
                               gamma_bits, label_smoothing_bits, ignore_index};
-  const DataType dtype = reduce ? compute_dtype(logit.dtype()) : logit.dtype();
-  Tensor loss = paddle::empty(reduce ? Shape{} : logit.shape(), dtype, logit.place());
-  void* elements = reduce ? nullptr : loss.data();
+  const DataType dtype = compute_dtype(logit.dtype());
+  Tensor loss;
   guarded([&] {
+    loss = reduce ? paddle::empty(Shape{}, dtype, logit.place()) : allocate_like(logit);
+    void* elements = reduce ? nullptr : loss.data();
     const Problem problem = problem_of(logit, label, foreground_scale, background_scale, weight, attributes);
 #ifdef PADDLE_WITH_CUDA
     if (logit.is_gpu()) {
@@ -142,8 +155,9 @@ std::vector<Tensor> backward(const Tensor& logit, const Tensor& label, const Opt
                              int64_t label_smoothing_bits, int64_t ignore_index, bool reduce) {
   const Attributes attributes{axis,       foreground_bits,      background_bits,
                               gamma_bits, label_smoothing_bits, ignore_index};
-  Tensor gradient = paddle::empty(logit.shape(), logit.dtype(), logit.place());
+  Tensor gradient;
   guarded([&] {
+    gradient = allocate_like(logit);
     const Problem problem = problem_of(logit, label, foreground_scale, background_scale, weight, attributes);
     const paddle_focal::Upstream of_loss{array_of(upstream), !reduce};
 #ifdef PADDLE_WITH_CUDA

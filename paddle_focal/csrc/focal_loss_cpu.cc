@@ -13,10 +13,6 @@
 #include "focal_block.h"
 #include "focal_loss.h"
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #if defined(__GNUC__)
 #define FOCAL_INLINE_LAMBDA __attribute__((always_inline))
 #else
@@ -341,27 +337,15 @@ Result run(const Pass& pass) {
   return total;
 }
 
-/// Asks for huge pages, without which fresh memory costs a page fault for every 4 KiB, as dear as the arithmetic.
-void advise_huge_pages(void* data, int64_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  constexpr uintptr_t kPage = 2 << 20;
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) / kPage * kPage;
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / kPage * kPage;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#endif
-}
-
 }  // namespace
 
 int64_t loss(const Problem& problem, void* elements, double* sum) {
-  if (elements) advise_huge_pages(elements, problem.size() * size_of(problem.logit.type));
   const Result result = run({problem, false, 1, nullptr, static_cast<char*>(elements)});
   if (sum) *sum = result.sum;
   return result.invalid_label;
 }
 
 void gradient(const Problem& problem, const Upstream& upstream, void* out) {
-  advise_huge_pages(out, problem.size() * size_of(problem.logit.type));
   const double multiplier = upstream.per_logit ? 1 : load_one<double>(upstream.array, 0);
   run({problem, true, multiplier, upstream.per_logit ? &upstream.array : nullptr, static_cast<char*>(out)});
 }

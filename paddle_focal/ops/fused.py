@@ -17,7 +17,6 @@ from paddle.base.layer_helper import LayerHelper
 from paddle.framework import in_dynamic_or_pir_mode
 from paddle.utils.cpp_extension import load_op_meta_info_and_register_op
 
-from paddle_focal import build
 from paddle_focal.ops import devices, label_range
 
 OPERATOR = "fused_sigmoid_focal_loss"
@@ -35,6 +34,8 @@ def library() -> ctypes.CDLL:
     Raises:
         UnavailableError: there is none for this Paddle and these sources, or it cannot be loaded.
     """
+    from paddle_focal import build  # not above: `python -m paddle_focal.build` imports the package first
+
     path = build.PACKAGE / build.library_name()
     if not path.exists():
         others = sorted(other.name for other in build.PACKAGE.glob("_C-*.so"))
