@@ -1,0 +1,218 @@
+"""Who takes part in the loss benchmark: every contender computes the same loss and gradient from the same inputs.
+
+A framework is imported when a contender of it is first prepared, Paddle's before PyTorch's: the native operator uses
+the OpenMP library that it finds loaded, which must be Paddle's for Paddle's number of threads to apply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Callable
+
+import numpy as np
+
+from benchmarks.cases import ALPHA, ITEM_SIZE, NORMALIZER, Inputs
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The largest relative errors: of the loss, and of the gradient's sum of absolute differences."""
+
+    loss: float
+    gradient: float
+
+
+#: One rounding of each gradient element in the logits' dtype; sums in float32 at least. float16 has no numbers as small
+#: as most of the gradient.
+_OURS = {
+    "float32": Tolerance(1e-6, 1e-6),
+    "bfloat16": Tolerance(1e-6, 4e-3),
+    "float16": Tolerance(1e-6, 4e-3),
+    "float64": Tolerance(1e-12, 1e-12),
+}
+_THEIRS = {
+    "float32": Tolerance(1e-4, 1e-4),
+    "bfloat16": Tolerance(3e-2, 3e-2),
+    "float16": Tolerance(1e-2, 3e-2),
+    "float64": Tolerance(1e-9, 1e-9),
+}
+
+
+class LossRun:
+    """A loss with its inputs in place, of any framework whose tensors have ``backward()`` and ``grad``."""
+
+    def __init__(self, function: Callable, logit, label, as_array: Callable[..., np.ndarray]) -> None:
+        self._function, self._logit, self._label, self._as_array = function, logit, label, as_array
+        self._loss = None
+
+    def forward(self) -> None:
+        self._loss = self._function(self._logit, self._label)
+
+    def backward(self) -> None:
+        self._loss.backward()
+
+    def clear(self) -> None:
+        """Frees the results, as is to be done before the next call."""
+        self._loss = self._logit.grad = None
+
+    def loss(self) -> float:
+        return float(self._loss)
+
+    def gradient(self) -> np.ndarray:
+        return self._as_array(self._logit.grad)
+
+
+class CopyRun:
+    """The floor under every loss, which must read the logits and write a gradient of their size once.
+
+    The logits are copied into a buffer that is there already, by each thread one contiguous part; all of it counts as
+    forward.
+    """
+
+    PART = 1 << 20  # bytes that are worth a thread
+
+    def __init__(self, logit: np.ndarray, threads: int) -> None:
+        parts = max(1, min(threads, logit.nbytes // self.PART))
+        source = logit.reshape(-1)
+        self._sources = np.array_split(source, parts)
+        self._targets = np.array_split(source.copy(), parts)
+        self._map = ThreadPoolExecutor(parts).map if parts > 1 else map
+
+    def forward(self) -> None:
+        list(self._map(np.copyto, self._targets, self._sources))
+
+    def backward(self) -> None:
+        pass
+
+    def clear(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to compute the loss.
+
+    Attributes:
+        name: what the command line and the results call it.
+        prepare: puts inputs in place for a number of threads. Raises ImportError if a package is missing.
+        footprint: peak memory of a call in sizes of the logits, roughly, without the inputs.
+        tolerances: what the gate allows; None where there is no loss to check.
+        ours: it is this package's: an error stops the benchmark.
+        compiled: the first call on each shape compiles.
+        dtypes: those that it computes on the CPU.
+    """
+
+    name: str
+    prepare: Callable[[Inputs, int], LossRun | CopyRun]
+    footprint: float
+    tolerances: Mapping[str, Tolerance] | None = None
+    ours: bool = False
+    compiled: bool = False
+    dtypes: tuple[str, ...] = tuple(ITEM_SIZE)
+
+
+def _prepare_paddle(inputs: Inputs, threads: int, function: Callable) -> LossRun:
+    import paddle
+
+    paddle.set_device("cpu")
+    paddle.base.core.set_num_threads(threads)
+    logit = paddle.to_tensor(inputs.logit, stop_gradient=False)
+    return LossRun(function, logit, paddle.to_tensor(inputs.label), lambda gradient: gradient.numpy())
+
+
+def _prepare_ppdet(inputs: Inputs, threads: int) -> LossRun:
+    """As ppdet's RetinaHead calls it: on logits [anchors, classes], so another class axis is transposed first."""
+    import paddle
+
+    from paddle_focal.detection.compatibility import import_ppdet
+
+    import_ppdet()
+    from ppdet.modeling.losses import FocalLoss
+
+    case = inputs.case
+    loss_class = FocalLoss(alpha=ALPHA, gamma=case.gamma)
+
+    def function(logit, label):
+        prediction = logit if logit.ndim == 2 else paddle.moveaxis(logit, case.axis, -1).reshape([-1, case.classes])
+        return loss_class(prediction, label.flatten(), reduction="sum") / NORMALIZER
+
+    return _prepare_paddle(inputs, threads, function)
+
+
+def _prepare_ours(backend: str) -> Callable[[Inputs, int], LossRun]:
+    def prepare(inputs: Inputs, threads: int) -> LossRun:
+        from paddle_focal import sigmoid_focal_loss
+
+        case = inputs.case
+
+        def function(logit, label):
+            loss = sigmoid_focal_loss(
+                logit, label, alpha=ALPHA, gamma=case.gamma, reduction="sum", axis=case.axis, backend=backend
+            )
+            return loss / NORMALIZER
+
+        return _prepare_paddle(inputs, threads, function)
+
+    return prepare
+
+
+def _prepare_memcpy(inputs: Inputs, threads: int) -> CopyRun:
+    return CopyRun(inputs.logit, threads)
+
+
+def _prepare_torch(inputs: Inputs, threads: int, compiled: bool) -> LossRun:
+    """The formula as it is usually written in PyTorch: from a one-hot target in the dtype of the logits."""
+    import torch
+    import torch.nn.functional as F
+
+    torch.set_num_threads(threads)
+    case = inputs.case
+
+    def one_hot(label):
+        if compiled:  # a comparison, which the compiler fuses with the rest
+            return label[..., None] == torch.arange(case.classes)
+        return F.one_hot(label, case.classes + 1)[..., :-1]
+
+    def function(logit, label):
+        logit = logit.movedim(case.axis, -1)
+        target = one_hot(label).to(logit.dtype)
+        p = torch.sigmoid(logit)
+        cross_entropy = F.binary_cross_entropy_with_logits(logit, target, reduction="none")
+        p_t = p * target + (1 - p) * (1 - target)
+        alpha_t = ALPHA * target + (1 - ALPHA) * (1 - target)
+        return (alpha_t * (1 - p_t) ** case.gamma * cross_entropy).sum() / NORMALIZER
+
+    if compiled:
+        torch.compiler.reset()  # the number of threads is compiled in
+        function = torch.compile(function, dynamic=False)
+    half = inputs.logit.dtype == np.uint16
+    logit = torch.from_numpy(inputs.logit.view(np.int16) if half else inputs.logit).clone()
+    logit = logit.view(torch.bfloat16) if half else logit
+
+    def as_array(gradient) -> np.ndarray:
+        return gradient.view(torch.int16).numpy().view(np.uint16) if half else gradient.numpy()
+
+    return LossRun(function, logit.requires_grad_(), torch.from_numpy(inputs.label), as_array)
+
+
+def _prepare_torch_eager(inputs: Inputs, threads: int) -> LossRun:
+    return _prepare_torch(inputs, threads, compiled=False)
+
+
+def _prepare_torch_compile(inputs: Inputs, threads: int) -> LossRun:
+    return _prepare_torch(inputs, threads, compiled=True)
+
+
+CONTENDERS = {
+    contender.name: contender
+    for contender in (
+        Contender("ppdet", _prepare_ppdet, 18, _THEIRS, dtypes=("float32", "float64")),
+        Contender("composite", _prepare_ours("composite"), 2, _OURS, ours=True),
+        Contender("fused", _prepare_ours("fused"), 1, _OURS, ours=True),
+        Contender("memcpy", _prepare_memcpy, 0),
+        Contender("torch-eager", _prepare_torch_eager, 18, _THEIRS),
+        Contender("torch-compile", _prepare_torch_compile, 2, _THEIRS, compiled=True),
+    )
+}

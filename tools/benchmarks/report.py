@@ -1,0 +1,151 @@
+"""The results of the loss benchmark as words and files. Every ratio is between results of one run."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Callable
+
+from benchmarks.cases import ITEM_SIZE
+from benchmarks.contenders import CONTENDERS
+from benchmarks.figure import draw
+from benchmarks.measuring import MIB
+from benchmarks.result import Result, Statistics
+
+REFERENCE = "fused"
+_PACKAGES = ("paddle_focal", "paddle", "ppdet", "torch", "numpy")
+
+
+def environment() -> dict[str, object]:
+    """What the figures depend on besides the arguments."""
+    loaded = {name: sys.modules[name] for name in _PACKAGES if name in sys.modules}
+    report = getattr(loaded.get("paddle_focal"), "backend_report", None)
+    model = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "cpu": model.group(1) if model else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{name: module.__version__ for name, module in loaded.items()},
+        "backends": report() if report else None,
+    }
+
+
+def time_in_words(result: Result) -> str:
+    if not result.is_admitted:
+        return result.exclusion
+    return (
+        f"{_interval(result.both_ms)} ms = forward {_number(result.forward_ms.median)} "
+        f"+ backward {_number(result.backward_ms.median)}"
+    )
+
+
+def write(results: Sequence[Result], rounds: int, folder: Path) -> None:
+    """Writes loss.json, loss.md and loss.png, each whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {**environment(), "rounds": rounds}
+    document = {"environment": facts, "results": [asdict(result) for result in results]}
+    _write_whole(folder / "loss.json", lambda path: path.write_text(json.dumps(document, indent=1) + "\n"))
+    _write_whole(folder / "loss.md", lambda path: path.write_text(markdown(results, facts)))
+    _write_whole(folder / "loss.png", lambda path: draw(results).savefig(path, dpi=110))
+
+
+def _write_whole(path: Path, write_to: Callable[[Path], object]) -> None:
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    write_to(partial)
+    os.replace(partial, path)
+
+
+def markdown(results: Sequence[Result], facts: dict[str, object]) -> str:
+    lines = [
+        "# The focal loss, forward and backward",
+        "",
+        "Milliseconds are medians [20th, 80th percentile]. `memcpy` copies the logits into a buffer that is there "
+        "already, the floor, and counts as forward. Peak memory is above that of the inputs; it includes the gradient.",
+        "",
+        *(f"- {name}: {str(fact).replace(chr(10), '; ')}" for name, fact in facts.items()),
+        "",
+        f"## Time relative to {REFERENCE}",
+        "",
+        f"Above 1: slower than {REFERENCE}. Bold, below 1: faster.",
+        "",
+        *_table(_ratio_rows(results)),
+    ]
+    for case, dtype in dict.fromkeys((result.case, result.dtype) for result in results):
+        rows = [result for result in results if (result.case, result.dtype) == (case, dtype)]
+        lines += ["", *_section(rows, results)]
+    return "\n".join(lines) + "\n"
+
+
+def _ratio_rows(results: Sequence[Result]) -> Iterable[list[str]]:
+    others = [name for name in CONTENDERS if name != REFERENCE and any(r.contender == name for r in results)]
+    yield ["case", "dtype", "threads", f"{REFERENCE} ms", *others]
+    for setting in dict.fromkeys(result.setting for result in results):
+        rows = {result.contender: result for result in results if result.setting == setting}
+        case, dtype, threads = setting
+        reference = rows.get(REFERENCE)
+        time = _number(reference.both_ms.median) if reference and reference.both_ms else "-"
+        yield [case, dtype, str(threads), time, *(_ratio(rows.get(name), results) for name in others)]
+
+
+def _section(rows: Sequence[Result], results: Sequence[Result]) -> Iterable[str]:
+    first = rows[0]
+    axis = "" if first.axis == -1 else f", class axis {first.axis}"
+    size = math.prod(first.shape) * ITEM_SIZE[first.dtype] / MIB
+    yield f"## {first.case}, {first.dtype}"
+    yield ""
+    yield f"Logits {first.shape}{axis}, {_number(size)} MiB; gamma {first.gamma:g}."
+    measured = [row for row in rows if row.both_ms]
+    if measured:
+        yield ""
+        yield from _table(_measured_rows(measured, results))
+    excluded = dict.fromkeys(f"- {row.contender}: {row.exclusion}" for row in rows if not row.is_admitted)
+    if excluded:
+        yield ""
+        yield from excluded
+
+
+def _measured_rows(measured: Sequence[Result], results: Sequence[Result]) -> Iterable[list[str]]:
+    times = ["forward ms", "backward ms", "both ms"]
+    yield ["contender", "threads", *times, f"x {REFERENCE}", "peak MiB", "x logits"]
+    for row in sorted(measured, key=lambda row: row.threads):
+        memory = ["-", "-"]
+        if row.peak_extra_mib is not None:
+            memory = [_number(row.peak_extra_mib), f"{row.peak_extra_per_logits:.2f}"]
+        intervals = [_interval(statistics) for statistics in (row.forward_ms, row.backward_ms, row.both_ms)]
+        yield [row.contender, str(row.threads), *intervals, _ratio(row, results), *memory]
+
+
+def _ratio(result: Result | None, results: Sequence[Result]) -> str:
+    """Time over the reference's in the same setting."""
+    if result is None or result.both_ms is None:
+        return "WRONG" if result and result.wrong else "-"
+    for other in results:
+        if other.setting == result.setting and other.contender == REFERENCE and other.both_ms:
+            ratio = result.both_ms.median / other.both_ms.median
+            return f"**{_number(ratio)}**" if ratio < 1 else _number(ratio)
+    return "-"
+
+
+def _table(rows: Iterable[list[str]]) -> Iterable[str]:
+    for i, row in enumerate(rows):
+        yield f"| {' | '.join(row)} |"
+        if i == 0:
+            yield "|" + "---|" * len(row)
+
+
+def _interval(statistics: Statistics) -> str:
+    return f"{_number(statistics.median)} [{_number(statistics.p20)}, {_number(statistics.p80)}]"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
