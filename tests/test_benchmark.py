@@ -150,7 +150,7 @@ def test_who_cannot_serve_is_skipped_with_the_reason(tmp_path, monkeypatch, caps
     run(tmp_path, "--contenders", "fused", "ppdet", "--dtypes", "float16")
     assert "skipped: no native operator" in capsys.readouterr().out
     markdown = (tmp_path / "loss.md").read_text()
-    assert "- fused: skipped: no native operator\n- ppdet: skipped: does not compute float16 on the CPU" in markdown
+    assert "- ppdet: skipped: does not compute float16 on the CPU\n- fused: skipped: no native operator" in markdown
 
 
 def test_case_that_does_not_fit_the_memory_is_skipped(tmp_path, monkeypatch):
@@ -189,7 +189,7 @@ def test_ratios_are_within_a_setting():
     ("arguments", "message"),
     [
         ([], "the following arguments are required"),
-        (["loss", "--cases", "huge"], "argument --cases: invalid choice: 'huge' (choose from 'tiny', 'batch1'"),
+        (["loss", "--cases", "huge"], "argument --cases: invalid choice: 'huge' (choose from "),
         (["loss", "--contenders", "jax"], "argument --contenders: invalid choice: 'jax'"),
         (["loss", "--dtypes", "int8"], "argument --dtypes: invalid choice: 'int8'"),
         (["loss", "--rounds", "0"], "argument --rounds: must be at least 1, but got 0"),

@@ -45,18 +45,42 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "loss",
         help="one call of the loss, forward and backward",
         description="Time and peak memory of one call of the loss, forward and backward.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     cases = loss.add_mutually_exclusive_group()
     cases.add_argument(
-        "--cases", nargs="+", choices=CASES, default=DEFAULT_CASES, metavar="CASE", help=", ".join(CASES)
+        "--cases",
+        nargs="+",
+        choices=CASES,
+        default=DEFAULT_CASES,
+        metavar="CASE",
+        help=f"of {', '.join(CASES)} (default: {', '.join(DEFAULT_CASES)})",
     )
     cases.add_argument("--all", dest="cases", action="store_const", const=tuple(CASES), help="every case")
-    loss.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="who takes part")
-    loss.add_argument("--dtypes", nargs="+", choices=ITEM_SIZE, default=["float32"], help="of the logits")
-    loss.add_argument("--threads", nargs="+", type=positive, default=[1, 2], metavar="N", help="for every contender")
-    loss.add_argument("--rounds", type=positive, default=10, metavar="N", help="timed calls of each contender")
-    loss.add_argument("--output", default="output/benchmark", metavar="DIR", help="folder to write")
+    loss.add_argument(
+        "--contenders",
+        nargs="+",
+        choices=CONTENDERS,
+        default=tuple(CONTENDERS),
+        metavar="NAME",
+        help=f"of {', '.join(CONTENDERS)} (default: all)",
+    )
+    loss.add_argument(
+        "--dtypes",
+        nargs="+",
+        choices=ITEM_SIZE,
+        default=("float32",),
+        metavar="DTYPE",
+        help=f"of {', '.join(ITEM_SIZE)} (default: float32)",
+    )
+    loss.add_argument(
+        "--threads", nargs="+", type=positive, default=(1, 2), metavar="N", help="of every contender (default: 1 2)"
+    )
+    loss.add_argument(
+        "--rounds", type=positive, default=10, metavar="N", help="timed calls of each contender (default: %(default)s)"
+    )
+    loss.add_argument(
+        "--output", default="output/benchmark", metavar="DIR", help="folder to write (default: %(default)s)"
+    )
     loss.set_defaults(run=run_loss)
 
     memory = commands.add_parser("memory")  # for `loss` itself, which measures each peak in a fresh process

@@ -70,7 +70,7 @@ def _draw_sweep(axes: Axes, results: Sequence[Result]) -> None:
     axes.grid(alpha=0.3, which="major")
     if results:
         axes.set_title(f"Time per logit, threads: {results[0].threads}, {results[0].dtype}")
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
 
 def _draw_memory(axes: Axes, results: Sequence[Result]) -> None:

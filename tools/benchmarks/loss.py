@@ -48,8 +48,9 @@ class LossBenchmark:
 
     def _time(self, case: Case, dtype: str, threads: int) -> list[Result]:
         """Adds one result for each contender, without its memory."""
+        options = self._options
         _log(f"\n{case.name}, {dtype}: {list(case.shape)}, gamma {case.gamma:g}, threads: {threads}")
-        names = [name for name in self._options.contenders if case.contenders is None or name in case.contenders]
+        names = [name for name in CONTENDERS if name in (case.contenders or CONTENDERS) and name in options.contenders]
         rows = {
             name: Result(case.name, list(case.shape), case.axis, case.gamma, dtype, threads, name) for name in names
         }
