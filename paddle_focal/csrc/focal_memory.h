@@ -7,7 +7,7 @@ namespace paddle_focal {
 namespace cpu {
 
 /// Results from this size on are worth it.
-constexpr int64_t kLargeResult = 8 << 20;
+constexpr int64_t kLargeResult = 2 << 20;
 
 /// Memory in huge pages, and the released block again if it fits: fresh memory costs as much as the arithmetic, because
 /// malloc hands large blocks back to the system and every page of a new one is cleared and mapped.
