@@ -12,7 +12,7 @@ namespace paddle_focal {
 namespace cpu {
 
 template <class T>
-constexpr int64_t kBlock = 4096 / sizeof(T);
+constexpr int64_t kBlock = 8192 / sizeof(T);
 constexpr int64_t kVectors = 64;  // blocks are padded to a multiple of it, so that no loop has a remainder
 
 template <class T>
