@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Callable, ClassVar
 
+import paddle
 from paddle import Tensor, nn
 
 from paddle_focal import functional
@@ -150,11 +151,11 @@ class SigmoidFocalLoss(nn.Layer):
     ) -> float | Tensor | None:
         if avg_factor is not None and reduction != "mean":
             raise ValueError(f"avg_factor takes the place of the mean's count, but reduction is {reduction!r}")
-        if isinstance(avg_factor, Tensor) and list(avg_factor.shape) not in ([], [1]):
+        if paddle.is_tensor(avg_factor) and list(avg_factor.shape) not in ([], [1]):
             raise ValueError(
                 f"avg_factor must be a number or a scalar Tensor, but its shape is {list(avg_factor.shape)}"
             )
-        if avg_factor is not None and not isinstance(avg_factor, Tensor):
+        if avg_factor is not None and not paddle.is_tensor(avg_factor):
             check_positive("avg_factor", avg_factor)
         if self.normalizer is None:
             return avg_factor

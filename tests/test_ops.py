@@ -12,6 +12,7 @@ import numpy as np
 import oracle
 import paddle
 import pytest
+import test_functional
 from paddle.distributed.fleet.utils import recompute
 
 import paddle_focal
@@ -140,8 +141,6 @@ class TestInstructionSets:
     @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
     @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0])
     def test_accuracy(self, instruction_set, gamma, dtype):
-        import test_functional
-
         x = paddle.to_tensor(self.LOGIT).astype(dtype).astype("float64").numpy()
         expected = _hard_reference(x, gamma)
         for target in (0, 1):
@@ -152,8 +151,6 @@ class TestInstructionSets:
             test_functional.assert_accurate(gradient[:, 0], expected[target][1], dtype, gamma)
 
     def test_soft_targets(self, instruction_set, rng):
-        import test_functional
-
         x, y = rng.uniform(-30, 30, (40, 3)), rng.random((40, 3))
         for gamma in (0.0, 1.0, 1.5, 2.0):
             loss, gradient = test_functional.run(

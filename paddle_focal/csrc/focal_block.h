@@ -94,16 +94,6 @@ FOCAL_INLINE T load_one(const Array& array, int64_t index) {
   return value;
 }
 
-FOCAL_INLINE int64_t load_label(const Array& array, int64_t index) {
-  return array.type == Type::kInt32 ? static_cast<const int32_t*>(array.data)[index]
-                                    : static_cast<const int64_t*>(array.data)[index];
-}
-
-template <class T>
-FOCAL_INLINE T scale_of(const Scale& scale, int64_t c) {
-  return scale.data ? static_cast<const T*>(scale.data)[c * scale.stride] : static_cast<T>(scale.value);
-}
-
 template <class T>
 FOCAL_INLINE void fill(T* out, int64_t n, T value) {
   for (int64_t i = 0; i < n; ++i) out[i] = value;

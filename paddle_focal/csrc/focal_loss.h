@@ -46,6 +46,16 @@ struct Upstream {
   bool per_logit = false;
 };
 
+FOCAL_INLINE int64_t load_label(const Array& array, int64_t index) {
+  return array.type == Type::kInt32 ? static_cast<const int32_t*>(array.data)[index]
+                                    : static_cast<const int64_t*>(array.data)[index];
+}
+
+template <class T>
+FOCAL_INLINE T scale_of(const Scale& scale, int64_t c) {
+  return scale.data ? static_cast<const T*>(scale.data)[c * scale.stride] : static_cast<T>(scale.value);
+}
+
 namespace cpu {
 
 /// Writes the loss of each logit in the logits' type to `elements` or, where that is null, adds all up in `sum`.

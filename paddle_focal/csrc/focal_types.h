@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "focal_math.h"
 
@@ -35,7 +36,11 @@ FOCAL_INLINE float to_float(Float16 x) {
 
 template <class S, class T>
 FOCAL_INLINE T convert(S x) {
-  return static_cast<T>(x);
+  if constexpr (std::is_class<S>::value) {
+    return to_float(x);
+  } else {
+    return static_cast<T>(x);
+  }
 }
 
 /// Rounds to nearest, ties to even, once.
@@ -70,26 +75,6 @@ FOCAL_INLINE Float16 convert<float, Float16>(float x) {
   half = magnitude > 0x7f800000u ? 0x7e00u : half;
   return {static_cast<uint16_t>(half | ((bits >> 16) & 0x8000u))};
 #endif
-}
-
-template <>
-FOCAL_INLINE float convert<BFloat16, float>(BFloat16 x) {
-  return to_float(x);
-}
-
-template <>
-FOCAL_INLINE float convert<Float16, float>(Float16 x) {
-  return to_float(x);
-}
-
-template <>
-FOCAL_INLINE double convert<BFloat16, double>(BFloat16 x) {
-  return to_float(x);
-}
-
-template <>
-FOCAL_INLINE double convert<Float16, double>(Float16 x) {
-  return to_float(x);
 }
 
 }  // namespace paddle_focal

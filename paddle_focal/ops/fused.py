@@ -97,7 +97,6 @@ def sigmoid_focal_loss(
         "ignore_index": ignore_index,
         "reduce": reduction == "sum",
     }
-    library()
     try:
         loss = _call(inputs, attributes)
     except OSError as error:
