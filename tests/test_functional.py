@@ -268,11 +268,12 @@ class TestArguments:
         np.testing.assert_allclose(gradient, expected[1] * factor, rtol=1e-12, atol=1e-16)
 
     def test_more_than_one_block(self, backend, rng):
-        # Twice the composite backend's block and a remainder, in rows and in columns.
-        for shape, axis in (((7001, 80), -1), ((9, 80, 1000), 1)):
+        # Twice the composite backend's block and a remainder, in rows and in columns, and columns of many blocks.
+        for shape, axis in (((7001, 80), -1), ((9, 80, 1000), 1), ((2, 3, 21_000), 1)):
             x = rng.normal(size=shape).astype("float32")
-            label = rng.integers(-1, 81, shape[:1] if axis == -1 else (shape[0], shape[2]))
-            dense, kept = oracle.one_hot(label, 80, axis)
+            classes = shape[axis]
+            label = rng.integers(-1, classes + 1, shape[:1] if axis == -1 else (shape[0], shape[2]))
+            dense, kept = oracle.one_hot(label, classes, axis)
             z = np.where(dense == 1, -x, x).astype("float64")
             expected = kept * np.where(dense == 1, 0.25, 0.75) / (1 + np.exp(-z)) ** 2 * np.logaddexp(0, z)
             total, gradient = run(x, label, axis=axis, backend=backend)

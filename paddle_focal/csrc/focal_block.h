@@ -22,15 +22,20 @@ struct Block {
   alignas(64) T factor[kBlock<T>];  // alpha / normalizer * weight * upstream gradient * dz / dx
   alignas(64) T target[kBlock<T>];  // soft targets
   alignas(64) T other[kBlock<T>];   // a factor on its way in
-  alignas(64) int32_t label[kBlock<T>];
-  bool has_ignored;          // among the labels
-  uint64_t foreground_bits;  // which classes are among them, modulo 64
 
   FOCAL_INLINE T* own_logit(int64_t n) {
     if (logit != z) memcpy(z, logit, n * sizeof(T));
     logit = z;
     return z;
   }
+};
+
+/// The labels of a block as 32-bit class indices, read once for all classes; -1 is every label without loss.
+template <class T>
+struct Labels {
+  alignas(64) int32_t index[kBlock<T>];
+  bool has_ignored = false;
+  uint64_t foreground_bits = 0;  // the classes that occur, modulo 64
 };
 
 inline int64_t size_of(Type type) {

@@ -24,6 +24,7 @@ namespace cpu {
 namespace {
 
 constexpr int64_t kTaskSize = 1 << 14;  // logits: a task's sum is the same whichever thread runs it
+constexpr int64_t kStrip = 4;  // blocks of one class in a row, so that memory is read in runs of 32 KiB
 
 /// One pass over the logits: results go to `elements`, or are added up if it is null.
 struct Pass {
@@ -119,64 +120,61 @@ struct Rows {
 };
 
 /// One class of consecutive labels: a block of logits with the class axis not last.
+template <class T>
 struct Columns {
   const Problem& problem;
+  const Labels<T>& labels;
   int64_t outer, c, begin, n;  // labels [begin, begin + n) of the inner axis
 
   int64_t offset() const { return (outer * problem.classes + c) * problem.inner + begin; }
 
-  template <class T>
   FOCAL_INLINE void fill_scale(const Scale& scale, T multiplier, T* out) const {
     fill(out, n, scale_of<T>(scale, c) * multiplier);
   }
 
-  template <class T>
   FOCAL_INLINE void fill_weight(T* out) const {
     const Weight& weight = problem.weight;
     const int64_t at = outer * weight.outer_stride + c * weight.class_stride;
     weight.inner_stride ? load(weight.array, at + begin, n, out) : fill(out, n, load_one<T>(weight.array, at));
   }
 
-  /// Class indices as 32-bit numbers, once for all classes; -1 stands for every label without loss.
-  template <class T>
-  FOCAL_INLINE void load_labels(Block<T>& block, Result& result) const {
-    const int64_t first = outer * problem.inner + begin;
-    block.has_ignored = false;
-    block.foreground_bits = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      const int64_t label = load_label(problem.label, first + i);
-      const bool counts = label >= 0 && label <= problem.classes;
-      if (!counts && label != problem.ignore_index) result.reject(first + i);
-      block.has_ignored |= !counts;
-      block.foreground_bits |= uint64_t(counts && label < problem.classes) << (label & 63);
-      block.label[i] = counts ? static_cast<int32_t>(label) : -1;
-    }
-  }
-
-  template <class T>
   FOCAL_INLINE void apply_labels(T multiplier, Block<T>& block, Result&) const {
     const bool is_soft = problem.is_soft();
     const int32_t own = static_cast<int32_t>(c);
-    if (block.foreground_bits >> (c & 63) & 1) {
+    if (labels.foreground_bits >> (c & 63) & 1) {
       const T foreground = scale_of<T>(problem.foreground, c) * multiplier;
       T* z = block.own_logit(n);
       for (int64_t i = 0; i < n; ++i) {
-        const bool is_foreground = block.label[i] == own;
+        const bool is_foreground = labels.index[i] == own;
         block.factor[i] = is_foreground ? foreground : block.factor[i];
         block.target[i] = is_foreground ? T(1) : T(0);
         z[i] = is_foreground && !is_soft ? -z[i] : z[i];
       }
     }
-    if (block.has_ignored) {
+    if (labels.has_ignored) {
       T* z = block.own_logit(n);
       for (int64_t i = 0; i < n; ++i) {
-        const bool is_ignored = block.label[i] < 0;
+        const bool is_ignored = labels.index[i] < 0;
         block.factor[i] = is_ignored ? T(0) : block.factor[i];
         z[i] = is_ignored ? T(0) : z[i];
       }
     }
   }
 };
+
+template <class T>
+FOCAL_INLINE void load_labels(const Problem& problem, int64_t first, int64_t n, Labels<T>& labels, Result& result) {
+  labels.has_ignored = false;
+  labels.foreground_bits = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t label = load_label(problem.label, first + i);
+    const bool counts = label >= 0 && label <= problem.classes;
+    if (!counts && label != problem.ignore_index) result.reject(first + i);
+    labels.has_ignored |= !counts;
+    labels.foreground_bits |= uint64_t(counts && label < problem.classes) << (label & 63);
+    labels.index[i] = counts ? static_cast<int32_t>(label) : -1;
+  }
+}
 
 /// Factors of dense targets from those of targets 0 (in block.factor) and 1 (in block.other).
 template <class T>
@@ -237,14 +235,15 @@ FOCAL_INLINE void run_block(const Pass& pass, const Layout& layout, Block<T>& bl
 /// How the logits are shared out in tasks. It depends on their shape only, and so do the sums.
 struct Tasks {
   bool is_rows;
-  int64_t strip;             // labels in a block of Columns
-  int64_t strips;            // for each index of the outer axis
-  int64_t units, per_task;   // a unit: a block of Rows, or one of Columns for every class
+  int64_t strip;            // labels of a unit of Columns
+  int64_t strips;           // for each index of the outer axis
+  int64_t units, per_task;  // a unit: a block of Rows, or a strip of Columns for every class
 
   Tasks(const Problem& problem, int64_t block) {
     is_rows = problem.inner == 1;
-    strip = std::min(problem.inner, block);
-    strips = (problem.inner + block - 1) / block;
+    const int64_t blocks = (problem.inner + block - 1) / block;
+    strips = (blocks + kStrip - 1) / kStrip;
+    strip = std::min(problem.inner, (blocks + strips - 1) / strips * block);  // of about equal length
     units = is_rows ? (problem.size() + block - 1) / block : problem.outer * strips;
     per_task = std::max<int64_t>(1, kTaskSize / (is_rows ? block : problem.classes * strip));
   }
@@ -253,20 +252,43 @@ struct Tasks {
 };
 
 template <class T>
-FOCAL_INLINE void run_task(const Pass& pass, const Tasks& tasks, int64_t task, Result& result) {
+FOCAL_INLINE void run_rows(const Pass& pass, int64_t begin, Block<T>& block, Result& result) {
+  const Rows rows{pass.problem, begin, std::min(kBlock<T>, pass.problem.size() - begin)};
+  run_block(pass, rows, block, result);
+}
+
+/// A strip of consecutive labels, class after class: the next block in memory follows wherever there is one.
+template <class T>
+FOCAL_INLINE void run_columns(const Pass& pass, int64_t outer, int64_t begin, int64_t end, Block<T>& block,
+                              Result& result) {
   const Problem& problem = pass.problem;
+  Labels<T> labels[kStrip];
+  const auto for_each_block = [&](auto function) FOCAL_INLINE_LAMBDA {
+    for (int64_t i = 0, at = begin; at < end; ++i, at += kBlock<T>) function(labels[i], at, std::min(kBlock<T>, end - at));
+  };
+  if (!problem.is_dense()) {
+    for_each_block([&](Labels<T>& own, int64_t at, int64_t n) FOCAL_INLINE_LAMBDA {
+      load_labels(problem, outer * problem.inner + at, n, own, result);
+    });
+  }
+  for (int64_t c = 0; c < problem.classes; ++c) {
+    for_each_block([&](const Labels<T>& own, int64_t at, int64_t n) FOCAL_INLINE_LAMBDA {
+      run_block(pass, Columns<T>{problem, own, outer, c, at, n}, block, result);
+    });
+  }
+}
+
+template <class T>
+FOCAL_INLINE void run_task(const Pass& pass, const Tasks& tasks, int64_t task, Result& result) {
   Block<T> block;
   const int64_t end = std::min(tasks.units, (task + 1) * tasks.per_task);
   for (int64_t unit = task * tasks.per_task; unit < end; ++unit) {
     if (tasks.is_rows) {
-      const int64_t begin = unit * kBlock<T>;
-      run_block(pass, Rows{problem, begin, std::min(kBlock<T>, problem.size() - begin)}, block, result);
-      continue;
+      run_rows(pass, unit * kBlock<T>, block, result);
+    } else {
+      const int64_t begin = unit % tasks.strips * tasks.strip;
+      run_columns(pass, unit / tasks.strips, begin, std::min(begin + tasks.strip, pass.problem.inner), block, result);
     }
-    const int64_t begin = unit % tasks.strips * tasks.strip;
-    Columns columns{problem, unit / tasks.strips, 0, begin, std::min(tasks.strip, problem.inner - begin)};
-    if (!problem.is_dense()) columns.load_labels(block, result);
-    for (; columns.c < problem.classes; ++columns.c) run_block(pass, columns, block, result);
   }
 }
 
