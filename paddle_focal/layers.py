@@ -19,14 +19,16 @@ from paddle_focal.arguments import (
     check_positive,
     check_reduction,
 )
+from paddle_focal.normalizer import ForegroundNormalizer
 
-NORMALIZERS = ("foreground",)
+#: The values of ``normalizer``, and the mode of :class:`ForegroundNormalizer` that each one stands for.
+NORMALIZERS = {"foreground": "local", "foreground_sync": "sync", "foreground_ema": "ema"}
 
 
 def _check_normalizer(normalizer: str | None) -> str | None:
     if normalizer is not None and normalizer not in NORMALIZERS:
-        accepted = " or ".join(repr(name) for name in NORMALIZERS)
-        raise ValueError(f"normalizer must be None or {accepted}, but got {normalizer!r}")
+        accepted = ", ".join(repr(name) for name in NORMALIZERS)
+        raise ValueError(f"normalizer must be None or one of {accepted}, but got {normalizer!r}")
     return normalizer
 
 
@@ -50,7 +52,8 @@ class SigmoidFocalLoss(nn.Layer):
         loss = F.sigmoid_focal_loss(pred, target, alpha=0.25, gamma=2.0, reduction="sum") * loss_weight
 
     Every argument is an attribute of the same name that can be read and set at any time (``loss.gamma = 1.5``); a
-    value that is not accepted is refused when it is set. There are no parameters to train and no buffers.
+    value that is not accepted is refused when it is set. The state dict is
+    empty.
 
     Args:
         use_sigmoid: True, the only value accepted; heads of PaddleDetection read it.
@@ -58,7 +61,9 @@ class SigmoidFocalLoss(nn.Layer):
         gamma: focusing parameter, a number >= 0.
         loss_weight: a number >= 0 that multiplies the result.
         normalizer: None: whoever calls divides, as PaddleDetection's RetinaHead and YOLOFHead do. 'foreground': the
-            loss divides by the number of foreground labels, at least 1.
+            loss divides by the number of foreground labels, at least 1; 'foreground_sync': by its mean over the ranks;
+            'foreground_ema': by the moving average of that, see :class:`paddle_focal.ForegroundNormalizer`, which is
+            the attribute ``foreground_normalizer``.
         ignore_index: class index without loss and gradient; outside 0..C.
         label_smoothing: a number in [0, 1).
         reduction: 'none', 'mean' or 'sum' where the call does not say; None: 'mean' in a call with ``avg_factor``,
@@ -107,6 +112,8 @@ class SigmoidFocalLoss(nn.Layer):
     def __setattr__(self, name: str, value: Any) -> None:
         check = self._CHECKS.get(name)
         super().__setattr__(name, check(value) if check else value)
+        if name == "normalizer":
+            self.foreground_normalizer = None if value is None else ForegroundNormalizer(NORMALIZERS[value])
 
     def forward(
         self,
@@ -115,15 +122,17 @@ class SigmoidFocalLoss(nn.Layer):
         weight: Tensor | None = None,
         avg_factor: float | Tensor | None = None,
         reduction: str | None = None,
+        axis: int | None = None,
     ) -> Tensor:
         """The loss of one batch.
 
         Args:
-            pred: logits, C classes along ``axis``; ``[N, C]`` in PaddleDetection.
+            pred: logits, C classes along the class axis; ``[N, C]`` in PaddleDetection.
             target: class indices (C is background) or dense targets, see the function.
             weight: factors in the shape of ``target``, or broadcasting to ``pred``.
             avg_factor: a number > 0 or a scalar tensor: the result is the sum divided by it. Only with 'mean'.
             reduction: overrides the attribute.
+            axis: overrides the attribute.
 
         Returns:
             Tensor: a scalar, or the shape of ``pred`` for 'none'.
@@ -133,21 +142,22 @@ class SigmoidFocalLoss(nn.Layer):
         """
         if reduction is None:
             reduction = self.reduction or ("none" if avg_factor is None else "mean")
+        axis = self.axis if axis is None else axis
         return self.loss_weight * functional.sigmoid_focal_loss(
             pred,
             target,
-            self._divisor(pred, target, avg_factor, reduction),
+            self._divisor(pred, target, avg_factor, reduction, axis),
             self.alpha,
             self.gamma,
             reduction if avg_factor is None else "sum",
             weight=weight,
             ignore_index=self.ignore_index,
             label_smoothing=self.label_smoothing,
-            axis=self.axis,
+            axis=axis,
         )
 
     def _divisor(
-        self, pred: Tensor, target: Tensor, avg_factor: float | Tensor | None, reduction: str
+        self, pred: Tensor, target: Tensor, avg_factor: float | Tensor | None, reduction: str, axis: int
     ) -> float | Tensor | None:
         if avg_factor is not None and reduction != "mean":
             raise ValueError(f"avg_factor takes the place of the mean's count, but reduction is {reduction!r}")
@@ -165,13 +175,13 @@ class SigmoidFocalLoss(nn.Layer):
                 f"normalizer={self.normalizer!r} and {other} would divide the loss twice: "
                 "set normalizer to None, or call with reduction='sum' and without avg_factor"
             )
-        return self._foreground_count(pred, target)
+        return self.foreground_normalizer(self._foreground_count(pred, target, axis))
 
-    def _foreground_count(self, pred: Tensor, target: Tensor) -> Tensor:
-        axis = functional.check_logit(pred, self.axis)
+    def _foreground_count(self, pred: Tensor, target: Tensor, axis: int) -> Tensor:
+        axis = functional.check_logit(pred, axis)
         if functional.check_label(pred, target, axis, self.ignore_index):
-            return (target >= 0).logical_and(target < pred.shape[axis]).sum().clip(min=1)
-        return target.astype("float32").sum().clip(min=1)
+            return (target >= 0).logical_and(target < pred.shape[axis]).sum()
+        return target.astype("float32").sum()
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._CHECKS)

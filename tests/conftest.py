@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import paddle
 import pytest
@@ -29,3 +31,15 @@ def backend(request):
 @pytest.fixture
 def rng():
     return np.random.default_rng(20)
+
+
+@pytest.fixture
+def workspace_copy():
+    """Ppdet's workspace, with everything a test puts there taken out again."""
+    from ppdet.core import workspace
+
+    before = dict(workspace.global_config)
+    sections = {name: copy.copy(section) for name, section in before.items()}
+    yield workspace.global_config
+    workspace.global_config.clear()
+    workspace.global_config.update({name: sections[name] for name in before})

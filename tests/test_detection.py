@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 import math
 import os
 import subprocess
@@ -22,16 +21,6 @@ from paddle_focal.detection import SigmoidFocalLoss, register
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN_LINE = "paddle_focal: !!python/object/apply:paddle_focal.detection.register []\n"
-
-
-@pytest.fixture
-def workspace_copy():
-    """Ppdet's workspace, with everything a test puts there taken out again."""
-    before = dict(workspace.global_config)
-    sections = {name: copy.copy(section) for name, section in before.items()}
-    yield workspace.global_config
-    workspace.global_config.clear()
-    workspace.global_config.update({name: sections[name] for name in before})
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess:

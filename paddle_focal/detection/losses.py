@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
-from ppdet.core import workspace
 from ppdet.core.config.schema import SchemaDict
 from ppdet.modeling.heads import RetinaHead, YOLOFHead
 
 from paddle_focal import layers
+from paddle_focal.detection.sections import check_keys, name_of, sections_in_use
 
 #: Heads that divide the sum their ``loss_class`` returns by the number of foreground anchors.
 DIVIDING_HEADS = (RetinaHead, YOLOFHead)
@@ -29,28 +27,20 @@ class SigmoidFocalLoss(layers.SigmoidFocalLoss):
         Raises:
             ValueError: an unknown key, or a normalizer under a head that divides by itself.
         """
-        _check_keys(config)
+        check_keys(config)
         if config["normalizer"] is not None:
             _check_divided_once(config)
         return {}
 
 
-def _check_keys(config: SchemaDict) -> None:
-    for key in config.find_extra_keys():
-        close = get_close_matches(key, config.schema, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{config.name} has no key {key!r}{hint} Its keys are {', '.join(config.schema)}.")
-
-
 def _check_divided_once(config: SchemaDict) -> None:
-    for name, head in workspace.get_registered_modules().items():
-        component = getattr(head.pymodule, name)
+    for section in sections_in_use():
+        component = getattr(section.pymodule, section.name)
         if not (isinstance(component, type) and issubclass(component, DIVIDING_HEADS)):
             continue
-        loss = head["loss_class"]
-        if (loss.get("name") if isinstance(loss, dict) else loss) == config.name:
+        if name_of(section["loss_class"]) == config.name:
             raise ValueError(
-                f"{config.name}.normalizer is {config['normalizer']!r}, but {name} itself divides the classification "
-                f"loss by the number of foreground anchors: it would be divided twice. Remove normalizer from the "
-                f"loss_class of {name}."
+                f"{config.name}.normalizer is {config['normalizer']!r}, but {section.name} itself divides the "
+                f"classification loss by the number of foreground anchors: it would be divided twice. Remove "
+                f"normalizer from the loss_class of {section.name}."
             )

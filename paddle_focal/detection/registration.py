@@ -7,8 +7,9 @@ from ppdet.core.config.schema import SchemaDict
 
 import paddle_focal
 from paddle_focal.detection.losses import SigmoidFocalLoss
+from paddle_focal.detection.retina_head import FocalRetinaHead
 
-COMPONENTS = (SigmoidFocalLoss,)
+COMPONENTS = (SigmoidFocalLoss, FocalRetinaHead)
 
 
 def register() -> str:

@@ -1,0 +1,42 @@
+"""The sections of a configuration, as PaddleDetection's workspace holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from ppdet.core import workspace
+from ppdet.core.config.schema import SchemaDict
+
+
+def check_keys(section: SchemaDict) -> None:
+    """Raises ValueError for a key that the component does not have; ppdet's own error names no alternative."""
+    for key in section.find_extra_keys():
+        close = get_close_matches(key, section.schema, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{section.name} has no key {key!r}{hint} Its keys are {', '.join(section.schema)}.")
+
+
+def name_of(reference: Any) -> str | None:
+    """The component that a value of a section names: ``FPN`` or ``{name: FPN, ...}``."""
+    name = reference.get("name") if isinstance(reference, dict) else reference
+    return name if isinstance(name, str) else None
+
+
+def sections_in_use() -> Iterator[SchemaDict]:
+    """The sections that the model is made of, from its architecture down; without one, all that somebody filled."""
+    modules = workspace.get_registered_modules()
+    architecture = workspace.global_config.get("architecture")
+    waiting = [architecture] if architecture else [name for name, section in modules.items() if len(section)]
+    seen = set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in modules:
+            continue
+        seen.add(name)
+        section = modules[name]
+        yield section
+        if architecture:
+            values = [section[key] for key in (*section, *section.schema)]
+            waiting += [value for value in map(name_of, values) if value]
