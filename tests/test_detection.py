@@ -213,10 +213,13 @@ def test_configs_build_a_model_with_the_plugin(name):
         f"config = load_config('configs/{name}')\n"
         "model = create(config.architecture)\n"
         "create('TrainReader'), create('EvalReader'), create('LearningRate'), create('OptimizerBuilder')\n"
-        "print(type(model.head.loss_class).__module__, float(model.head.retina_cls.bias.mean()), config.weights)"
+        "head = model.head\n"
+        "last = head.cls_score if config.architecture == 'YOLOF' else head.retina_cls\n"
+        "print(type(head).__name__, type(head.loss_class).__module__, float(last.bias.mean()), config.weights)"
     )
     assert result.stdout, result.stderr
-    module, bias, weights = result.stdout.split()[-3:]
+    head, module, bias, weights = result.stdout.split()[-4:]
+    assert head == ("YOLOFHead" if name.startswith("yolof") else "FocalRetinaHead")
     assert module == "paddle_focal.detection.losses"
     assert float(bias) == pytest.approx(-math.log(99), rel=1e-6)
     assert weights == f"output/{Path(name).stem}/model_final"

@@ -11,6 +11,7 @@ from ppdet.engine import Trainer, init_fleet_env, init_parallel_env, set_random_
 from ppdet.slim import build_slim_model
 
 from paddle_focal.detection import runtime
+from paddle_focal.detection.checkpoint import load_state, save_state_with_checkpoints
 from paddle_focal.detection.evaluation import EvaluationReport, evaluate
 from paddle_focal.detection.progress import progress_callbacks
 from paddle_focal.detection.runtime import logger
@@ -29,8 +30,10 @@ def train(config, flags) -> None:
     trainer = Trainer(config, mode="train")
     evaluation = EvaluationReport(trainer, folder)
     trainer.register_callbacks([*progress_callbacks(trainer, folder), evaluation])
+    save_state_with_checkpoints(trainer.model)
     if flags.resume is not None:
         trainer.resume_weights(flags.resume)
+        load_state(trainer.model, flags.resume)
     elif config.get("pretrain_weights"):
         trainer.load_weights(config.pretrain_weights)
     trainer.train(flags.eval)
