@@ -209,3 +209,50 @@ def test_every_case_and_help(capsys):
     with pytest.raises(SystemExit):
         benchmark.parse_arguments(["--help"])
     assert "memory" not in capsys.readouterr().out.split("\n\n")[0]
+
+
+SMALL = ("--images", "1", "--size", "128", "160", "--classes", "5", "--boxes", "3", "--rounds", "1")
+
+
+class TestRetinaNet:
+    @pytest.fixture(autouse=True)
+    def needs_ppdet(self):
+        pytest.importorskip("ppdet")
+
+    def run(self, tmp_path, *arguments):
+        command = [sys.executable, "tools/benchmark.py", *arguments, *SMALL, "--output", str(tmp_path)]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert result.returncode == 0, result.stderr[-3000:]
+        document = json.loads((tmp_path / f"{arguments[0]}.json").read_text())
+        assert "1 x 128 x 160, 5 classes, 3 boxes an image" in document["environment"]["batch"]
+        table = [line for line in (tmp_path / f"{arguments[0]}.md").read_text().splitlines() if line.startswith("|")]
+        return document["results"], table
+
+    def test_head(self, tmp_path):
+        rows, table = self.run(tmp_path, "head", "--threads", "1")
+        assert [row["contender"] for row in rows] == ["stock", "drop-in", "FocalRetinaHead", "floor"]
+        for row in rows:
+            assert row["forward_ms"]["median"] + row["backward_ms"]["median"] == pytest.approx(row["both_ms"]["median"])
+            assert row["peak_extra_per_logits"] >= 1
+        assert len(table) == 2 + 4
+
+    @pytest.mark.slow
+    def test_step(self, tmp_path):
+        rows, table = self.run(tmp_path, "step", "--steps", "1", "--contenders", "FocalRetinaHead", "floor")
+        for row in rows:
+            assert list(row["stage_ms"]) == ["backbone", "neck", "head", "loss", "backward", "optimizer"]
+            assert sum(row["stage_ms"].values()) == pytest.approx(row["step_ms"]["median"])
+            assert row["peak_mib"] > 300
+        assert rows[1]["stage_ms"]["loss"] < rows[0]["stage_ms"]["loss"]
+        assert "| floor | " in table[-1]
+
+    def test_a_wrong_loss_stage_stops_the_benchmark(self, workspace_copy):
+        from benchmarks import head, retina
+
+        batch = retina.Batch(1, 128, 128, 3, 2)
+        outputs, targets = batch.head_outputs(), batch.targets()
+        names = ("stock", "FocalRetinaHead")
+        heads = {name: retina.create_head(name, batch.classes) for name in names}
+        heads["FocalRetinaHead"].loss_class.gamma = 2.01
+        with pytest.raises(SystemExit, match=r"FocalRetinaHead is WRONG: relative error 0.0"):
+            head._check({name: head.StageRun(heads[name], outputs, targets) for name in names})

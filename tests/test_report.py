@@ -25,19 +25,6 @@ def test_nothing_detected_is_zero():
     assert set(report.coco_metrics({}).values()) == {0.0}
 
 
-def test_an_interrupted_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "metrics.json"
-    report.write_metrics({"bbox_AP": 0.5}, path)
-
-    def interrupted(partial):
-        partial.write_text("{")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        report.write_whole(path, interrupted)
-    assert json.loads(path.read_text()) == {"bbox_AP": 0.5}
-
-
 @pytest.mark.parametrize("iterations", [1, 19, 400])
 def test_loss_curve(tmp_path, iterations):
     losses = {"loss_cls": list(np.linspace(1, 0.1, iterations)), "loss": list(np.linspace(2, 0.2, iterations))}

@@ -10,8 +10,8 @@ import paddle
 from paddle import distributed, nn
 from ppdet.engine import callbacks
 
-from paddle_focal.detection.report import write_whole
 from paddle_focal.detection.runtime import logger
+from paddle_focal.files import write_whole
 from paddle_focal.normalizer import ForegroundNormalizer
 
 

@@ -15,19 +15,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from pycocotools.coco import COCO
 
+from paddle_focal.files import write_whole
+
 #: The twelve numbers of COCO's table, in its order.
 COCO_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 #: The score from which a detection is drawn, as in PaddleDetection's tools/infer.py.
 DRAW_THRESHOLD = 0.5
 _TRUTH, _DETECTION = "#2ca02c", "#d62728"
-
-
-def write_whole(path: Path, write) -> None:
-    """Call ``write`` with a path beside ``path`` and move the file there: an interrupted run leaves no half file."""
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    write(partial)
-    os.replace(partial, path)
 
 
 def coco_metrics(results: Mapping[str, Sequence[float]]) -> dict[str, float | None]:

@@ -98,10 +98,11 @@ def set_device(config) -> None:
     device = next((name for name in ("gpu", "npu", "xpu", "mlu") if config[f"use_{name}"]), "cpu")
     paddle.set_device(device)
     if device == "cpu":
-        _use_all_cores()
+        use_all_cores()
 
 
-def _use_all_cores() -> None:
+def use_all_cores() -> None:
+    """One thread per core unless OMP_NUM_THREADS says otherwise, and the fast path of Paddle's matrix products."""
     environment = Path("/proc/self/environ")
     given = environment.read_bytes().split(b"\0") if environment.exists() else []
     # Paddle sets OMP_NUM_THREADS to 1 when it is imported and finds none: only the process' own says what was asked.

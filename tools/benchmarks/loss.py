@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -15,8 +14,6 @@ from benchmarks.cases import CASES, Case, make_inputs, true_loss
 from benchmarks.contenders import CONTENDERS
 from benchmarks.measuring import MIB, SETTLE, WrongError
 from benchmarks.result import Result, statistics
-
-TOOL = Path(__file__).resolve().parents[1] / "benchmark.py"
 
 
 class LossBenchmark:
@@ -129,12 +126,11 @@ def _reason_against_sample(name: str, sample: Case, dtype: str, threads: int) ->
 
 
 def _memory_in_fresh_process(name: str, case: Case, dtype: str, threads: int) -> float | None:
-    command = [sys.executable, str(TOOL), "memory", name, case.name, dtype, str(threads)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode == 0:
-        return float(result.stdout.splitlines()[-1])
-    _log(f"  {name:15}memory was not measured, exit code {result.returncode}: {result.stderr.strip()[-500:]}")
-    return None
+    try:
+        return float(measuring.last_line_of_fresh_process("memory", name, case.name, dtype, str(threads)))
+    except RuntimeError as error:
+        _log(f"  {name:15}memory was not measured, {error}")
+        return None
 
 
 def _log(line: str) -> None:

@@ -6,6 +6,8 @@ import ctypes
 import gc
 import random
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,7 @@ import numpy as np
 from benchmarks.cases import Case, as_float64, make_inputs, true_gradient, true_loss
 from benchmarks.contenders import Contender, CopyRun, LossRun
 
+TOOL = Path(__file__).resolve().parents[1] / "benchmark.py"
 MIB = 2**20
 SETTLE = 0.25  # seconds; OpenMP's idle threads keep a core busy for up to 0.2 s after a call
 #: Seconds of untimed calls, at least one, before the timed one: after another's turn the cores have slept, the caches
@@ -120,6 +123,23 @@ def peak_extra_mib(function: Callable[[], object]) -> float:
     before = _kibibytes("/proc/self/status", "VmHWM")
     function()
     return (_kibibytes("/proc/self/status", "VmHWM") - before) / 1024
+
+
+def peak_mib() -> float:
+    """The most MiB that were ever resident in this process."""
+    return _kibibytes("/proc/self/status", "VmHWM") / 1024
+
+
+def last_line_of_fresh_process(*arguments: str) -> str:
+    """What ``benchmark.py`` with these arguments prints last.
+
+    Raises:
+        RuntimeError: it failed, or was killed for the memory it took; with the end of what it wrote.
+    """
+    result = subprocess.run([sys.executable, "-W", "ignore", str(TOOL), *arguments], capture_output=True, text=True)
+    if result.returncode != 0:
+        raise RuntimeError(f"exit code {result.returncode}: {result.stderr.strip()[-500:]}")
+    return result.stdout.splitlines()[-1]
 
 
 def loss_memory(contender: Contender, case: Case, dtype: str, threads: int) -> float:

@@ -4,48 +4,27 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
-import re
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Callable
 
 from benchmarks.cases import ITEM_SIZE
 from benchmarks.contenders import CONTENDERS
 from benchmarks.figure import draw
 from benchmarks.measuring import MIB
-from benchmarks.result import Result, Statistics
+from benchmarks.result import Result
+from benchmarks.tables import environment, facts_in_words, interval, number, table
+from paddle_focal.files import write_whole
 
 REFERENCE = "fused"
-_PACKAGES = ("paddle_focal", "paddle", "ppdet", "torch", "numpy")
-
-
-def environment() -> dict[str, object]:
-    """What the figures depend on besides the arguments."""
-    loaded = {name: sys.modules[name] for name in _PACKAGES if name in sys.modules}
-    report = getattr(loaded.get("paddle_focal"), "backend_report", None)
-    model = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "cpu": model.group(1) if model else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        **{name: module.__version__ for name, module in loaded.items()},
-        "backends": report() if report else None,
-    }
 
 
 def time_in_words(result: Result) -> str:
     if not result.is_admitted:
         return result.exclusion
     return (
-        f"{_interval(result.both_ms)} ms = forward {_number(result.forward_ms.median)} "
-        f"+ backward {_number(result.backward_ms.median)}"
+        f"{interval(result.both_ms)} ms = forward {number(result.forward_ms.median)} "
+        f"+ backward {number(result.backward_ms.median)}"
     )
 
 
@@ -54,15 +33,9 @@ def write(results: Sequence[Result], rounds: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     facts = {**environment(), "rounds": rounds}
     document = {"environment": facts, "results": [asdict(result) for result in results]}
-    _write_whole(folder / "loss.json", lambda path: path.write_text(json.dumps(document, indent=1) + "\n"))
-    _write_whole(folder / "loss.md", lambda path: path.write_text(markdown(results, facts)))
-    _write_whole(folder / "loss.png", lambda path: draw(results).savefig(path, dpi=110))
-
-
-def _write_whole(path: Path, write_to: Callable[[Path], object]) -> None:
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    write_to(partial)
-    os.replace(partial, path)
+    write_whole(folder / "loss.json", lambda path: path.write_text(json.dumps(document, indent=1) + "\n"))
+    write_whole(folder / "loss.md", lambda path: path.write_text(markdown(results, facts)))
+    write_whole(folder / "loss.png", lambda path: draw(results).savefig(path, dpi=110))
 
 
 def markdown(results: Sequence[Result], facts: dict[str, object]) -> str:
@@ -72,13 +45,13 @@ def markdown(results: Sequence[Result], facts: dict[str, object]) -> str:
         "Milliseconds are medians [20th, 80th percentile]. `memcpy` copies the logits into a buffer that is there "
         "already, the floor, and counts as forward. Peak memory is above that of the inputs; it includes the gradient.",
         "",
-        *(f"- {name}: {str(fact).replace(chr(10), '; ')}" for name, fact in facts.items()),
+        *facts_in_words(facts),
         "",
         f"## Time relative to {REFERENCE}",
         "",
         f"Above 1: slower than {REFERENCE}. Bold, below 1: faster.",
         "",
-        *_table(_ratio_rows(results)),
+        *table(_ratio_rows(results)),
     ]
     for case, dtype in dict.fromkeys((result.case, result.dtype) for result in results):
         rows = [result for result in results if (result.case, result.dtype) == (case, dtype)]
@@ -93,7 +66,7 @@ def _ratio_rows(results: Sequence[Result]) -> Iterable[list[str]]:
         rows = {result.contender: result for result in results if result.setting == setting}
         case, dtype, threads = setting
         reference = rows.get(REFERENCE)
-        time = _number(reference.both_ms.median) if reference and reference.both_ms else "-"
+        time = number(reference.both_ms.median) if reference and reference.both_ms else "-"
         yield [case, dtype, str(threads), time, *(_ratio(rows.get(name), results) for name in others)]
 
 
@@ -103,11 +76,11 @@ def _section(rows: Sequence[Result], results: Sequence[Result]) -> Iterable[str]
     size = math.prod(first.shape) * ITEM_SIZE[first.dtype] / MIB
     yield f"## {first.case}, {first.dtype}"
     yield ""
-    yield f"Logits {first.shape}{axis}, {_number(size)} MiB; gamma {first.gamma:g}."
+    yield f"Logits {first.shape}{axis}, {number(size)} MiB; gamma {first.gamma:g}."
     measured = [row for row in rows if row.both_ms]
     if measured:
         yield ""
-        yield from _table(_measured_rows(measured, results))
+        yield from table(_measured_rows(measured, results))
     excluded = dict.fromkeys(f"- {row.contender}: {row.exclusion}" for row in rows if not row.is_admitted)
     if excluded:
         yield ""
@@ -120,8 +93,8 @@ def _measured_rows(measured: Sequence[Result], results: Sequence[Result]) -> Ite
     for row in sorted(measured, key=lambda row: row.threads):
         memory = ["-", "-"]
         if row.peak_extra_mib is not None:
-            memory = [_number(row.peak_extra_mib), f"{row.peak_extra_per_logits:.2f}"]
-        intervals = [_interval(statistics) for statistics in (row.forward_ms, row.backward_ms, row.both_ms)]
+            memory = [number(row.peak_extra_mib), f"{row.peak_extra_per_logits:.2f}"]
+        intervals = [interval(statistics) for statistics in (row.forward_ms, row.backward_ms, row.both_ms)]
         yield [row.contender, str(row.threads), *intervals, _ratio(row, results), *memory]
 
 
@@ -132,20 +105,5 @@ def _ratio(result: Result | None, results: Sequence[Result]) -> str:
     for other in results:
         if other.setting == result.setting and other.contender == REFERENCE and other.both_ms:
             ratio = result.both_ms.median / other.both_ms.median
-            return f"**{_number(ratio)}**" if ratio < 1 else _number(ratio)
+            return f"**{number(ratio)}**" if ratio < 1 else number(ratio)
     return "-"
-
-
-def _table(rows: Iterable[list[str]]) -> Iterable[str]:
-    for i, row in enumerate(rows):
-        yield f"| {' | '.join(row)} |"
-        if i == 0:
-            yield "|" + "---|" * len(row)
-
-
-def _interval(statistics: Statistics) -> str:
-    return f"{_number(statistics.median)} [{_number(statistics.p20)}, {_number(statistics.p80)}]"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
