@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from benchmarks.cases import SWEEP
 from benchmarks.contenders import CONTENDERS
 from benchmarks.result import Result
+from benchmarks.tables import number
 
 _MAIN_CASE = "batch2"
 _COLORS = dict(zip(CONTENDERS, color_sequences["tab10"]))
@@ -51,7 +52,7 @@ def _draw_time(axes: Axes, results: Sequence[Result]) -> None:
         axes.barh(y, time.median, height * 0.92, color=color, alpha=shades[i])
         whisker = [[time.median - time.p20], [time.p80 - time.median]]
         axes.errorbar(time.median, y, xerr=whisker, color="black", linewidth=0.8, capsize=2)
-        _label(axes, max(time.median, time.p80), y, f"{time.median:.3g} ms")
+        _label(axes, max(time.median, time.p80), y, f"{number(time.median)} ms")
     axes.set(title=f"Time, {_title(results[0])}", xlabel="ms, forward + backward", xscale="log")
     patches = [Patch(color="black", alpha=shade) for shade in shades]
     axes.legend(patches, [f"{n} thread{'s' if n > 1 else ''}" for n in threads], fontsize=8, loc="lower right")
@@ -79,8 +80,8 @@ def _draw_memory(axes: Axes, results: Sequence[Result]) -> None:
     for result in {result.contender: result for result in results}.values():
         y = contenders.index(result.contender)
         axes.barh(y, result.peak_extra_mib, 0.7, color=_COLORS[result.contender])
-        mib = f"{result.peak_extra_mib:,.0f}" if result.peak_extra_mib >= 100 else f"{result.peak_extra_mib:.1f}"
-        _label(axes, result.peak_extra_mib, y, f"{mib} MiB, {result.peak_extra_per_logits:.1f} x")
+        label = f"{number(result.peak_extra_mib)} MiB, {result.peak_extra_per_logits:.1f} x"
+        _label(axes, result.peak_extra_mib, y, label)
     if contenders:
         axes.set_title(f"Peak memory above the inputs, {results[0].case}")
         axes.set_xlim(0, 1.6 * max(1.0, *(result.peak_extra_mib for result in results)))
