@@ -33,13 +33,22 @@ def rng():
     return np.random.default_rng(20)
 
 
+def _copied(value):
+    """A copy of dictionaries in dictionaries; ppdet's sections do not let themselves be copied deeply."""
+    if not isinstance(value, dict):
+        return value
+    result = copy.copy(value)
+    for key, item in value.items():
+        dict.__setitem__(result, key, _copied(item))
+    return result
+
+
 @pytest.fixture
 def workspace_copy():
     """Ppdet's workspace, with everything a test puts there taken out again."""
     from ppdet.core import workspace
 
-    before = dict(workspace.global_config)
-    sections = {name: copy.copy(section) for name, section in before.items()}
+    before = _copied(workspace.global_config)
     yield workspace.global_config
     workspace.global_config.clear()
-    workspace.global_config.update({name: sections[name] for name in before})
+    workspace.global_config.update(before)

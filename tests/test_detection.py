@@ -19,6 +19,7 @@ from ppdet.modeling.losses import FocalLoss
 from paddle_focal import __version__, layers
 from paddle_focal.detection import SigmoidFocalLoss, register
 
+pytestmark = pytest.mark.usefixtures("workspace_copy")
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN_LINE = "paddle_focal: !!python/object/apply:paddle_focal.detection.register []\n"
 
@@ -48,7 +49,7 @@ def create_head(name: str, loss: dict, **sections) -> paddle.nn.Layer:
 
 
 class TestRegistration:
-    def test_returns_the_version_and_can_be_repeated(self, workspace_copy):
+    def test_returns_the_version_and_can_be_repeated(self):
         assert register() == __version__
         assert register() == __version__
         loss = workspace.create("SigmoidFocalLoss")
@@ -78,20 +79,20 @@ class TestRegistration:
         )
         assert f"{__version__} paddle_focal.detection.losses 1.5 0.3 2.0" in result.stdout, result.stderr
 
-    def test_unknown_key_names_the_known_ones(self, workspace_copy):
+    def test_unknown_key_names_the_known_ones(self):
         with pytest.raises(ValueError, match="no key 'gama'; did you mean 'gamma'\\? Its keys are use_sigmoid, alpha"):
             create_head("RetinaHead", {"name": "SigmoidFocalLoss", "gama": 2.0})
 
-    def test_bad_value_is_refused(self, workspace_copy):
+    def test_bad_value_is_refused(self):
         with pytest.raises(ValueError, match="gamma must be a finite number >= 0, but got -1"):
             create_head("RetinaHead", {"name": "SigmoidFocalLoss", "gamma": -1})
 
     @pytest.mark.parametrize("head", ["RetinaHead", "YOLOFHead"])
-    def test_dividing_twice_is_refused(self, workspace_copy, head):
+    def test_dividing_twice_is_refused(self, head):
         with pytest.raises(ValueError, match=f"but {head} itself divides .* Remove normalizer"):
             create_head(head, {"name": "SigmoidFocalLoss", "normalizer": "foreground"})
 
-    def test_dividing_twice_is_refused_under_a_derived_head(self, workspace_copy):
+    def test_dividing_twice_is_refused_under_a_derived_head(self):
         class DerivedHead(RetinaHead):
             pass
 
@@ -101,7 +102,7 @@ class TestRegistration:
         with pytest.raises(ValueError, match="but DerivedHead itself divides"):
             create_head("DerivedHead", {"name": "SigmoidFocalLoss", "normalizer": "foreground"})
 
-    def test_a_normalizer_of_its_own_is_fine_elsewhere(self, workspace_copy):
+    def test_a_normalizer_of_its_own_is_fine_elsewhere(self):
         register()
         workspace.merge_config({"SigmoidFocalLoss": {"normalizer": "foreground"}})
         assert workspace.create("SigmoidFocalLoss").normalizer == "foreground"
@@ -160,7 +161,7 @@ class TestSameNumbersAsPpdet:
             results.append((float(losses["loss_cls"]), bias.grad.numpy()))
         return results
 
-    def test_retina_head(self, workspace_copy, rng):
+    def test_retina_head(self, rng):
         features = [paddle.to_tensor(rng.normal(size=(2, 8, n, n)).astype("float32")) for n in (16, 8, 4)]
         sections = {
             "conv_feat": {"name": "RetinaFeat", "feat_in": 8, "feat_out": 8, "num_convs": 1, "norm_type": None},
@@ -180,7 +181,7 @@ class TestSameNumbersAsPpdet:
         assert ours[0] == pytest.approx(stock[0], rel=1e-5)
         np.testing.assert_allclose(ours[1], stock[1], rtol=1e-4, atol=1e-8)
 
-    def test_yolof_head(self, workspace_copy, rng):
+    def test_yolof_head(self, rng):
         features = [paddle.to_tensor(rng.normal(size=(2, 8, 4, 4)).astype("float32"))]
         sections = {
             "conv_feat": {

@@ -15,6 +15,7 @@ pytest.importorskip("ppdet")
 
 import two_ranks
 
+pytestmark = pytest.mark.usefixtures("workspace_copy")
 ROOT = Path(__file__).resolve().parents[1]
 
 

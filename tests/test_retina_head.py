@@ -19,10 +19,7 @@ from paddle_focal.detection.anchor_targets import Anchors
 
 KINDS = 9  # of anchors at each place
 
-
-@pytest.fixture(autouse=True)
-def workspace_alone(workspace_copy):
-    """Sections of one test are not those of the next."""
+pytestmark = pytest.mark.usefixtures("workspace_copy")
 
 
 @pytest.fixture
