@@ -1,6 +1,6 @@
 // A block of logits in the first-level cache: how it is loaded, evaluated, added up and stored.
 //
-// Everything here is inlined into a function that is compiled for one instruction set, and takes its vector width there.
+// Everything here is inlined into a function that is compiled for one instruction set and takes its vector width there.
 #pragma once
 
 #include <cstring>
@@ -14,21 +14,6 @@ namespace cpu {
 template <class T>
 constexpr int64_t kBlock = 8192 / sizeof(T);
 constexpr int64_t kVectors = 64;  // blocks are padded to a multiple of it, so that no loop has a remainder
-
-template <class T>
-struct Block {
-  const T* logit;                   // where the logits lie: in memory, or in z
-  alignas(64) T z[kBlock<T>];       // logits that had to be converted or changed; results on their way out
-  alignas(64) T factor[kBlock<T>];  // alpha / normalizer * weight * upstream gradient * dz / dx
-  alignas(64) T target[kBlock<T>];  // soft targets
-  alignas(64) T other[kBlock<T>];   // a factor on its way in
-
-  FOCAL_INLINE T* own_logit(int64_t n) {
-    if (logit != z) memcpy(z, logit, n * sizeof(T));
-    logit = z;
-    return z;
-  }
-};
 
 /// The labels of a block as 32-bit class indices, read once for all classes; -1 is every label without loss.
 template <class T>
@@ -109,31 +94,56 @@ FOCAL_INLINE void multiply(T* factor, const T* by, int64_t n) {
   for (int64_t i = 0; i < n; ++i) factor[i] *= by[i];
 }
 
-template <class T, Gamma kGamma, bool kSoft, bool kGradient>
-FOCAL_INLINE void evaluate(const Block<T>& block, int64_t n, T gamma, T smoothing, T* out) {
-  const T* logit = block.logit;
+template <class T>
+struct Block {
+  Array logit;  // in memory, from offset on
+  int64_t offset;
+  int64_t n;
+  bool is_own = false;              // the logits are in z
+  alignas(64) T z[kBlock<T>];       // logits that had to be converted or changed; results on their way out
+  alignas(64) T factor[kBlock<T>];  // alpha / normalizer * weight * upstream gradient * dz / dx
+  alignas(64) T target[kBlock<T>];  // soft targets
+  alignas(64) T other[kBlock<T>];   // a factor on its way in
+
+  FOCAL_INLINE void begin(const Array& array, int64_t first, int64_t length) {
+    logit = array;
+    offset = first;
+    n = length;
+    is_own = false;
+  }
+
+  FOCAL_INLINE T* own_logit() {
+    if (!is_own) load(logit, offset, n, z);
+    is_own = true;
+    return z;
+  }
+};
+
+template <Gamma kGamma, bool kSoft, bool kGradient, class T, class In, class Out>
+FOCAL_INLINE void evaluate(const Block<T>& block, int64_t n, T gamma, T smoothing, const In* in, Out* out) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
+    const T logit = convert<In, T>(in[i]);
     T value;
     if constexpr (kSoft) {
-      value = focal_soft<kGamma, kGradient>(logit[i], block.target[i], gamma, smoothing);
+      value = focal_soft<kGamma, kGradient>(logit, block.target[i], gamma, smoothing);
     } else {
-      value = focal_hard<kGamma, kGradient>(logit[i], gamma);
+      value = focal_hard<kGamma, kGradient>(logit, gamma);
     }
-    out[i] = value * block.factor[i];
+    out[i] = convert<T, Out>(value * block.factor[i]);
   }
 }
 
-template <class T, bool kSoft, bool kGradient>
-FOCAL_INLINE void evaluate(const Block<T>& block, int64_t n, T gamma, T smoothing, T* out) {
+template <bool kSoft, bool kGradient, class T, class In, class Out>
+FOCAL_INLINE void evaluate(const Block<T>& block, int64_t n, T gamma, T smoothing, const In* in, Out* out) {
   if (gamma == 0) {
-    evaluate<T, Gamma::kZero, kSoft, kGradient>(block, n, gamma, smoothing, out);
+    evaluate<Gamma::kZero, kSoft, kGradient>(block, n, gamma, smoothing, in, out);
   } else if (gamma == 1) {
-    evaluate<T, Gamma::kOne, kSoft, kGradient>(block, n, gamma, smoothing, out);
+    evaluate<Gamma::kOne, kSoft, kGradient>(block, n, gamma, smoothing, in, out);
   } else if (gamma == 2) {
-    evaluate<T, Gamma::kTwo, kSoft, kGradient>(block, n, gamma, smoothing, out);
+    evaluate<Gamma::kTwo, kSoft, kGradient>(block, n, gamma, smoothing, in, out);
   } else {
-    evaluate<T, Gamma::kAny, kSoft, kGradient>(block, n, gamma, smoothing, out);
+    evaluate<Gamma::kAny, kSoft, kGradient>(block, n, gamma, smoothing, in, out);
   }
 }
 

@@ -47,16 +47,11 @@ struct Result {
   }
 };
 
-template <class T>
-FOCAL_INLINE void evaluate(const Pass& pass, const Block<T>& block, int64_t n, T* out) {
+template <bool kSoft, class T, class In, class Out>
+FOCAL_INLINE void evaluate(const Pass& pass, const Block<T>& block, int64_t n, const In* in, Out* out) {
   const T gamma = static_cast<T>(pass.problem.gamma), smoothing = static_cast<T>(pass.problem.label_smoothing);
-  if (pass.problem.is_soft()) {
-    pass.is_gradient ? evaluate<T, true, true>(block, n, gamma, smoothing, out)
-                     : evaluate<T, true, false>(block, n, gamma, smoothing, out);
-  } else {
-    pass.is_gradient ? evaluate<T, false, true>(block, n, gamma, smoothing, out)
-                     : evaluate<T, false, false>(block, n, gamma, smoothing, out);
-  }
+  pass.is_gradient ? evaluate<kSoft, true>(block, n, gamma, smoothing, in, out)
+                   : evaluate<kSoft, false>(block, n, gamma, smoothing, in, out);
 }
 
 /// The logits' own order with the class axis last: a block runs across classes and labels.
@@ -104,7 +99,7 @@ struct Rows {
       if (label == problem.classes) return;
       if (label < 0 || label > problem.classes) {
         if (label != problem.ignore_index) result.reject(index);
-        fill(block.own_logit(n) + at, length, T(0));
+        fill(block.own_logit() + at, length, T(0));
         fill(block.factor + at, length, T(0));
       } else if (label >= c && label < c + length) {
         const int64_t i = at + label - c;
@@ -112,7 +107,8 @@ struct Rows {
         if (is_soft) {
           block.target[i] = 1;
         } else {
-          block.own_logit(n)[i] = -block.logit[i];
+          T* z = block.own_logit();
+          z[i] = -z[i];
         }
       }
     });
@@ -143,7 +139,7 @@ struct Columns {
     const int32_t own = static_cast<int32_t>(c);
     if (labels.foreground_bits >> (c & 63) & 1) {
       const T foreground = scale_of<T>(problem.foreground, c) * multiplier;
-      T* z = block.own_logit(n);
+      T* z = block.own_logit();
       for (int64_t i = 0; i < n; ++i) {
         const bool is_foreground = labels.index[i] == own;
         block.factor[i] = is_foreground ? foreground : block.factor[i];
@@ -152,7 +148,7 @@ struct Columns {
       }
     }
     if (labels.has_ignored) {
-      T* z = block.own_logit(n);
+      T* z = block.own_logit();
       for (int64_t i = 0; i < n; ++i) {
         const bool is_ignored = labels.index[i] < 0;
         block.factor[i] = is_ignored ? T(0) : block.factor[i];
@@ -190,16 +186,31 @@ FOCAL_INLINE void mix_scales(Block<T>& block, int64_t offset, int64_t n, Result&
   }
 }
 
+/// Whether a block's logits are evaluated where they lie. That saves a copy, and for bfloat16 the pass over it that
+/// converts; float16 converts faster in a loop of its own.
+template <class T>
+FOCAL_INLINE bool is_evaluated_in_memory(const Problem& problem) {
+  const Type type = problem.logit.type;
+  return size_of(type) == sizeof(T) || (type == Type::kBFloat16 && !problem.is_soft());
+}
+
+/// Results of a whole block of logits of type S, to `elements` or, if that is null, to z.
+template <class S, bool kSoft, class T>
+FOCAL_INLINE void evaluate_in_memory(const Pass& pass, Block<T>& block, char* elements) {
+  const S* in = static_cast<const S*>(block.logit.data) + block.offset;
+  elements ? evaluate<kSoft>(pass, block, block.n, in, reinterpret_cast<S*>(elements))
+           : evaluate<kSoft>(pass, block, block.n, in, block.z);
+}
+
 template <class T, class Layout>
 FOCAL_INLINE void run_block(const Pass& pass, const Layout& layout, Block<T>& block, Result& result) {
   const Problem& problem = pass.problem;
-  const Array& logit = problem.logit;
   const int64_t offset = layout.offset(), n = layout.n;
   const int64_t padded = (n + kVectors - 1) / kVectors * kVectors;
-  const bool is_in_place = n == padded && size_of(logit.type) == sizeof(T);  // no conversion, no padding
+  const bool is_soft = problem.is_soft();
 
-  block.logit = is_in_place ? static_cast<const T*>(logit.data) + offset : block.z;
-  if (!is_in_place) load(logit, offset, n, block.z);
+  block.begin(problem.logit, offset, n);
+  if (n != padded || !is_evaluated_in_memory<T>(problem)) block.own_logit();
   layout.fill_scale(problem.background, static_cast<T>(pass.multiplier), block.factor);
   const T foreground_multiplier = static_cast<T>(pass.foreground_multiplier());
   if (problem.is_dense()) {
@@ -207,7 +218,7 @@ FOCAL_INLINE void run_block(const Pass& pass, const Layout& layout, Block<T>& bl
     layout.fill_scale(problem.foreground, foreground_multiplier, block.other);
     mix_scales(block, offset, n, result);
   } else {
-    if (problem.is_soft()) fill(block.target, n, T(0));
+    if (is_soft) fill(block.target, n, T(0));
     layout.apply_labels(foreground_multiplier, block, result);
   }
   if (problem.weight.array.data) {
@@ -218,18 +229,22 @@ FOCAL_INLINE void run_block(const Pass& pass, const Layout& layout, Block<T>& bl
     load(*pass.upstream, offset, n, block.other);
     multiply(block.factor, block.other, n);
   }
-  fill(block.z + n, padded - n, T(0));
-  fill(block.factor + n, padded - n, T(0));
-  fill(block.target + n, padded - n, T(0));
 
-  char* elements = pass.elements ? pass.elements + offset * size_of(logit.type) : nullptr;
-  T* out = elements && is_in_place ? reinterpret_cast<T*>(elements) : block.z;
-  evaluate(pass, block, padded, out);
-  if (!elements) {
-    result.sum += sum(out, padded);
-  } else if (!is_in_place) {
-    store(out, n, logit.type, elements);
+  char* elements = pass.elements ? pass.elements + offset * size_of(problem.logit.type) : nullptr;
+  if (block.is_own) {
+    fill(block.z + n, padded - n, T(0));
+    fill(block.factor + n, padded - n, T(0));
+    fill(block.target + n, padded - n, T(0));
+    is_soft ? evaluate<true>(pass, block, padded, block.z, block.z)
+            : evaluate<false>(pass, block, padded, block.z, block.z);
+    if (elements) store(block.z, n, problem.logit.type, elements);
+  } else if (problem.logit.type == Type::kBFloat16) {
+    using Half = std::conditional_t<std::is_same<T, float>::value, BFloat16, T>;  // never computed in double
+    evaluate_in_memory<Half, false>(pass, block, elements);
+  } else {
+    is_soft ? evaluate_in_memory<T, true>(pass, block, elements) : evaluate_in_memory<T, false>(pass, block, elements);
   }
+  if (!elements) result.sum += sum(block.z, padded);
 }
 
 /// How the logits are shared out in tasks. It depends on their shape only, and so do the sums.
@@ -264,7 +279,9 @@ FOCAL_INLINE void run_columns(const Pass& pass, int64_t outer, int64_t begin, in
   const Problem& problem = pass.problem;
   Labels<T> labels[kStrip];
   const auto for_each_block = [&](auto function) FOCAL_INLINE_LAMBDA {
-    for (int64_t i = 0, at = begin; at < end; ++i, at += kBlock<T>) function(labels[i], at, std::min(kBlock<T>, end - at));
+    for (int64_t i = 0, at = begin; at < end; ++i, at += kBlock<T>) {
+      function(labels[i], at, std::min(kBlock<T>, end - at));
+    }
   };
   if (!problem.is_dense()) {
     for_each_block([&](Labels<T>& own, int64_t at, int64_t n) FOCAL_INLINE_LAMBDA {
