@@ -4,7 +4,8 @@ from paddle_focal.functional import sigmoid_focal_loss
 from paddle_focal.layers import SigmoidFocalLoss
 from paddle_focal.normalizer import ForegroundNormalizer
 from paddle_focal.ops import backend_report
+from paddle_focal.schedule import GammaSchedule
 
 __version__ = "0.1.0"
 
-__all__ = ["ForegroundNormalizer", "SigmoidFocalLoss", "backend_report", "sigmoid_focal_loss"]
+__all__ = ["ForegroundNormalizer", "GammaSchedule", "SigmoidFocalLoss", "backend_report", "sigmoid_focal_loss"]

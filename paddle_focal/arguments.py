@@ -17,7 +17,7 @@ def _described(value: Any) -> str:
     return f"{value!r} ({type(value).__name__})"
 
 
-def _number(name: str, value: Any, accepted: str, accepts: Callable[[float], bool] = lambda number: True) -> float:
+def check_number(name: str, value: Any, accepted: str, accepts: Callable[[float], bool] = lambda number: True) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be {accepted}, but got {_described(value)}")
     number = float(value)
@@ -27,7 +27,7 @@ def _number(name: str, value: Any, accepted: str, accepts: Callable[[float], boo
 
 
 def check_gamma(gamma: Real) -> float:
-    return _number("gamma", gamma, "a finite number >= 0", lambda number: 0 <= number < math.inf)
+    return check_number("gamma", gamma, "a finite number >= 0", lambda number: 0 <= number < math.inf)
 
 
 def check_alpha(alpha: Real | Sequence[Real] | None) -> float | tuple[float, ...] | None:
@@ -39,14 +39,14 @@ def check_alpha(alpha: Real | Sequence[Real] | None) -> float | tuple[float, ...
         alpha = alpha.astype("float64").numpy()
     per_class = isinstance(alpha, (list, tuple, np.ndarray))
     given = np.ravel(alpha).tolist() if per_class else [alpha]
-    values = tuple(_number("alpha", value, accepted, lambda number: 0 <= number <= 1) for value in given)
+    values = tuple(check_number("alpha", value, accepted, lambda number: 0 <= number <= 1) for value in given)
     if not values:
         raise ValueError(f"alpha must be {accepted}, but got {alpha!r}")
     return values if per_class else values[0]
 
 
 def check_label_smoothing(label_smoothing: Real) -> float:
-    return _number("label_smoothing", label_smoothing, "a number in [0, 1)", lambda number: 0 <= number < 1)
+    return check_number("label_smoothing", label_smoothing, "a number in [0, 1)", lambda number: 0 <= number < 1)
 
 
 def check_integer(name: str, value: Integral) -> int:
@@ -62,8 +62,8 @@ def check_reduction(reduction: str) -> str:
 
 
 def check_positive(name: str, value: Real) -> float:
-    return _number(name, value, "a finite number > 0", lambda number: 0 < number < math.inf)
+    return check_number(name, value, "a finite number > 0", lambda number: 0 < number < math.inf)
 
 
 def check_loss_weight(loss_weight: Real) -> float:
-    return _number("loss_weight", loss_weight, "a finite number >= 0", lambda number: 0 <= number < math.inf)
+    return check_number("loss_weight", loss_weight, "a finite number >= 0", lambda number: 0 <= number < math.inf)
