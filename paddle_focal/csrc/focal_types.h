@@ -43,7 +43,7 @@ FOCAL_INLINE T convert(S x) {
   }
 }
 
-/// Rounds to nearest, ties to even, once.
+/// Rounds to nearest, ties to even, once. A NaN must be quiet, as computed ones are: its upper half is a NaN then, too.
 template <>
 FOCAL_INLINE BFloat16 convert<float, BFloat16>(float x) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
@@ -52,9 +52,8 @@ FOCAL_INLINE BFloat16 convert<float, BFloat16>(float x) {
   return {result};
 #else
   const uint32_t bits = bit_cast<uint32_t>(x);
-  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
-  return {static_cast<uint16_t>(is_nan ? 0x7fc0u : rounded)};
+  const uint32_t increment = x == x ? 0x7fffu + ((bits >> 16) & 1u) : 0u;
+  return {static_cast<uint16_t>((bits + increment) >> 16)};
 #endif
 }
 
