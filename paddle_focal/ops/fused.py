@@ -12,6 +12,7 @@ from functools import cache
 
 import paddle
 from paddle import Tensor
+from paddle.amp.auto_cast import amp_state
 from paddle.base import core
 from paddle.base.layer_helper import LayerHelper
 from paddle.framework import in_dynamic_or_pir_mode
@@ -115,8 +116,11 @@ def _bits(value: float | Tensor) -> int:
 def _call(inputs: dict[str, Tensor | None], attributes: dict) -> Tensor:
     if in_dynamic_or_pir_mode():
         run = getattr(paddle._C_ops, "_run_custom_op", None) or core.eager._run_custom_op
+        arguments = (OPERATOR, *inputs.values(), *attributes.values())
+        if paddle.in_dynamic_mode() and amp_state() is None:  # else entering auto_cast takes longer than a small loss
+            return run(*arguments)[0]
         with paddle.amp.auto_cast(enable=False):
-            return run(OPERATOR, *inputs.values(), *attributes.values())[0]
+            return run(*arguments)[0]
     helper = LayerHelper(OPERATOR)
     loss = helper.create_variable_for_type_inference(inputs["Logit"].dtype)
     given = {name: tensor for name, tensor in inputs.items() if tensor is not None}
