@@ -221,6 +221,17 @@ class TestPasses:
         np.testing.assert_allclose(float(loss), expected[0].sum(), rtol=1e-12)
         np.testing.assert_allclose(x.grad.numpy(), expected[1], rtol=1e-12)
 
+    def test_memory_of_large_gradients_is_used_again(self):
+        def addresses():
+            inputs = [paddle.zeros([rows, 1024]) for rows in (1024, 2048, 4096)]
+            for logit in inputs:
+                logit.stop_gradient = False
+                sigmoid_focal_loss(logit, paddle.zeros([len(logit)], "int64"), backend="fused").backward()
+            return [logit.grad.data_ptr() for logit in inputs]
+
+        first = addresses()
+        assert addresses() == first
+
     @pytest.mark.large
     def test_more_elements_than_32_bits_count(self):
         rows, classes = 2**31 // 80 + 1000, 80

@@ -1,9 +1,10 @@
 #include "focal_memory.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <new>
-#include <utility>
+#include <vector>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -21,11 +22,19 @@ struct Block {
 };
 
 std::mutex mutex;
-Block spare;
+std::vector<Block> spares;  // the oldest first
 
-Block exchange_spare(Block block) {
+/// Takes a spare block of this size or, if there is none, the oldest, to be freed: so there are never more of them than
+/// were once in use together.
+Block take_spare(int64_t bytes) {
   const std::lock_guard<std::mutex> lock(mutex);
-  return std::exchange(spare, block);
+  if (spares.empty()) return {};
+  const auto has_size = [bytes](const Block& spare) { return spare.bytes == bytes; };
+  auto found = std::find_if(spares.begin(), spares.end(), has_size);
+  if (found == spares.end()) found = spares.begin();
+  const Block block = *found;
+  spares.erase(found);
+  return block;
 }
 
 int64_t whole_pages(int64_t bytes) { return (bytes + kHugePage - 1) / kHugePage * kHugePage; }
@@ -33,9 +42,9 @@ int64_t whole_pages(int64_t bytes) { return (bytes + kHugePage - 1) / kHugePage 
 }  // namespace
 
 void* allocate(int64_t bytes) {
-  const Block kept = exchange_spare({});
-  if (kept.bytes == whole_pages(bytes)) return kept.data;
-  std::free(kept.data);
+  const Block spare = take_spare(whole_pages(bytes));
+  if (spare.bytes == whole_pages(bytes)) return spare.data;
+  std::free(spare.data);
   void* data = std::aligned_alloc(kHugePage, whole_pages(bytes));
   if (!data) throw std::bad_alloc();
 #if defined(MADV_HUGEPAGE)
@@ -48,7 +57,8 @@ void release(void* data, int64_t bytes) {
 #if defined(MADV_FREE)
   madvise(data, whole_pages(bytes), MADV_FREE);
 #endif
-  std::free(exchange_spare({data, whole_pages(bytes)}).data);
+  const std::lock_guard<std::mutex> lock(mutex);
+  spares.push_back({data, whole_pages(bytes)});
 }
 
 }  // namespace cpu

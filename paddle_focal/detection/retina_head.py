@@ -13,6 +13,7 @@ from ppdet.modeling.heads import RetinaHead
 
 from paddle_focal import layers
 from paddle_focal.detection.anchor_targets import Anchors, AnchorTargets, Level, assign
+from paddle_focal.detection.max_iou import assigner_for
 from paddle_focal.detection.sections import check_keys
 from paddle_focal.normalizer import ForegroundNormalizer
 from paddle_focal.ops.devices import kind
@@ -31,7 +32,7 @@ class FocalRetinaHead(RetinaHead):
     - The classification loss reads each convolution's output where it lies: no transposed copy, no concatenation, no
       gather; its gradient is written in the same order. Ignored anchors get the loss's ``ignore_index``.
     - The box loss looks at foreground anchors only.
-    - The anchors of a size are computed once.
+    - The anchors of a size are computed once, and MaxIoUAssigner's assignment without its matrix of all pairs.
     - Images without boxes are nothing special: every parameter gets its gradient, if need be zero, so that several
       ranks stay in step without ``find_unused_parameters``.
     - ``normalizer`` divides both losses by the foreground count of this rank, or of all ranks.
@@ -84,6 +85,7 @@ class FocalRetinaHead(RetinaHead):
         )
         self.normalizer = ForegroundNormalizer(normalizer)
         self._anchors = Anchors(anchor_generator)
+        self._assigner = assigner_for(bbox_assigner)
 
     @classmethod
     def from_config(cls, config: SchemaDict, **_) -> dict:
@@ -111,7 +113,7 @@ class FocalRetinaHead(RetinaHead):
         logits, deltas = head_outputs
         anchors, anchor_levels = self._anchors(logits)
         target = assign(
-            self.bbox_assigner,
+            self._assigner,
             anchors,
             list(targets["gt_bbox"]),
             list(targets["gt_class"]),
