@@ -1,11 +1,20 @@
 """Focal loss for PaddlePaddle and PaddleDetection: a drop-in that is fast, lean and right everywhere."""
 
-from paddle_focal.functional import sigmoid_focal_loss
-from paddle_focal.layers import SigmoidFocalLoss
+from paddle_focal.functional import binary_focal_loss, sigmoid_focal_loss, softmax_focal_loss
+from paddle_focal.layers import SigmoidFocalLoss, SoftmaxFocalLoss
 from paddle_focal.normalizer import ForegroundNormalizer
 from paddle_focal.ops import backend_report
 from paddle_focal.schedule import GammaSchedule
 
 __version__ = "0.1.0"
 
-__all__ = ["ForegroundNormalizer", "GammaSchedule", "SigmoidFocalLoss", "backend_report", "sigmoid_focal_loss"]
+__all__ = [
+    "ForegroundNormalizer",
+    "GammaSchedule",
+    "SigmoidFocalLoss",
+    "SoftmaxFocalLoss",
+    "backend_report",
+    "binary_focal_loss",
+    "sigmoid_focal_loss",
+    "softmax_focal_loss",
+]

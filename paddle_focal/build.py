@@ -78,7 +78,7 @@ def _find_nvcc() -> str | None:
 def _compile(compiler: str, nvcc: str | None, library: Path) -> None:
     from paddle.utils.cpp_extension import CppExtension, CUDAExtension
 
-    names = ["focal_loss.cc", "focal_loss_cpu.cc", "focal_memory.cc"] + (["focal_loss_cuda.cu"] if nvcc else [])
+    names = sorted(path.name for path in SOURCES.iterdir() if path.suffix == ".cc" or (nvcc and path.suffix == ".cu"))
     paddle = (CUDAExtension if nvcc else CppExtension)(sources=names, extra_compile_args={"cxx": [], "nvcc": []})
     includes = [f"-I{path}" for path in paddle.include_dirs]
     defines = ["-DPADDLE_WITH_CUSTOM_KERNEL", "-D_GLIBCXX_USE_CXX11_ABI=1"] + (["-DPADDLE_WITH_CUDA"] if nvcc else [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import paddle
@@ -12,13 +13,16 @@ from paddle_focal.arguments import (
     check_alpha,
     check_gamma,
     check_integer,
+    check_label,
     check_label_smoothing,
+    check_length_of_alpha,
+    check_logit,
     check_positive,
     check_reduction,
+    check_weight,
+    check_weight_of_labels,
 )
-
-_FLOATING = ("float16", "bfloat16", "float32", "float64")
-_INDEX = ("int32", "int64")
+from paddle_focal.ops import probability
 
 
 @paddle.jit.not_to_static  # traced as it is: its branches are on shapes and numbers
@@ -104,7 +108,8 @@ def sigmoid_focal_loss(
     axis = check_logit(logit, axis)
     classes = logit.shape[axis]
     indexed = check_label(logit, label, axis, check_integer("ignore_index", ignore_index))
-    foreground_scale, background_scale = _scales(_check_alpha(alpha, classes), normalizer, classes, logit.dtype)
+    alpha = check_alpha(alpha)
+    foreground_scale, background_scale = _scales(alpha, normalizer, classes, logit.dtype)
     reduction = check_reduction(reduction)
 
     loss = ops.select(backend, logit).sigmoid_focal_loss(
@@ -113,86 +118,185 @@ def sigmoid_focal_loss(
         axis=axis,
         foreground_scale=foreground_scale,
         background_scale=background_scale,
-        weight=_check_weight(weight, logit, label, axis),
+        weight=check_weight(weight, logit, label, axis),
+        gamma=check_gamma(gamma),
+        label_smoothing=check_label_smoothing(label_smoothing),
+        ignore_index=ignore_index,
+        reduction="none" if reduction == "none" else "sum",
+    )
+    return _mean(loss, label, ignore_index, classes if indexed else None) if reduction == "mean" else loss
+
+
+@paddle.jit.not_to_static
+def binary_focal_loss(
+    prob: Tensor,
+    label: Tensor,
+    normalizer: float | Tensor | None = None,
+    alpha: float | Sequence[float] | Tensor | None = 0.25,
+    gamma: float = 2.0,
+    reduction: str = "sum",
+    name: str | None = None,
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int = -1,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+    backend: str | None = None,
+) -> Tensor:
+    r"""Focal loss of probabilities: :func:`sigmoid_focal_loss` after the sigmoid (arXiv:1708.02002, eqs. 4 and 5).
+
+    .. code-block:: python
+
+        binary_focal_loss(prob, label, normalizer, alpha, gamma, reduction)
+
+        # Equivalent to, but finite and accurate for every probability from 0 to 1 inclusive:
+        p_t = prob * label + (1 - prob) * (1 - label)
+        alpha_t = alpha * label + (1 - alpha) * (1 - label)
+        loss = (-alpha_t * (1 - p_t) ** gamma * paddle.log(p_t) / normalizer).sum()
+
+    It is computed in float64 whatever the dtype, at several times the memory of the logits' loss: where there are
+    logits, call :func:`sigmoid_focal_loss`.
+
+    Args:
+        prob: probabilities in [0, 1]: floating, with C classes along ``axis``.
+        label: class indices or dense targets, as are all other arguments those of :func:`sigmoid_focal_loss`.
+        normalizer: divides the loss.
+        alpha: balance.
+        gamma: focusing parameter.
+        reduction: 'none', 'sum' or 'mean'.
+        name: has no effect.
+        weight: multiplies the loss.
+        ignore_index: class index that is left out.
+        label_smoothing: in [0, 1).
+        axis: the class axis.
+        backend: None, 'fused' or 'composite'.
+
+    Returns:
+        Tensor: as :func:`sigmoid_focal_loss`. A probability of exactly 0 where the target is 1, or 1 where it is 0, has
+        an infinite loss; it gets that of the smallest normal float64 instead, 708.4 times the balance. A gradient
+        beyond the largest number of the dtype, as there, is that number.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as :func:`sigmoid_focal_loss`. A probability outside [0, 1] is a ValueError
+            on the CPU, and gives NaN elsewhere.
+    """
+    check_logit(prob, axis, "prob")
+    loss = sigmoid_focal_loss(
+        probability.logit_of(prob),
+        label,
+        normalizer,
+        alpha,
+        gamma,
+        reduction,
+        weight=weight,
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+        axis=axis,
+        backend=backend,
+    )
+    return loss.astype(prob.dtype if reduction == "none" else _compute_dtype(prob.dtype))
+
+
+@paddle.jit.not_to_static
+def softmax_focal_loss(
+    logit: Tensor,
+    label: Tensor,
+    normalizer: float | Tensor | None = None,
+    alpha: float | Sequence[float] | Tensor | None = None,
+    gamma: float = 2.0,
+    reduction: str = "sum",
+    name: str | None = None,
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int = -1,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+    backend: str | None = None,
+) -> Tensor:
+    r"""Focal loss of one softmax over all classes (Lin et al., arXiv:1708.02002, eqs. 4 and 5, with p of a softmax).
+
+    .. math:: \mathrm{FL}(p_t) = -\alpha_t (1 - p_t)^\gamma \log p_t, \qquad p = \mathrm{softmax}(x)
+
+    .. code-block:: python
+
+        softmax_focal_loss(logit, label, normalizer, alpha, gamma, reduction)
+
+        # Equivalent to, but accurate for every logit, and with a fraction of the time and memory:
+        p_t = paddle.take_along_axis(F.softmax(logit), label.unsqueeze(-1), -1).squeeze(-1)
+        loss = (-alpha[label] * (1 - p_t) ** gamma * paddle.log(p_t) / normalizer).sum()
+
+    Args:
+        logit: floating tensor of any rank from 1 up, with C classes along ``axis``. A background is a class like any
+            other here.
+        label: class indices (int32 or int64, the shape of ``logit`` without ``axis``): 0..C-1, or ``ignore_index`` for
+            neither loss nor gradient. Or shares of the classes in [0, 1] (floating, the shape of ``logit``): the loss
+            is the sum of the losses of all classes, each times its share.
+        normalizer: divides the loss before the reduction: a number > 0, or a tensor of shape [], [1] or [C] (by the
+            class), whose values are the caller's to keep above 0. None: no division.
+        alpha: balance: a number >= 0 that multiplies the loss, C such numbers, one per class, or None for 1.
+        gamma: focusing parameter >= 0; 0 is the cross entropy.
+        reduction: 'none' (the shape of ``logit`` without ``axis``), 'sum', or 'mean' over the labels that are not
+            ignored (0 if there are none).
+        name: accepted for Paddle's signature; has no effect.
+        weight: multiplies the loss: a tensor that broadcasts to the shape of the labels.
+        ignore_index: class index that is left out; outside 0..C-1.
+        label_smoothing: in [0, 1). The cross entropy is taken against ``(1 - s)`` of the class and ``s / C`` of every
+            class; alpha and the modulating factor keep the label itself.
+        axis: the class axis.
+        backend: None for the best one available, or 'fused' (on the CPU) or 'composite'.
+
+    Returns:
+        Tensor: for 'none' the dtype of ``logit``; else a scalar in float32 (float64 for float64 logits). Half precision
+        is computed in float32 and rounded once. The gradient flows to ``logit`` only and is a closed form (it cannot be
+        differentiated again).
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as :func:`sigmoid_focal_loss`, whose note holds here, too.
+
+    Examples:
+        >>> logit = paddle.to_tensor([[0.97, 0.91, 0.03], [0.55, 0.43, 0.71]])
+        >>> float(softmax_focal_loss(logit, paddle.to_tensor([0, 2])))
+        0.6407536864280701
+    """
+    axis = check_logit(logit, axis)
+    ignore_index = check_integer("ignore_index", ignore_index)
+    indexed = check_label(logit, label, axis, ignore_index, has_background=False)
+    classes, reduction = logit.shape[axis], check_reduction(reduction)
+    scale, _ = _scales(check_alpha(alpha, highest=math.inf), normalizer, classes, logit.dtype)
+
+    loss = ops.select(backend, logit, "softmax_focal_loss").softmax_focal_loss(
+        logit,
+        label,
+        axis=axis,
+        scale=scale,
+        weight=check_weight_of_labels(weight, list(logit.shape[:axis]) + list(logit.shape[axis + 1 :])),
         gamma=check_gamma(gamma),
         label_smoothing=check_label_smoothing(label_smoothing),
         ignore_index=ignore_index,
         reduction="none" if reduction == "none" else "sum",
     )
     if reduction == "mean":
-        kept = (label != ignore_index).sum() * classes if indexed else paddle.numel(logit)
-        return loss / kept.clip(min=1).astype(loss.dtype)
+        counted = label if indexed else label.sum(axis=axis)  # of which only the number is used
+        return _mean(loss, counted, ignore_index, 1 if indexed else None)
     return loss
 
 
-def _dtype_name(tensor: Tensor) -> str:
-    return str(tensor.dtype).rsplit(".", 1)[-1]
+def _mean(loss: Tensor, label: Tensor, ignore_index: int, losses_per_label: int | None) -> Tensor:
+    """The sum divided by the number of losses; None: one for each element of the label, none of which is ignored."""
+    count = paddle.numel(label) if losses_per_label is None else (label != ignore_index).sum() * losses_per_label
+    return loss / count.clip(min=1).astype(loss.dtype)
 
 
-def _check_tensor(name: str, value: Tensor, dtypes: Sequence[str]) -> None:
-    accepted = f"a Tensor of dtype {', '.join(dtypes[:-1])} or {dtypes[-1]}"
-    if not paddle.is_tensor(value):
-        raise TypeError(f"{name} must be {accepted}, but got {value!r} ({type(value).__name__})")
-    if _dtype_name(value) not in dtypes:
-        raise TypeError(f"{name} must be {accepted}, but its dtype is {_dtype_name(value)}")
-
-
-def check_logit(logit: Tensor, axis: int) -> int:
-    """The class axis, counted from the front."""
-    _check_tensor("logit", logit, _FLOATING)
-    if logit.ndim == 0:
-        raise ValueError("logit must have at least one axis, but its shape is []")
-    axis = check_integer("axis", axis)
-    if not -logit.ndim <= axis < logit.ndim:
-        raise ValueError(
-            f"axis must be in [{-logit.ndim}, {logit.ndim - 1}] for logit of shape {list(logit.shape)}, but got {axis}"
-        )
-    axis %= logit.ndim
-    if logit.shape[axis] < 1:  # -1 in a static graph: not known
-        raise ValueError(f"logit must have at least one class, but its shape is {list(logit.shape)} with axis {axis}")
-    return axis
-
-
-def check_label(logit: Tensor, label: Tensor, axis: int, ignore_index: int) -> bool:
-    """Whether the label is class indices (else dense targets)."""
-    _check_tensor("label", label, _INDEX + _FLOATING)
-    shape, label_shape, classes = list(logit.shape), list(label.shape), logit.shape[axis]
-    indexed = _dtype_name(label) in _INDEX
-    expected = shape[:axis] + shape[axis + 1 :] if indexed else shape
-    if not _same_shape(label_shape, expected):
-        hint = ""
-        if indexed and label_shape == shape:
-            hint = "; for 0/1 targets in the shape of logit, cast label to a floating dtype"
-        raise ValueError(
-            f"label of dtype {_dtype_name(label)} must have shape {expected} for logit of shape {shape} and "
-            f"class axis {axis}, but its shape is {label_shape}{hint}"
-        )
-    if indexed and 0 <= ignore_index <= classes:
-        raise ValueError(
-            f"ignore_index must lie outside [0, {classes}], the classes and the background, but got {ignore_index}"
-        )
-    if indexed and not -(2**31) <= ignore_index < 2**31:
-        raise ValueError(f"ignore_index must be a 32-bit integer, but got {ignore_index}")
-    return indexed
-
-
-def _same_shape(one: list[int], other: list[int]) -> bool:
-    """Whether two shapes agree, as far as they are known: a static graph has -1 for sizes of the batch."""
-    return len(one) == len(other) and all(m == n or -1 in (m, n) for m, n in zip(one, other))
-
-
-def _check_alpha(alpha: float | Sequence[float] | Tensor | None, classes: int) -> float | tuple[float, ...] | None:
-    value = check_alpha(alpha)
-    if isinstance(value, tuple) and len(value) not in (1, classes):
-        raise ValueError(f"alpha must be one number or {classes} numbers, one per class, but got {len(value)}")
-    return value
+def _compute_dtype(dtype: paddle.dtype) -> str:
+    return "float64" if dtype == paddle.float64 else "float32"
 
 
 def _scales(
     alpha: float | tuple[float, ...] | None, normalizer: float | Tensor | None, classes: int, dtype: paddle.dtype
 ) -> tuple[float | Tensor, float | Tensor]:
     """The factors alpha / normalizer and (1 - alpha) / normalizer: numbers, or tensors of shape [1] or [C]."""
-    dtype = "float64" if dtype == paddle.float64 else "float32"
+    dtype = _compute_dtype(dtype)
+    check_length_of_alpha(alpha, classes)
     if isinstance(alpha, tuple):
         foreground = paddle.to_tensor(alpha, dtype=dtype)
         background = 1.0 - foreground
@@ -210,33 +314,3 @@ def _scales(
     else:
         normalizer = check_positive("normalizer", normalizer)
     return foreground / normalizer, background / normalizer
-
-
-def _check_weight(weight: Tensor | None, logit: Tensor, label: Tensor, axis: int) -> Tensor | None:
-    """The weight as a floating tensor of the rank of ``logit``.
-
-    It is broadcast along all axes before the class axis or along none, and likewise behind it, so that a backend can
-    see these axes as one.
-    """
-    if weight is None:
-        return None
-    _check_tensor("weight", weight, (*_FLOATING, *_INDEX, "bool"))
-    weight = weight.detach()
-    if _dtype_name(weight) not in _FLOATING:
-        weight = weight.astype("float32")
-    shape, given = list(logit.shape), list(weight.shape)
-    if len(label.shape) < len(shape) and _same_shape(given, list(label.shape)):
-        return weight.unsqueeze(axis)
-    full = [1] * (len(shape) - len(given)) + given
-    if len(full) > len(shape) or not _same_shape([n if m == 1 else m for m, n in zip(full, shape)], shape):
-        raise ValueError(
-            f"weight must have the shape of label, {list(label.shape)}, or broadcast to that of logit, {shape}, "
-            f"but its shape is {given}"
-        )
-    before, behind = slice(None, axis), slice(axis + 1, None)
-    target = list(full)
-    for group in (before, behind):
-        if any(m != 1 for m in full[group]):
-            target[group] = shape[group]
-    weight = weight.unsqueeze(list(range(len(full) - len(given)))) if len(given) < len(full) else weight
-    return weight if target == full else weight.expand(target)

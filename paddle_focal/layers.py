@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Callable, ClassVar
@@ -14,7 +15,9 @@ from paddle_focal.arguments import (
     check_alpha,
     check_gamma,
     check_integer,
+    check_label,
     check_label_smoothing,
+    check_logit,
     check_loss_weight,
     check_positive,
     check_reduction,
@@ -32,13 +35,105 @@ def _check_normalizer(normalizer: str | None) -> str | None:
     return normalizer
 
 
+def _check_reduction(reduction: str | None) -> str | None:
+    return None if reduction is None else check_reduction(reduction)
+
+
+def _check_flag(name: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, but got {value!r} ({type(value).__name__})")
+    return value
+
+
 def _check_use_sigmoid(use_sigmoid: bool) -> bool:
     if use_sigmoid is not True:
         raise ValueError(f"use_sigmoid must be True: this is the loss of sigmoid classifiers, but got {use_sigmoid!r}")
     return use_sigmoid
 
 
-class SigmoidFocalLoss(nn.Layer):
+class _FocalLoss(nn.Layer):
+    """What the losses share: hyper-parameters that are checked whenever they are set, and the call.
+
+    Subclasses name each of them in ``_CHECKS`` with its check and implement ``_loss``.
+    """
+
+    _CHECKS: ClassVar[dict[str, Callable]] = {
+        "gamma": check_gamma,
+        "loss_weight": check_loss_weight,
+        "ignore_index": partial(check_integer, "ignore_index"),
+        "label_smoothing": check_label_smoothing,
+        "reduction": _check_reduction,
+        "axis": partial(check_integer, "axis"),
+    }
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check = self._CHECKS.get(name)
+        super().__setattr__(name, check(value) if check else value)
+
+    def forward(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+        reduction: str | None = None,
+        axis: int | None = None,
+    ) -> Tensor:
+        """The loss of one batch.
+
+        Args:
+            pred: C classes along the class axis; ``[N, C]`` in PaddleDetection.
+            target: class indices or dense targets, see the function.
+            weight: factors, see the function.
+            avg_factor: a number > 0 or a scalar tensor: the result is the sum divided by it. Only with 'mean'.
+            reduction: overrides the attribute.
+            axis: overrides the attribute.
+
+        Returns:
+            Tensor: a scalar, or the function's shape for 'none'.
+
+        Raises:
+            ValueError: ``avg_factor`` with another reduction than 'mean'; a loss that would be divided twice.
+        """
+        if reduction is None:
+            reduction = self.reduction or ("none" if avg_factor is None else "mean")
+        axis = self.axis if axis is None else axis
+        if avg_factor is not None:
+            self._check_avg_factor(avg_factor, reduction)
+        return self.loss_weight * self._loss(
+            pred,
+            target,
+            self._divisor(pred, target, avg_factor, reduction, axis),
+            self.alpha,
+            self.gamma,
+            reduction if avg_factor is None else "sum",
+            weight=weight,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            axis=axis,
+        )
+
+    def _loss(self, *arguments, **options) -> Tensor:
+        raise NotImplementedError
+
+    def _divisor(self, pred: Tensor, target: Tensor, avg_factor: float | Tensor | None, reduction: str, axis: int):
+        return avg_factor
+
+    def _check_avg_factor(self, avg_factor: float | Tensor, reduction: str) -> None:
+        if reduction != "mean":
+            raise ValueError(f"avg_factor takes the place of the mean's count, but reduction is {reduction!r}")
+        if not paddle.is_tensor(avg_factor):
+            check_positive("avg_factor", avg_factor)
+        elif list(avg_factor.shape) not in ([], [1]):
+            raise ValueError(
+                f"avg_factor must be a number or a scalar Tensor, but its shape is {list(avg_factor.shape)}"
+            )
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._CHECKS)
+
+
+class SigmoidFocalLoss(_FocalLoss):
     """:func:`paddle_focal.functional.sigmoid_focal_loss` with its hyper-parameters (arXiv:1708.02002, eq. 5).
 
     Takes the place of PaddleDetection's ``FocalLoss`` and ``Weighted_FocalLoss``:
@@ -52,8 +147,7 @@ class SigmoidFocalLoss(nn.Layer):
         loss = F.sigmoid_focal_loss(pred, target, alpha=0.25, gamma=2.0, reduction="sum") * loss_weight
 
     Every argument is an attribute of the same name that can be read and set at any time (``loss.gamma = 1.5``); a
-    value that is not accepted is refused when it is set. The state dict is
-    empty.
+    value that is not accepted is refused when it is set. The state dict is empty.
 
     Args:
         use_sigmoid: True, the only value accepted; heads of PaddleDetection read it.
@@ -69,6 +163,8 @@ class SigmoidFocalLoss(nn.Layer):
         reduction: 'none', 'mean' or 'sum' where the call does not say; None: 'mean' in a call with ``avg_factor``,
             'none' in one without, as in PaddleDetection.
         axis: the class axis of ``pred``.
+        activated: whether ``pred`` is probabilities, as in mmdetection, instead of logits; see
+            :func:`paddle_focal.functional.binary_focal_loss`.
 
     Raises:
         ValueError, TypeError: a value that is not accepted, with the argument's name.
@@ -77,13 +173,9 @@ class SigmoidFocalLoss(nn.Layer):
     _CHECKS: ClassVar[dict[str, Callable]] = {
         "use_sigmoid": _check_use_sigmoid,
         "alpha": check_alpha,
-        "gamma": check_gamma,
-        "loss_weight": check_loss_weight,
+        **_FocalLoss._CHECKS,
         "normalizer": _check_normalizer,
-        "ignore_index": partial(check_integer, "ignore_index"),
-        "label_smoothing": check_label_smoothing,
-        "reduction": lambda value: None if value is None else check_reduction(value),
-        "axis": partial(check_integer, "axis"),
+        "activated": partial(_check_flag, "activated"),
     }
 
     def __init__(
@@ -97,6 +189,7 @@ class SigmoidFocalLoss(nn.Layer):
         label_smoothing: float = 0.0,
         reduction: str | None = None,
         axis: int = -1,
+        activated: bool = False,
     ) -> None:
         super().__init__()
         self.use_sigmoid = use_sigmoid
@@ -108,65 +201,20 @@ class SigmoidFocalLoss(nn.Layer):
         self.label_smoothing = label_smoothing
         self.reduction = reduction
         self.axis = axis
+        self.activated = activated
 
     def __setattr__(self, name: str, value: Any) -> None:
-        check = self._CHECKS.get(name)
-        super().__setattr__(name, check(value) if check else value)
+        super().__setattr__(name, value)
         if name == "normalizer":
             self.foreground_normalizer = None if value is None else ForegroundNormalizer(NORMALIZERS[value])
 
-    def forward(
-        self,
-        pred: Tensor,
-        target: Tensor,
-        weight: Tensor | None = None,
-        avg_factor: float | Tensor | None = None,
-        reduction: str | None = None,
-        axis: int | None = None,
-    ) -> Tensor:
-        """The loss of one batch.
-
-        Args:
-            pred: logits, C classes along the class axis; ``[N, C]`` in PaddleDetection.
-            target: class indices (C is background) or dense targets, see the function.
-            weight: factors in the shape of ``target``, or broadcasting to ``pred``.
-            avg_factor: a number > 0 or a scalar tensor: the result is the sum divided by it. Only with 'mean'.
-            reduction: overrides the attribute.
-            axis: overrides the attribute.
-
-        Returns:
-            Tensor: a scalar, or the shape of ``pred`` for 'none'.
-
-        Raises:
-            ValueError: ``avg_factor`` with another reduction than 'mean'; a loss that would be divided twice.
-        """
-        if reduction is None:
-            reduction = self.reduction or ("none" if avg_factor is None else "mean")
-        axis = self.axis if axis is None else axis
-        return self.loss_weight * functional.sigmoid_focal_loss(
-            pred,
-            target,
-            self._divisor(pred, target, avg_factor, reduction, axis),
-            self.alpha,
-            self.gamma,
-            reduction if avg_factor is None else "sum",
-            weight=weight,
-            ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
-            axis=axis,
-        )
+    def _loss(self, *arguments, **options) -> Tensor:
+        function = functional.binary_focal_loss if self.activated else functional.sigmoid_focal_loss
+        return function(*arguments, **options)
 
     def _divisor(
         self, pred: Tensor, target: Tensor, avg_factor: float | Tensor | None, reduction: str, axis: int
     ) -> float | Tensor | None:
-        if avg_factor is not None and reduction != "mean":
-            raise ValueError(f"avg_factor takes the place of the mean's count, but reduction is {reduction!r}")
-        if paddle.is_tensor(avg_factor) and list(avg_factor.shape) not in ([], [1]):
-            raise ValueError(
-                f"avg_factor must be a number or a scalar Tensor, but its shape is {list(avg_factor.shape)}"
-            )
-        if avg_factor is not None and not paddle.is_tensor(avg_factor):
-            check_positive("avg_factor", avg_factor)
         if self.normalizer is None:
             return avg_factor
         if avg_factor is not None or reduction == "mean":
@@ -178,10 +226,56 @@ class SigmoidFocalLoss(nn.Layer):
         return self.foreground_normalizer(self._foreground_count(pred, target, axis))
 
     def _foreground_count(self, pred: Tensor, target: Tensor, axis: int) -> Tensor:
-        axis = functional.check_logit(pred, axis)
-        if functional.check_label(pred, target, axis, self.ignore_index):
+        axis = check_logit(pred, axis)
+        if check_label(pred, target, axis, self.ignore_index):
             return (target >= 0).logical_and(target < pred.shape[axis]).sum()
         return target.astype("float32").sum()
 
-    def extra_repr(self) -> str:
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._CHECKS)
+
+class SoftmaxFocalLoss(_FocalLoss):
+    """:func:`paddle_focal.functional.softmax_focal_loss` with its hyper-parameters (arXiv:1708.02002, eq. 5).
+
+    .. code-block:: python
+
+        loss = SoftmaxFocalLoss(alpha=[0.2, 1.0, 0.7], gamma=2.0)(pred, target, reduction="mean")
+
+    Every argument is an attribute of the same name that can be read and set at any time; a value that is not accepted
+    is refused when it is set. The state dict is empty.
+
+    Args:
+        alpha: a number >= 0, one such number per class, or None for 1.
+        gamma: focusing parameter, a number >= 0.
+        loss_weight: a number >= 0 that multiplies the result.
+        ignore_index: class index without loss and gradient; outside 0..C-1.
+        label_smoothing: a number in [0, 1).
+        reduction: 'none', 'mean' or 'sum' where the call does not say; None: 'mean' in a call with ``avg_factor``,
+            'none' in one without.
+        axis: the class axis of ``pred``.
+
+    Raises:
+        ValueError, TypeError: a value that is not accepted, with the argument's name.
+    """
+
+    _CHECKS: ClassVar[dict[str, Callable]] = {"alpha": partial(check_alpha, highest=math.inf), **_FocalLoss._CHECKS}
+
+    def __init__(
+        self,
+        alpha: float | Sequence[float] | None = None,
+        gamma: float = 2.0,
+        loss_weight: float = 1.0,
+        ignore_index: int = -1,
+        label_smoothing: float = 0.0,
+        reduction: str | None = None,
+        axis: int = -1,
+    ) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.gamma = gamma
+        self.loss_weight = loss_weight
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.reduction = reduction
+        self.axis = axis
+
+    def _loss(self, *arguments, **options) -> Tensor:
+        return functional.softmax_focal_loss(*arguments, **options)

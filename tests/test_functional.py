@@ -7,7 +7,7 @@ import paddle.nn.functional as F
 import pytest
 
 from paddle_focal.functional import sigmoid_focal_loss
-from paddle_focal.ops import composite, label_range
+from paddle_focal.ops import closed_form, composite, label_range
 
 GAMMAS = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0]
 
@@ -454,7 +454,8 @@ class TestOtherDevices:
 
     @pytest.fixture(autouse=True)
     def elsewhere(self, monkeypatch):
-        monkeypatch.setattr(composite, "_on_cpu", lambda logit: False)
+        for module in (closed_form, composite):
+            monkeypatch.setattr(module, "on_cpu", lambda logit: False)
 
     @pytest.mark.parametrize("dense", [False, True], ids=["indexed", "dense"])
     def test_numbers(self, rng, dense):

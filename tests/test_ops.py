@@ -37,7 +37,7 @@ class TestLadder:
 
     @pytest.fixture
     def unavailable(self, monkeypatch):
-        monkeypatch.setattr(fused, "reason_against", lambda device: f"of a test on the {device}")
+        monkeypatch.setattr(fused, "reason_against", lambda device, loss: f"of a test on the {device}")
         ops._warn_of_fallback.cache_clear()
         yield
         ops._warn_of_fallback.cache_clear()

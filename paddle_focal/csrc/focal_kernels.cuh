@@ -189,7 +189,7 @@ class Thread {
   FOCAL_INLINE double run() {
     double sum = 0;
     if (walk.left <= 0) return sum;
-    if (pass.upstream.array.data && !pass.upstream.per_logit) multiplier = load_one<T>(pass.upstream.array, 0);
+    if (pass.upstream.array.data && !pass.upstream.per_element) multiplier = load_one<T>(pass.upstream.array, 0);
     foreground = scale_of<T>(problem.foreground, 0) * foreground_multiplier();
     background = scale_of<T>(problem.background, 0) * multiplier;
     const bool is_dense = kSoft && pass.is_dense;
@@ -205,7 +205,7 @@ class Thread {
       }
       drop_lanes();
       if (problem.weight.array.data) apply_weight();
-      if (kGradient && pass.upstream.per_logit) apply_upstream();
+      if (kGradient && pass.upstream.per_element) apply_upstream();
       evaluate(gamma, smoothing);
       if (pass.out) {
         store();

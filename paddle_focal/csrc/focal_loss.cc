@@ -1,50 +1,13 @@
 // The operator as Paddle sees it: shapes, dtypes, and the choice of the processor. Arguments come checked by Python.
 
-#include <stdexcept>
-#include <string>
-#include <vector>
-
+#include "cpu_tasks.h"
 #include "focal_loss.h"
-#include "focal_memory.h"
-#include "paddle/extension.h"
+#include "paddle_tensors.h"
 
 namespace {
 
-using paddle::DataType;
-using paddle::Tensor;
-using paddle_focal::Array;
+using namespace paddle_focal::tensors;
 using paddle_focal::Problem;
-using paddle_focal::Type;
-using Optional = paddle::optional<Tensor>;
-using Shape = std::vector<int64_t>;
-
-Type type_of(const Tensor& tensor) {
-  switch (tensor.dtype()) {
-    case DataType::FLOAT16:
-      return Type::kFloat16;
-    case DataType::BFLOAT16:
-      return Type::kBFloat16;
-    case DataType::FLOAT32:
-      return Type::kFloat32;
-    case DataType::FLOAT64:
-      return Type::kFloat64;
-    case DataType::INT32:
-      return Type::kInt32;
-    case DataType::INT64:
-      return Type::kInt64;
-    default:
-      throw std::invalid_argument("dtype without a kernel");
-  }
-}
-
-DataType compute_dtype(DataType logit) { return logit == DataType::FLOAT64 ? DataType::FLOAT64 : DataType::FLOAT32; }
-
-Array array_of(const Tensor& tensor) { return {tensor.data(), type_of(tensor)}; }
-
-paddle_focal::Scale scale_of(const Optional& tensor, double value) {
-  if (!tensor) return {value, nullptr, 0};
-  return {value, tensor->data(), tensor->numel() > 1 ? 1 : 0};
-}
 
 /// The stride of the axes [first, last) of a contiguous tensor that are seen as one: 0 if they are all of size 1.
 int64_t stride_of(const Shape& shape, size_t first, size_t last) {
@@ -88,43 +51,6 @@ Problem problem_of(const Tensor& logit, const Tensor& label, const Optional& for
   return problem;
 }
 
-/// A tensor for one number for each logit.
-Tensor allocate_like(const Tensor& logit) {
-  const int64_t bytes = logit.numel() * phi::SizeOf(logit.dtype());
-  if (!logit.is_cpu() || bytes < paddle_focal::cpu::kLargeResult) {
-    return paddle::empty(logit.shape(), logit.dtype(), logit.place());
-  }
-  const auto release = [bytes](void* data) { paddle_focal::cpu::release(data, bytes); };
-  return paddle::from_blob(paddle_focal::cpu::allocate(bytes), logit.shape(), logit.dtype(),
-                           paddle::DataLayout::NCHW, logit.place(), release);
-}
-
-void run_on_cpu(const Problem& problem, void* elements, Tensor& loss) {
-  double sum = 0;
-  const int64_t invalid_label = paddle_focal::cpu::loss(problem, elements, &sum);
-  if (invalid_label >= 0) {
-    throw std::out_of_range("label[" + std::to_string(invalid_label) + "] is out of range");
-  }
-  if (elements) return;
-  if (loss.dtype() == DataType::FLOAT64) {
-    *loss.data<double>() = sum;
-  } else {
-    *loss.data<float>() = static_cast<float>(sum);
-  }
-}
-
-/// Paddle turns its own exceptions into Python's and ends the process on any other one.
-template <class Function>
-void guarded(Function function) {
-  std::string message;
-  try {
-    return function();
-  } catch (const std::exception& error) {
-    message = error.what();
-  }
-  PD_THROW(message);
-}
-
 std::vector<Tensor> forward(const Tensor& logit, const Tensor& label, const Optional& foreground_scale,
                             const Optional& background_scale, const Optional& weight, int axis,
                             int64_t foreground_bits, int64_t background_bits, int64_t gamma_bits,
@@ -144,7 +70,9 @@ std::vector<Tensor> forward(const Tensor& logit, const Tensor& label, const Opti
                                       logit.stream());
     }
 #endif
-    run_on_cpu(problem, elements, loss);
+    double sum = 0;
+    const int64_t invalid_label = paddle_focal::cpu::loss(problem, elements, &sum);
+    finish_on_cpu(invalid_label, sum, elements ? nullptr : &loss);
   });
   return {loss};
 }
@@ -190,7 +118,7 @@ std::vector<DataType> infer_dtype(const DataType& logit, const DataType&, const 
 extern "C" const char* paddle_focal_instruction_set() {
   static std::string message;
   try {
-    return paddle_focal::cpu::instruction_set();
+    return paddle_focal::cpu::name_of(paddle_focal::cpu::select_instruction_set());
   } catch (const std::exception& error) {
     message = error.what();
     return message.c_str();

@@ -40,10 +40,10 @@ struct Problem {
   bool is_soft() const { return is_dense() || label_smoothing != 0; }
 };
 
-/// The gradient of the result: one number, or one for each logit in the logits' type.
+/// The gradient of the result: one number, or one for each of its elements in the logits' type.
 struct Upstream {
   Array array;
-  bool per_logit = false;
+  bool per_element = false;
 };
 
 FOCAL_INLINE int64_t load_label(const Array& array, int64_t index) {
@@ -64,10 +64,6 @@ int64_t loss(const Problem& problem, void* elements, double* sum);
 
 /// Writes the gradient in the logits' type.
 void gradient(const Problem& problem, const Upstream& upstream, void* out);
-
-/// The instruction set in use: avx512, avx2 or baseline; PADDLE_FOCAL_ISA in the environment asks for one of them.
-/// Throws std::invalid_argument if the processor does not have it.
-const char* instruction_set();
 
 }  // namespace cpu
 

@@ -4,20 +4,11 @@
 // is compiled for each instruction set.
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <stdexcept>
-#include <string>
-#include <vector>
 
+#include "cpu_tasks.h"
 #include "focal_block.h"
 #include "focal_loss.h"
-
-#if defined(__GNUC__)
-#define FOCAL_INLINE_LAMBDA __attribute__((always_inline))
-#else
-#define FOCAL_INLINE_LAMBDA
-#endif
 
 namespace paddle_focal {
 namespace cpu {
@@ -36,15 +27,6 @@ struct Pass {
 
   /// d FL / dx = factor * d FL / dz; targets that are not 0/1 numbers are differentiated by x itself.
   double foreground_multiplier() const { return is_gradient && !problem.is_soft() ? -multiplier : multiplier; }
-};
-
-struct Result {
-  double sum = 0;
-  int64_t invalid_label = -1;
-
-  void reject(int64_t label) {
-    if (invalid_label < 0 || label < invalid_label) invalid_label = label;
-  }
 };
 
 template <bool kSoft, class T, class In, class Out>
@@ -296,84 +278,33 @@ FOCAL_INLINE void run_columns(const Pass& pass, int64_t outer, int64_t begin, in
 }
 
 template <class T>
-FOCAL_INLINE void run_task(const Pass& pass, const Tasks& tasks, int64_t task, Result& result) {
-  Block<T> block;
-  const int64_t end = std::min(tasks.units, (task + 1) * tasks.per_task);
-  for (int64_t unit = task * tasks.per_task; unit < end; ++unit) {
-    if (tasks.is_rows) {
-      run_rows(pass, unit * kBlock<T>, block, result);
-    } else {
-      const int64_t begin = unit % tasks.strips * tasks.strip;
-      run_columns(pass, unit / tasks.strips, begin, std::min(begin + tasks.strip, pass.problem.inner), block, result);
+struct Kernel {
+  static FOCAL_INLINE void run(const Pass& pass, const Tasks& tasks, const int64_t& task, Result& result) {
+    Block<T> block;
+    const int64_t end = std::min(tasks.units, (task + 1) * tasks.per_task);
+    for (int64_t unit = task * tasks.per_task; unit < end; ++unit) {
+      if (tasks.is_rows) {
+        run_rows(pass, unit * kBlock<T>, block, result);
+      } else {
+        const int64_t begin = unit % tasks.strips * tasks.strip;
+        const int64_t stop = std::min(begin + tasks.strip, pass.problem.inner);
+        run_columns(pass, unit / tasks.strips, begin, stop, block, result);
+      }
     }
   }
-}
-
-using TaskFunction = void (*)(const Pass&, const Tasks&, int64_t, Result&);
-
-#define FOCAL_INSTRUCTION_SET(name, target)                                                      \
-  template <class T>                                                                             \
-  target void name##_task(const Pass& pass, const Tasks& tasks, int64_t task, Result& result) { \
-    run_task<T>(pass, tasks, task, result);                                                      \
-  }
-
-FOCAL_INSTRUCTION_SET(baseline, )
-
-struct InstructionSet {
-  const char* name;
-  bool is_supported;
-  TaskFunction float_task, double_task;
 };
 
-#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
-FOCAL_INSTRUCTION_SET(avx2, __attribute__((target("avx2,fma"))))
-FOCAL_INSTRUCTION_SET(avx512, __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,"
-                                                    "prefer-vector-width=512"))))
-
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-
-bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-#endif
-
-/// The best first.
-const InstructionSet kInstructionSets[] = {
-#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
-    {"avx512", has_avx512(), avx512_task<float>, avx512_task<double>},
-    {"avx2", has_avx2(), avx2_task<float>, avx2_task<double>},
-#endif
-    {"baseline", true, baseline_task<float>, baseline_task<double>},
-};
-
-const InstructionSet& select_instruction_set() {
-  const char* wanted = std::getenv("PADDLE_FOCAL_ISA");
-  std::string supported;
-  for (const InstructionSet& set : kInstructionSets) {
-    if (!set.is_supported) continue;
-    if (!wanted || !*wanted || std::strcmp(wanted, set.name) == 0) return set;
-    supported += (supported.empty() ? "" : ", ") + std::string(set.name);
-  }
-  throw std::invalid_argument("PADDLE_FOCAL_ISA must be one of those this processor has, " + supported +
-                              ", but got " + wanted);
+template <class T>
+Result run_all(const Pass& pass) {
+  const InstructionSet set = select_instruction_set();
+  const Tasks tasks(pass.problem, kBlock<T>);
+  return run_tasks(tasks.count(), [&](const int64_t& task, Result& result) {
+    run_on<Kernel<T>>(set, pass, tasks, task, result);
+  });
 }
 
 Result run(const Pass& pass) {
-  const InstructionSet& set = select_instruction_set();
-  const bool is_double = pass.problem.logit.type == Type::kFloat64;
-  const TaskFunction function = is_double ? set.double_task : set.float_task;
-  const Tasks tasks(pass.problem, is_double ? kBlock<double> : kBlock<float>);
-  std::vector<Result> results(tasks.count());
-  const int64_t count = tasks.count();
-#pragma omp parallel for schedule(static) if (count > 1)
-  for (int64_t task = 0; task < count; ++task) function(pass, tasks, task, results[task]);
-  Result total;
-  for (const Result& result : results) {
-    total.sum += result.sum;
-    if (result.invalid_label >= 0) total.reject(result.invalid_label);
-  }
-  return total;
+  return pass.problem.logit.type == Type::kFloat64 ? run_all<double>(pass) : run_all<float>(pass);
 }
 
 }  // namespace
@@ -385,11 +316,9 @@ int64_t loss(const Problem& problem, void* elements, double* sum) {
 }
 
 void gradient(const Problem& problem, const Upstream& upstream, void* out) {
-  const double multiplier = upstream.per_logit ? 1 : load_one<double>(upstream.array, 0);
-  run({problem, true, multiplier, upstream.per_logit ? &upstream.array : nullptr, static_cast<char*>(out)});
+  const double multiplier = upstream.per_element ? 1 : load_one<double>(upstream.array, 0);
+  run({problem, true, multiplier, upstream.per_element ? &upstream.array : nullptr, static_cast<char*>(out)});
 }
-
-const char* instruction_set() { return select_instruction_set().name; }
 
 }  // namespace cpu
 }  // namespace paddle_focal

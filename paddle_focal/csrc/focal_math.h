@@ -194,22 +194,33 @@ FOCAL_INLINE T power(T base, T log_base, T gamma) {
   }
 }
 
-/// FL / alpha_t of a 0/1 target, or its derivative by z, the logit of the wrong answer.
+/// The terms of FL / alpha_t of a 0/1 target at z, the logit of the wrong answer.
+template <Gamma kGamma, class T>
+struct Hard {
+  T wrong;          // 1 - p_t
+  T right;          // p_t
+  T cross_entropy;  // -log(p_t)
+  T modulator;      // (1 - p_t)^gamma
+  T gamma;
+
+  FOCAL_INLINE Hard(T z, T gamma) : gamma(gamma) {
+    const Logistic<T> at(std::fabs(z));
+    const bool is_wrong = z > 0;
+    const T far = at.inverse, near = at.small * at.inverse;
+    wrong = is_wrong ? far : near;
+    right = is_wrong ? near : far;
+    cross_entropy = (is_wrong ? z : T(0)) + at.tail;
+    modulator = power<kGamma>(wrong, (is_wrong ? T(0) : z) - at.tail, gamma);  // of log(1 - p_t)
+  }
+
+  FOCAL_INLINE T loss() const { return modulator * cross_entropy; }
+  FOCAL_INLINE T derivative() const { return modulator * (gamma * (right * cross_entropy) + wrong); }  // by z
+};
+
 template <Gamma kGamma, bool kGradient, class T>
 FOCAL_INLINE T focal_hard(T z, T gamma) {
-  const Logistic<T> at(std::fabs(z));
-  const bool is_wrong = z > 0;
-  const T far = at.inverse, near = at.small * at.inverse;
-  const T wrong = is_wrong ? far : near;                        // 1 - p_t
-  const T cross_entropy = (is_wrong ? z : T(0)) + at.tail;      // -log(p_t)
-  const T log_wrong = (is_wrong ? T(0) : z) - at.tail;          // log(1 - p_t)
-  const T modulator = power<kGamma>(wrong, log_wrong, gamma);
-  if constexpr (kGradient) {
-    const T right = is_wrong ? near : far;                      // p_t
-    return modulator * (gamma * (right * cross_entropy) + wrong);
-  } else {
-    return modulator * cross_entropy;
-  }
+  const Hard<kGamma, T> at(z, gamma);
+  return kGradient ? at.derivative() : at.loss();
 }
 
 /// FL / alpha_t of any target y in [0, 1], or its derivative by x; smoothing moves the cross entropy's target only.

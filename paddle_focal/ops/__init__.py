@@ -14,8 +14,8 @@ from paddle_focal.ops import composite, devices, fused
 BACKENDS = ("fused", "composite")
 
 
-def select(backend: str | None, logit: Tensor) -> ModuleType:
-    """The module that computes the loss of ``logit``: the best one for None, else the one named.
+def select(backend: str | None, logit: Tensor, loss: str = "sigmoid_focal_loss") -> ModuleType:
+    """The module that computes a loss of ``logit``: the best one for None, else the one named.
 
     Raises:
         ValueError: if ``backend`` is no backend's name.
@@ -25,7 +25,7 @@ def select(backend: str | None, logit: Tensor) -> ModuleType:
         raise ValueError(f"backend must be None or one of {BACKENDS}, but got {backend!r}")
     if backend == "composite" or 0 in logit.shape:  # Paddle ends the process when an operator of ours returns nothing
         return composite
-    reason = fused.reason_against(devices.kind(logit))
+    reason = fused.reason_against(devices.kind(logit), loss)
     if reason is None:
         return fused
     if backend == "fused":

@@ -1,14 +1,15 @@
-"""The fused backend: the native operator of ``csrc``, which reads each logit once.
+"""The fused backend: the native operators of ``csrc``, which read each logit once.
 
 Forward and backward each pass over the logits once and keep nothing of their size but the result; half precision is
-computed in float32. The operator is built by :mod:`paddle_focal.build`.
+computed in float32. They are built by :mod:`paddle_focal.build`.
 """
 
 from __future__ import annotations
 
 import ctypes
 import struct
-from functools import cache
+from functools import cache, partial
+from typing import Callable
 
 import paddle
 from paddle import Tensor
@@ -20,7 +21,8 @@ from paddle.utils.cpp_extension import load_op_meta_info_and_register_op
 
 from paddle_focal.ops import devices, label_range
 
-OPERATOR = "fused_sigmoid_focal_loss"
+#: For each loss the devices that its operator has kernels for.
+DEVICES = {"sigmoid_focal_loss": ("cpu", "gpu"), "softmax_focal_loss": ("cpu",)}
 REMEDY = "build it with `python -m paddle_focal.build`"
 
 
@@ -52,10 +54,10 @@ def library() -> ctypes.CDLL:
 
 
 @cache
-def reason_against(device: str) -> str | None:
-    """Why the operator cannot serve a kind of device; None if it can."""
-    if device not in ("cpu", "gpu"):
-        return f"the native operator has no kernels for {device}"
+def reason_against(device: str, loss: str = "sigmoid_focal_loss") -> str | None:
+    """Why the operator of a loss cannot serve a kind of device; None if it can."""
+    if device not in DEVICES[loss]:
+        return f"the native operator of {loss} has no kernels for {device}"
     try:
         loaded = library()
     except UnavailableError as error:
@@ -79,9 +81,6 @@ def sigmoid_focal_loss(
     reduction: str,
 ) -> Tensor:
     """Sigmoid focal loss of checked arguments; see :func:`paddle_focal.ops.composite.sigmoid_focal_loss`."""
-    classes = logit.shape[axis]
-    if label_range.is_wanted_everywhere() and devices.kind(label) != "cpu":
-        label_range.check(label, classes, ignore_index)
     inputs = {
         "Logit": logit,
         "Label": label.detach(),
@@ -98,14 +97,52 @@ def sigmoid_focal_loss(
         "ignore_index": ignore_index,
         "reduce": reduction == "sum",
     }
+    check = partial(label_range.check, label, logit.shape[axis], ignore_index)
+    return _run("sigmoid_focal_loss", inputs, attributes, check)
+
+
+def softmax_focal_loss(
+    logit: Tensor,
+    label: Tensor,
+    *,
+    axis: int,
+    scale: float | Tensor,
+    weight: Tensor | None,
+    gamma: float,
+    label_smoothing: float,
+    ignore_index: int,
+    reduction: str,
+) -> Tensor:
+    """Softmax focal loss of checked arguments; see :func:`paddle_focal.ops.composite_softmax.softmax_focal_loss`."""
+    inputs = {
+        "Logit": logit,
+        "Label": label.detach(),
+        "Scale@OPTIONAL": scale if paddle.is_tensor(scale) else None,
+        "Weight@OPTIONAL": weight,
+    }
+    attributes = {
+        "axis": axis,
+        "scale": _bits(scale),
+        "gamma": _bits(gamma),
+        "label_smoothing": _bits(label_smoothing),
+        "ignore_index": ignore_index,
+        "reduce": reduction == "sum",
+    }
+    check = partial(label_range.check, label, logit.shape[axis], ignore_index, has_background=False)
+    return _run("softmax_focal_loss", inputs, attributes, check)
+
+
+def _run(loss: str, inputs: dict[str, Tensor | None], attributes: dict, check_label: Callable[[], None]) -> Tensor:
+    if label_range.is_wanted_everywhere() and devices.kind(inputs["Label"]) != "cpu":
+        check_label()
     try:
-        loss = _call(inputs, attributes)
+        result = _call(f"fused_{loss}", inputs, attributes)
     except OSError as error:
         if "is out of range" in str(error):  # raised by the CPU kernel, which looks at every label anyway
-            label_range.check(label, classes, ignore_index)
+            check_label()
         raise
     # Paddle marks the result of an operator of ours as differentiable under no_grad, too.
-    return loss.detach() if paddle.in_dynamic_mode() and not paddle.is_grad_enabled() else loss
+    return result.detach() if paddle.in_dynamic_mode() and not paddle.is_grad_enabled() else result
 
 
 def _bits(value: float | Tensor) -> int:
@@ -113,16 +150,16 @@ def _bits(value: float | Tensor) -> int:
     return 0 if paddle.is_tensor(value) else struct.unpack("q", struct.pack("d", value))[0]
 
 
-def _call(inputs: dict[str, Tensor | None], attributes: dict) -> Tensor:
+def _call(operator: str, inputs: dict[str, Tensor | None], attributes: dict) -> Tensor:
     if in_dynamic_or_pir_mode():
         run = getattr(paddle._C_ops, "_run_custom_op", None) or core.eager._run_custom_op
-        arguments = (OPERATOR, *inputs.values(), *attributes.values())
+        arguments = (operator, *inputs.values(), *attributes.values())
         if paddle.in_dynamic_mode() and amp_state() is None:  # else entering auto_cast takes longer than a small loss
             return run(*arguments)[0]
         with paddle.amp.auto_cast(enable=False):
             return run(*arguments)[0]
-    helper = LayerHelper(OPERATOR)
+    helper = LayerHelper(operator)
     loss = helper.create_variable_for_type_inference(inputs["Logit"].dtype)
     given = {name: tensor for name, tensor in inputs.items() if tensor is not None}
-    helper.append_op(type=OPERATOR, inputs=given, outputs={"Loss": loss}, attrs=attributes)
+    helper.append_op(type=operator, inputs=given, outputs={"Loss": loss}, attrs=attributes)
     return loss

@@ -1,4 +1,4 @@
-"""The check that labels are in their range, on whatever device they are."""
+"""The checks that labels and probabilities are in their range, on whatever device they are."""
 
 from __future__ import annotations
 
@@ -13,14 +13,24 @@ def is_wanted_everywhere() -> bool:
     return os.environ.get("PADDLE_FOCAL_CHECK") == "1"
 
 
-def check(label: Tensor, classes: int, ignore_index: int) -> None:
-    """Raises a ValueError that names the first label out of range."""
-    indexed = not label.is_floating_point()
-    valid = (label >= 0).logical_and(label <= (classes if indexed else 1.0))
-    if indexed:
-        valid = valid.logical_or(label == ignore_index)
-    if math.prod(label.shape) == 0 or bool(valid.all()):
+def check(label: Tensor, classes: int, ignore_index: int, has_background: bool = True) -> None:
+    """Raises a ValueError that names the first label out of range; with a background, its index is ``classes``."""
+    if label.is_floating_point():
+        return check_unit_interval("label", label)
+    highest = classes if has_background else classes - 1
+    valid = (label >= 0).logical_and(label <= highest).logical_or(label == ignore_index)
+    background = f" ({classes} is background)" if has_background else ""
+    _check("label", label, valid, f"in [0, {highest}]{background} or ignore_index {ignore_index}")
+
+
+def check_unit_interval(name: str, values: Tensor) -> None:
+    """Raises a ValueError that names the first value outside [0, 1]."""
+    _check(name, values, (values >= 0).logical_and(values <= 1.0), "in [0, 1]")
+
+
+def _check(name: str, values: Tensor, valid: Tensor, accepted: str) -> None:
+    if math.prod(values.shape) == 0 or bool(valid.all()):
         return
-    value = label.flatten()[valid.logical_not().flatten()][0].astype("int64" if indexed else "float64").item()
-    accepted = f"in [0, {classes}] ({classes} is background) or ignore_index {ignore_index}" if indexed else "in [0, 1]"
-    raise ValueError(f"label must be {accepted}, but it contains {value}")
+    value = values.flatten()[valid.logical_not().flatten()][0]
+    value = value.astype("float64" if values.is_floating_point() else "int64").item()
+    raise ValueError(f"{name} must be {accepted}, but it contains {value}")

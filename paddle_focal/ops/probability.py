@@ -1,0 +1,43 @@
+"""Probabilities as logits in float64, in which every one from 0 to 1 keeps its accuracy."""
+
+from __future__ import annotations
+
+import paddle
+from paddle import Tensor
+from paddle.autograd import PyLayer
+
+from paddle_focal.ops import devices, label_range
+
+_SMALLEST = 2.2250738585072014e-308  # normal float64; of 0 there is no logarithm
+
+
+def logit_of(prob: Tensor) -> Tensor:
+    """The float64 logits log(p / (1 - p)), finite for 0 and 1, too; its gradient is finite in the dtype of ``prob``.
+
+    Raises:
+        ValueError: a probability is outside [0, 1]; elsewhere than on the CPU its logit is NaN.
+    """
+    if devices.kind(prob) == "cpu" or label_range.is_wanted_everywhere():
+        label_range.check_unit_interval("prob", prob)
+    return _Logit.apply(prob)
+
+
+class _Logit(PyLayer):
+    @staticmethod
+    def forward(ctx, prob):
+        ctx.save_for_backward(prob)
+        p, q = _both(prob)
+        valid = (prob >= 0).logical_and(prob <= 1)
+        return paddle.where(valid, paddle.log(p) - paddle.log(q), paddle.full_like(p, float("nan")))
+
+    @staticmethod
+    def backward(ctx, upstream):
+        (prob,) = ctx.saved_tensor()
+        p, q = _both(prob)
+        largest = paddle.finfo(prob.dtype).max
+        return (upstream / p / q).clip(-largest, largest).astype(prob.dtype)
+
+
+def _both(prob: Tensor) -> tuple[Tensor, Tensor]:
+    p = prob.astype("float64")
+    return p.clip(min=_SMALLEST), (1.0 - p).clip(min=_SMALLEST)
