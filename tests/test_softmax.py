@@ -76,11 +76,13 @@ def assert_accurate(actual, truth, dtype, gamma=0.5):
 @cache
 def spread(dtype, gamma):
     """Logits of three classes from far apart to equal, rounded to the dtype, with labels and their truth."""
-    extreme = [0.0, 0.0, 1e-3, 1.0, -1.0, 10.0, -17.0, 30.0, 60.0, -85.0, 100.0, -100.0]
+    extreme = [0.1, 0.1, 1e-3, 1.3, -1.7, 10.1, -17.3, 30.7, 60.9, -85.3, 99.7, -100.0]
     rng = np.random.default_rng(3)
     rows = np.array(list(itertools.permutations(extreme, 3)))[rng.permutation(1320)[:24]]
+    # Differences of which rounding takes as much as the tolerance allows.
+    rows = np.concatenate([rows, rng.uniform([0, 30, -45], [20, 40, -38], (24, 3))])
     logit = paddle.to_tensor(rows, dtype="float64").astype(dtype)
-    label = rng.integers(0, 3, len(rows))
+    label = np.append(rng.integers(0, 3, 24), np.zeros(24, "int64"))
     return logit, label, *expected(logit.astype("float64").numpy(), label, gamma, digits=DIGITS)
 
 
