@@ -147,11 +147,13 @@ def check_weight(weight: Tensor | None, logit: Tensor, label: Tensor, axis: int)
     shape, given = list(logit.shape), list(weight.shape)
     if len(label.shape) < len(shape) and _same_shape(given, list(label.shape)):
         return weight.unsqueeze(axis)
+    if len(given) == 1 < len(shape) and given[0] == math.prod(shape) != shape[-1]:  # [N * C] of Weighted_FocalLoss
+        return weight.reshape(shape)
     full = [1] * (len(shape) - len(given)) + given
     if len(full) > len(shape) or not _same_shape([n if m == 1 else m for m, n in zip(full, shape)], shape):
         raise ValueError(
             f"weight must have the shape of label, {list(label.shape)}, or broadcast to that of logit, {shape}, "
-            f"but its shape is {given}"
+            f"or be that flattened, but its shape is {given}"
         )
     before, behind = slice(None, axis), slice(axis + 1, None)
     target = list(full)

@@ -74,7 +74,8 @@ def sigmoid_focal_loss(
         reduction: 'none' (the shape of ``logit``), 'sum', or 'mean' over the elements that are not ignored (0 if there
             are none).
         name: accepted for Paddle's signature; has no effect.
-        weight: multiplies the loss: a tensor of the shape of ``label``, or one that broadcasts to that of ``logit``.
+        weight: multiplies the loss: a tensor of the shape of ``label``, or one that broadcasts to that of ``logit``, or
+            that flattened.
         ignore_index: class index that is left out; outside 0..C.
         label_smoothing: in [0, 1). The cross entropy is taken against ``label * (1 - s) + s / 2``; alpha and the
             modulating factor keep the label itself.

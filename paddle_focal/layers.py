@@ -39,6 +39,12 @@ def _check_reduction(reduction: str | None) -> str | None:
     return None if reduction is None else check_reduction(reduction)
 
 
+def _check_name(name: str | None) -> str | None:
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name must be None or a string, but got {name!r} ({type(name).__name__})")
+    return name
+
+
 def _check_flag(name: str, value: bool) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, but got {value!r} ({type(value).__name__})")
@@ -64,6 +70,7 @@ class _FocalLoss(nn.Layer):
         "label_smoothing": check_label_smoothing,
         "reduction": _check_reduction,
         "axis": partial(check_integer, "axis"),
+        "name": _check_name,
     }
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -165,6 +172,7 @@ class SigmoidFocalLoss(_FocalLoss):
         axis: the class axis of ``pred``.
         activated: whether ``pred`` is probabilities, as in mmdetection, instead of logits; see
             :func:`paddle_focal.functional.binary_focal_loss`.
+        name: a name for the layer, without effect.
 
     Raises:
         ValueError, TypeError: a value that is not accepted, with the argument's name.
@@ -190,6 +198,7 @@ class SigmoidFocalLoss(_FocalLoss):
         reduction: str | None = None,
         axis: int = -1,
         activated: bool = False,
+        name: str | None = None,
     ) -> None:
         super().__init__()
         self.use_sigmoid = use_sigmoid
@@ -202,6 +211,7 @@ class SigmoidFocalLoss(_FocalLoss):
         self.reduction = reduction
         self.axis = axis
         self.activated = activated
+        self.name = name
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -251,6 +261,7 @@ class SoftmaxFocalLoss(_FocalLoss):
         reduction: 'none', 'mean' or 'sum' where the call does not say; None: 'mean' in a call with ``avg_factor``,
             'none' in one without.
         axis: the class axis of ``pred``.
+        name: a name for the layer, without effect.
 
     Raises:
         ValueError, TypeError: a value that is not accepted, with the argument's name.
@@ -267,6 +278,7 @@ class SoftmaxFocalLoss(_FocalLoss):
         label_smoothing: float = 0.0,
         reduction: str | None = None,
         axis: int = -1,
+        name: str | None = None,
     ) -> None:
         super().__init__()
         self.alpha = alpha
@@ -276,6 +288,7 @@ class SoftmaxFocalLoss(_FocalLoss):
         self.label_smoothing = label_smoothing
         self.reduction = reduction
         self.axis = axis
+        self.name = name
 
     def _loss(self, *arguments, **options) -> Tensor:
         return functional.softmax_focal_loss(*arguments, **options)

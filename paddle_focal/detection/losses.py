@@ -33,6 +33,20 @@ class SigmoidFocalLoss(layers.SigmoidFocalLoss):
         return {}
 
 
+class SoftmaxFocalLoss(layers.SoftmaxFocalLoss):
+    """:class:`paddle_focal.SoftmaxFocalLoss` as a component of PaddleDetection."""
+
+    @classmethod
+    def from_config(cls, config: SchemaDict) -> dict:
+        """Check the section of the configuration; ppdet calls it before it creates the component.
+
+        Raises:
+            ValueError: an unknown key.
+        """
+        check_keys(config)
+        return {}
+
+
 def _check_divided_once(config: SchemaDict) -> None:
     for section in sections_in_use():
         component = getattr(section.pymodule, section.name)

@@ -6,10 +6,10 @@ from ppdet.core import workspace
 from ppdet.core.config.schema import SchemaDict
 
 import paddle_focal
-from paddle_focal.detection.losses import SigmoidFocalLoss
+from paddle_focal.detection.losses import SigmoidFocalLoss, SoftmaxFocalLoss
 from paddle_focal.detection.retina_head import FocalRetinaHead
 
-COMPONENTS = (SigmoidFocalLoss, FocalRetinaHead)
+COMPONENTS = (SigmoidFocalLoss, SoftmaxFocalLoss, FocalRetinaHead)
 
 
 def register() -> str:
