@@ -166,6 +166,17 @@ def test_yolof_trains(tmp_path, digits):
 
 
 @pytest.mark.slow
+def test_gamma_schedule_goes_on_in_a_resumed_run(tmp_path, digits):
+    schedule = "gamma_schedule={kind: linear, gammas: [0.0, 3.0], epochs: [0, 3]}"
+    options = (schedule, "snapshot_epoch=1", "TrainReader.batch_size=30")  # 4 iterations an epoch
+    run_tool("train", tmp_path, digits, *options, "epoch=1", flags=("--skip_final_eval",))
+    checkpoint = str(tmp_path / "retinanet_r18_fpn_digits/model_final")
+    run_tool("train", tmp_path, digits, *options, "epoch=2", flags=("-r", checkpoint, "--skip_final_eval"))
+    log = (tmp_path / "retinanet_r18_fpn_digits/train.log").read_text()
+    assert re.findall(r"Epoch (\d): gamma ([\d.]+) to ([\d.]+)", log) == [("1", "0", "0.75"), ("2", "1", "1.75")]
+
+
+@pytest.mark.slow
 @pytest.mark.skipif("PADDLEDETECTION" not in os.environ, reason="PADDLEDETECTION does not name a source tree")
 def test_unmodified_paddledetection_tools(tmp_path, digits):
     """PaddleDetection's own tools/train.py trains with the plugin's YAML line."""

@@ -12,6 +12,7 @@ from paddle import distributed
 from ppdet.engine.callbacks import Callback
 from tqdm import tqdm
 
+from paddle_focal.detection.gamma import ScheduledGamma
 from paddle_focal.detection.report import draw_loss_curve
 from paddle_focal.detection.runtime import console_handlers
 
@@ -34,11 +35,12 @@ class _AboveTheBar:
 class ProgressBar(Callback):
     """A bar with the loss, the learning rate and the time left, in place of ppdet's lines on the terminal.
 
-    The lines still go to the log file.
+    The lines still go to the log file. Where gamma is scheduled, it is there, too.
     """
 
-    def __init__(self, trainer) -> None:
+    def __init__(self, trainer, gamma: ScheduledGamma | None) -> None:
         super().__init__(trainer)
+        self.gamma = gamma
         self.bar = None
         for handler in console_handlers():
             handler.setStream(_AboveTheBar())
@@ -53,9 +55,10 @@ class ProgressBar(Callback):
         if status["mode"] != "train":
             return
         self.bar.set_description(f"epoch {status['epoch_id'] + 1}/{self.model.cfg.epoch}", refresh=False)
-        self.bar.set_postfix(
-            loss=f"{latest_losses(status)['loss']:.4f}", lr=f"{status['learning_rate']:.2e}", refresh=False
-        )
+        shown = {"loss": f"{latest_losses(status)['loss']:.4f}", "lr": f"{status['learning_rate']:.2e}"}
+        if self.gamma:
+            shown["gamma"] = f"{self.gamma.gamma:.3g}"
+        self.bar.set_postfix(shown, refresh=False)
         self.bar.update()
 
     def on_train_end(self, status: dict) -> None:
@@ -87,11 +90,11 @@ class LossCurve(Callback):
             draw_loss_curve(self.iterations, self.losses, self.path)
 
 
-def progress_callbacks(trainer, folder: Path) -> list[Callback]:
+def progress_callbacks(trainer, folder: Path, gamma: ScheduledGamma | None) -> list[Callback]:
     """The callbacks of a training run; none but on the first rank."""
     if distributed.get_rank() != 0:
         return []
     callbacks: list[Callback] = [LossCurve(trainer, folder / "loss_curve.png")]
     if sys.stdout.isatty() and sys.stderr.isatty():
-        callbacks.insert(0, ProgressBar(trainer))
+        callbacks.insert(0, ProgressBar(trainer, gamma))
     return callbacks

@@ -13,6 +13,7 @@ from ppdet.slim import build_slim_model
 from paddle_focal.detection import runtime
 from paddle_focal.detection.checkpoint import load_state, save_state_with_checkpoints
 from paddle_focal.detection.evaluation import EvaluationReport, evaluate
+from paddle_focal.detection.gamma import ScheduledGamma
 from paddle_focal.detection.progress import progress_callbacks
 from paddle_focal.detection.runtime import logger
 
@@ -29,7 +30,10 @@ def train(config, flags) -> None:
     folder = runtime.output_folder(config)
     trainer = Trainer(config, mode="train")
     evaluation = EvaluationReport(trainer, folder)
-    trainer.register_callbacks([*progress_callbacks(trainer, folder), evaluation])
+    section = config.get("gamma_schedule")
+    gamma = None if section is None else ScheduledGamma(trainer, section)
+    callbacks = [gamma] if gamma else []
+    trainer.register_callbacks([*callbacks, *progress_callbacks(trainer, folder, gamma), evaluation])
     save_state_with_checkpoints(trainer.model)
     if flags.resume is not None:
         trainer.resume_weights(flags.resume)
