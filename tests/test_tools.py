@@ -177,6 +177,30 @@ def test_gamma_schedule_goes_on_in_a_resumed_run(tmp_path, digits):
 
 
 @pytest.mark.slow
+def test_validation_loss_and_early_stop(tmp_path, digits):
+    settings = ("epoch=6", "snapshot_epoch=1", "TrainReader.batch_size=30", "FocalRetinaHead.is_inference_output=true")
+    # Nothing is detected after a few iterations with next to no learning rate: AP does not rise above its first 0.
+    flags = ("--eval", "--early-stop", "2")
+    run_tool("train", tmp_path, digits, *settings, "LearningRate.base_lr=0.000001", flags=flags)
+    folder = tmp_path / "retinanet_r18_fpn_digits"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["val_loss"] == pytest.approx(metrics["val_loss_cls"] + metrics["val_loss_reg"], rel=1e-6)
+    log = (folder / "train.log").read_text()
+    assert "Stopped after epoch 3: no better bbox_AP for 2 evaluations; the best was 0.0000, after epoch 1" in log
+    assert (folder / "model_final.pdparams").read_bytes() == (folder / "2.pdparams").read_bytes()
+    evaluated = run_tool(
+        "eval",
+        tmp_path / "again",
+        digits,
+        f"weights={folder / 'model_final'}",
+        "FocalRetinaHead.is_inference_output=true",
+    )
+    again = json.loads((tmp_path / "again/retinanet_r18_fpn_digits/metrics.json").read_text())
+    assert again == metrics
+    assert f"16 images: val_loss_cls {metrics['val_loss_cls']:.4f}" in evaluated.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.skipif("PADDLEDETECTION" not in os.environ, reason="PADDLEDETECTION does not name a source tree")
 def test_unmodified_paddledetection_tools(tmp_path, digits):
     """PaddleDetection's own tools/train.py trains with the plugin's YAML line."""

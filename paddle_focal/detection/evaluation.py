@@ -15,16 +15,28 @@ from ppdet.slim import build_slim_model
 
 from paddle_focal.detection import report, runtime
 from paddle_focal.detection.runtime import logger
+from paddle_focal.detection.validation import validation_loss_of
 
 
 class EvaluationReport(Callback):
-    """Writes ``metrics.json`` and ``predictions.png`` after every evaluation."""
+    """Writes ``metrics.json`` and ``predictions.png`` after every evaluation.
+
+    Attributes:
+        metrics: those of the latest evaluation, by name.
+        validation: the losses of the validation images, or None.
+    """
 
     def __init__(self, trainer, folder: Path) -> None:
         super().__init__(trainer)
+        self.validation = validation_loss_of(trainer)
+        self.metrics: dict[str, float | None] = {}
         self.folder = folder
         self.detections = Path(trainer.cfg.output_eval, "bbox.json")
         self.evaluated = False
+
+    def callbacks_before(self) -> list[Callback]:
+        """What is to be registered before it."""
+        return [self.validation] if self.validation else []
 
     def on_epoch_begin(self, status: dict) -> None:
         if distributed.get_rank() == 0:
@@ -37,9 +49,11 @@ class EvaluationReport(Callback):
         self.evaluated = True
         if config.get("save_prediction_only", False):
             return
-        metrics = report.coco_metrics(self.model._metrics[0].get_results())
-        report.write_metrics(metrics, self.folder / "metrics.json")
-        logger.info(", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if value is not None))
+        self.metrics = report.coco_metrics(self.model._metrics[0].get_results())
+        logger.info(", ".join(f"{name} {value:.3f}" for name, value in self.metrics.items() if value is not None))
+        if self.validation:
+            self.metrics.update(self.validation.results)
+        report.write_metrics(self.metrics, self.folder / "metrics.json")
         dataset = config.EvalDataset
         image_folder = os.path.join(dataset.dataset_dir, dataset.image_dir or "")
         report.draw_predictions(dataset.get_anno(), image_folder, str(self.detections), self.folder / "predictions.png")
@@ -49,7 +63,8 @@ class EvaluationReport(Callback):
 def evaluate(config, weights: str) -> None:
     """Evaluate the weights on the validation set; the COCO table goes to the terminal."""
     trainer = Trainer(config, mode="eval")
-    trainer.register_callbacks([EvaluationReport(trainer, runtime.output_folder(config))])
+    evaluation = EvaluationReport(trainer, runtime.output_folder(config))
+    trainer.register_callbacks([*evaluation.callbacks_before(), evaluation])
     trainer.load_weights(weights)
     with paddle.no_grad():
         # Not trainer.evaluate(): it would make every rank wait for the others.

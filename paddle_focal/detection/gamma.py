@@ -47,8 +47,8 @@ class ScheduledGamma(Callback):
 
     def on_epoch_end(self, status: dict) -> None:
         if status["mode"] == "train":
-            first = self._schedule(status["epoch_id"])
-            logger.info("Epoch %d: gamma %.4g to %.4g", status["epoch_id"] + 1, first, self.gamma)
+            gammas = dict.fromkeys(f"{gamma:.4g}" for gamma in (self._schedule(status["epoch_id"]), self.gamma))
+            logger.info("Epoch %d: gamma %s", status["epoch_id"] + 1, " to ".join(gammas))
 
 
 def _schedule_of(section: Mapping) -> GammaSchedule:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from paddle_focal.detection.gamma import ScheduledGamma
 from paddle_focal.detection.report import draw_loss_curve
 from paddle_focal.detection.runtime import console_handlers
+from paddle_focal.detection.validation import ValidationLoss
 
 
 def latest_losses(status: dict) -> dict[str, float]:
@@ -70,11 +71,13 @@ def _is_not_a_progress_line(record: logging.LogRecord) -> bool:
 
 
 class LossCurve(Callback):
-    """Keeps the losses of every iteration and draws them into ``loss_curve.png`` after each epoch."""
+    """Keeps the losses of every iteration and draws them into ``loss_curve.png`` after each epoch and evaluation."""
 
-    def __init__(self, trainer, path: Path) -> None:
+    def __init__(self, trainer, path: Path, validation: ValidationLoss | None) -> None:
         super().__init__(trainer)
         self.path = path
+        self.validation = validation
+        self.validation_losses: dict[int, float] = {}
         self.iterations: list[int] = []
         self.losses: dict[str, list[float]] = defaultdict(list)
 
@@ -86,15 +89,18 @@ class LossCurve(Callback):
             self.losses[name].append(value)
 
     def on_epoch_end(self, status: dict) -> None:
-        if status["mode"] == "train":
-            draw_loss_curve(self.iterations, self.losses, self.path)
+        if status["mode"] == "eval" and self.validation:
+            self.validation_losses[self.iterations[-1]] = self.validation.results["val_loss"]
+        draw_loss_curve(self.iterations, self.losses, self.path, self.validation_losses)
 
 
-def progress_callbacks(trainer, folder: Path, gamma: ScheduledGamma | None) -> list[Callback]:
+def progress_callbacks(
+    trainer, folder: Path, gamma: ScheduledGamma | None, validation: ValidationLoss | None
+) -> list[Callback]:
     """The callbacks of a training run; none but on the first rank."""
     if distributed.get_rank() != 0:
         return []
-    callbacks: list[Callback] = [LossCurve(trainer, folder / "loss_curve.png")]
+    callbacks: list[Callback] = [LossCurve(trainer, folder / "loss_curve.png", validation)]
     if sys.stdout.isatty() and sys.stderr.isatty():
         callbacks.insert(0, ProgressBar(trainer, gamma))
     return callbacks

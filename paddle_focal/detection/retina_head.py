@@ -50,9 +50,11 @@ class FocalRetinaHead(RetinaHead):
             ``loss_bbox`` is called with ``reduction="none"``, as SmoothL1Loss can be.
         loss_class: a :class:`paddle_focal.SigmoidFocalLoss` without a normalizer of its own.
         normalizer: 'local', 'sync' or 'ema', see :class:`paddle_focal.ForegroundNormalizer`; afterwards the object.
+        is_inference_output: whether the project's tools compute the losses of the validation images, too.
 
     Raises:
-        TypeError: ``loss_class`` is another loss, which could not read the classes along any axis.
+        TypeError: ``loss_class`` is another loss, which could not read the classes along any axis;
+            ``is_inference_output`` is no bool.
         ValueError: ``loss_class`` has a normalizer: the loss would be divided twice.
     """
 
@@ -69,8 +71,11 @@ class FocalRetinaHead(RetinaHead):
         nms_pre=1000,
         weights=(1.0, 1.0, 1.0, 1.0),
         normalizer="local",
+        is_inference_output=False,
     ):
         _check_loss_class(loss_class)
+        if not isinstance(is_inference_output, bool):
+            raise TypeError(f"is_inference_output must be true or false, but got {is_inference_output!r}")
         super().__init__(
             num_classes=num_classes,
             conv_feat=conv_feat,
@@ -84,6 +89,7 @@ class FocalRetinaHead(RetinaHead):
             weights=list(weights),
         )
         self.normalizer = ForegroundNormalizer(normalizer)
+        self.is_inference_output = is_inference_output
         self._anchors = Anchors(anchor_generator)
         self._assigner = assigner_for(bbox_assigner)
 

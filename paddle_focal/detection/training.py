@@ -12,6 +12,7 @@ from ppdet.slim import build_slim_model
 
 from paddle_focal.detection import runtime
 from paddle_focal.detection.checkpoint import load_state, save_state_with_checkpoints
+from paddle_focal.detection.early_stop import METRICS, EarlyStop, StopTraining, keep_as_final
 from paddle_focal.detection.evaluation import EvaluationReport, evaluate
 from paddle_focal.detection.gamma import ScheduledGamma
 from paddle_focal.detection.progress import progress_callbacks
@@ -33,14 +34,22 @@ def train(config, flags) -> None:
     section = config.get("gamma_schedule")
     gamma = None if section is None else ScheduledGamma(trainer, section)
     callbacks = [gamma] if gamma else []
-    trainer.register_callbacks([*callbacks, *progress_callbacks(trainer, folder, gamma), evaluation])
+    callbacks += evaluation.callbacks_before()
+    callbacks += [*progress_callbacks(trainer, folder, gamma, evaluation.validation), evaluation]
+    if flags.early_stop:
+        callbacks.append(EarlyStop(trainer, evaluation, flags.early_stop, flags.early_stop_metric))
+    trainer.register_callbacks(callbacks)
     save_state_with_checkpoints(trainer.model)
     if flags.resume is not None:
         trainer.resume_weights(flags.resume)
         load_state(trainer.model, flags.resume)
     elif config.get("pretrain_weights"):
         trainer.load_weights(config.pretrain_weights)
-    trainer.train(flags.eval)
+    try:
+        trainer.train(flags.eval)
+    except StopTraining:
+        trainer._compose_callback.on_train_end(trainer.status)
+        keep_as_final(folder, trainer.status["epoch_id"])
 
     if distributed.get_rank() != 0:
         return
@@ -58,7 +67,7 @@ def _evaluate_final_weights(config, folder: Path) -> None:
 
 
 def parse_arguments(arguments: list[str] | None = None):
-    """The command line of PaddleDetection's ``tools/train.py``, and ``--skip_final_eval``."""
+    """The command line of PaddleDetection's ``tools/train.py``, with ``--skip_final_eval`` and ``--early-stop``."""
     parser = runtime.ArgumentParser("Train a detector of PaddleDetection with the losses of paddle_focal.")
     parser.add_argument("-r", "--resume", help="checkpoint to go on from, without its ending")
     parser.add_argument("--eval", action="store_true", help="evaluate at every snapshot, and keep the best model")
@@ -78,7 +87,20 @@ def parse_arguments(arguments: list[str] | None = None):
     parser.add_argument("--profiler_options", help='options of the profiler: "key1=value1;key2=value2"')
     parser.add_argument("--save_proposals", action="store_true", help="write the training proposals")
     parser.add_argument("--proposals_path", default="sniper/proposals.json", help="file of the training proposals")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--early-stop", type=int, metavar="PATIENCE", help="stop after so many evaluations without a better value"
+    )
+    parser.add_argument(
+        "--early-stop-metric", choices=METRICS, default="bbox_AP", help="the value (default: %(default)s)"
+    )
+    flags = parser.parse_args(arguments)
+    if flags.early_stop is not None and flags.early_stop < 1:
+        parser.error(f"--early-stop must be at least 1, but got {flags.early_stop}")
+    if flags.early_stop and not flags.eval:
+        parser.error("--early-stop needs --eval: without it there is nothing to compare")
+    if flags.early_stop and distributed.get_world_size() > 1:
+        parser.error("--early-stop works on one process only: the others would wait for the one that stops")
+    return flags
 
 
 def main(arguments: list[str] | None = None) -> None:
