@@ -60,6 +60,17 @@ def draw_loss_curve(
     write_whole(path, lambda partial: figure.savefig(partial, dpi=120))
 
 
+def evenly_spaced(total: int, count: int) -> list[int]:
+    """At most ``count`` of the indices 0 to ``total - 1``, the first and the last among them."""
+    return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+
+
+def read_annotations(path: str) -> COCO:
+    """A COCO annotation file, without pycocotools' messages."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(path)
+
+
 def draw_predictions(annotations: str, image_folder: str, detections: str, path: Path, count: int = 12) -> None:
     """Validation images, evenly spaced over the set, with ground truth and detections.
 
@@ -70,22 +81,35 @@ def draw_predictions(annotations: str, image_folder: str, detections: str, path:
         path: the PNG to write.
         count: number of images.
     """
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(annotations)
+    truth = read_annotations(annotations)
     found = json.loads(Path(detections).read_text()) if Path(detections).exists() else []
     images = sorted(truth.imgs)
-    images = [images[i] for i in np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int)]
-    columns = min(4, len(images))
-    rows = -(-len(images) // columns)
-    aspect = np.median([truth.imgs[image_id]["height"] / truth.imgs[image_id]["width"] for image_id in images])
-    figure = Figure(figsize=(3.2 * columns, (3.2 * aspect + 0.2) * rows + 0.5), layout="constrained")
-    figure.suptitle(
-        f"Validation images: ground truth (green), detections with score >= {DRAW_THRESHOLD} (red)", fontsize=11
-    )
-    for axes, image_id in zip(np.ravel(figure.subplots(rows, columns, squeeze=False)), images):
-        record = truth.imgs[image_id]
-        image = cv2.imread(os.path.join(image_folder, record["file_name"]))
-        axes.set_title(record["file_name"], fontsize=8, parse_math=False)
+    titles = {images[i]: truth.imgs[images[i]]["file_name"] for i in evenly_spaced(len(images), count)}
+    draw_images(truth, titles, image_folder, found, "Validation images", path)
+
+
+def draw_images(
+    truth: COCO, titles: Mapping[int, str], image_folder: str, found: Sequence[dict], heading: str, path: Path
+) -> None:
+    """Images side by side with their ground truth and detections.
+
+    Args:
+        truth: the annotations.
+        titles: for each image to draw, by its id, what stands above it.
+        image_folder: the folder that the file names are relative to.
+        found: detections, as in a COCO results file.
+        heading: what the images are.
+        path: the PNG to write.
+    """
+    columns = min(4, len(titles))
+    rows = -(-len(titles) // columns)
+    lines = max(title.count("\n") + 1 for title in titles.values())
+    aspect = np.median([truth.imgs[image_id]["height"] / truth.imgs[image_id]["width"] for image_id in titles])
+    figure = Figure(figsize=(3.2 * columns, (3.2 * aspect + 0.2 * lines) * rows + 0.5), layout="constrained")
+    figure.suptitle(f"{heading}: ground truth (green), detections with score >= {DRAW_THRESHOLD} (red)", fontsize=11)
+    for axes, (image_id, title) in zip(np.ravel(figure.subplots(rows, columns, squeeze=False)), titles.items()):
+        image = cv2.imread(os.path.join(image_folder, truth.imgs[image_id]["file_name"]))
+        axes.set_title(title, fontsize=8, parse_math=False)
         if image is None:  # ppdet has left it out of the evaluation, with a warning
             continue
         axes.imshow(image[..., ::-1])

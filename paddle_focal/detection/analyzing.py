@@ -1,0 +1,149 @@
+"""``tools/analyze.py``: what focal loss does to a trained RetinaNet on its data."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import ArgumentTypeError
+from collections.abc import Sequence
+from pathlib import Path
+
+import paddle
+from paddle import nn
+from paddle.io import DataLoader, Subset
+from ppdet.core import workspace
+from ppdet.data.reader import BatchCompose, Compose
+from ppdet.data.source.coco import COCODataSet
+from ppdet.metrics import get_infer_results
+from ppdet.utils.checkpoint import is_url
+from ppdet.utils.download import get_weights_path
+from tqdm import tqdm
+
+from paddle_focal.detection import report, runtime
+from paddle_focal.detection.analysis import Analysis, analyze, summary
+from paddle_focal.detection.loss_distribution import draw_distribution
+from paddle_focal.files import write_whole
+
+DESCRIPTION = """Show what focal loss does to a trained RetinaNet on its data, as figure 4 of arXiv:1708.02002.
+
+The images go through the transforms of evaluation, without augmentation. Writes analysis.json, loss_distribution.png
+and hardest_images.png into the output folder of the configuration, and prints a summary."""
+
+#: Images in hardest_images.png.
+SHEET = 12
+
+
+def load_model(config) -> nn.Layer:
+    """The model of the configuration with its weights, in evaluation mode.
+
+    Raises:
+        ValueError: no weights are named, they are not there, or they belong to another model.
+    """
+    weights = config.get("weights")
+    if not weights:
+        raise ValueError("no weights: name a checkpoint with -o weights=FILE")
+    path = Path(get_weights_path(weights) if is_url(weights) else weights)
+    path = path if path.suffix == ".pdparams" else path.with_name(path.name + ".pdparams")
+    if not path.is_file():
+        raise ValueError(f"no such weights: {path}; name a checkpoint with -o weights=FILE")
+    # An image's loss is divided by its own foreground anchors, whatever the training divided by.
+    workspace.merge_config({"FocalRetinaHead": {"normalizer": "local"}})
+    model = workspace.create(config.architecture)
+    state = paddle.load(str(path))
+    wrong = [
+        name
+        for name, value in model.state_dict().items()
+        if name not in state or list(state[name].shape) != list(value.shape)
+    ]
+    if wrong:
+        raise ValueError(f"{path} is of another model: {len(wrong)} parameters are missing or differ, first {wrong[0]}")
+    model.set_state_dict(state)
+    model.eval()
+    return model
+
+
+def load_dataset(config, section: str) -> COCODataSet:
+    """The images of ``TrainDataset`` or ``EvalDataset`` with their boxes, through the transforms of evaluation.
+
+    Raises:
+        ValueError: the data set is no COCODataSet, or empty.
+    """
+    dataset = workspace.create(section)()
+    if not isinstance(dataset, COCODataSet):
+        raise ValueError(f"{section} must be a COCODataSet, but is a {type(dataset).__name__}")
+    dataset.data_fields = ["image", "gt_bbox", "gt_class", "is_crowd"]
+    dataset.check_or_download_dataset()
+    try:
+        dataset.parse_dataset()
+    except AssertionError as error:  # ppdet's: nothing in it can be used
+        raise ValueError(f"{section} is empty: {error}") from error
+    if not len(dataset):
+        raise ValueError(f"{section} is empty: no image of {dataset.get_anno()} has a box")
+    dataset.set_kwargs()
+    dataset.set_transform(Compose(config.EvalReader["sample_transforms"], config.num_classes))
+    return dataset
+
+
+def one_by_one(config, dataset: COCODataSet, indices: Sequence[int]) -> DataLoader:
+    """Batches of one image each."""
+    collate = BatchCompose(config.EvalReader.get("batch_transforms", []), config.num_classes, collate_batch=False)
+    return DataLoader(
+        Subset(dataset, indices), batch_size=1, collate_fn=collate, num_workers=config.worker_num, return_list=True
+    )
+
+
+@paddle.no_grad()
+def draw_hardest(config, model: nn.Layer, dataset: COCODataSet, analysis: Analysis, path: Path) -> None:
+    """The images with the highest loss, with their boxes and what the model detects."""
+    truth = report.read_annotations(dataset.get_anno())
+    index = {int(record["im_id"][0]): i for i, record in enumerate(dataset.roidbs)}
+    hardest = analysis.hardest_images()[:SHEET]
+    titles = {
+        image["image_id"]: f"{truth.imgs[image['image_id']]['file_name']}\n"
+        f"loss {image['loss']:.2f} = {image['loss_cls']:.2f} class + {image['loss_reg']:.2f} box"
+        for image in hardest
+    }
+    categories = {label: category for category, label in dataset.catid2clsid.items()}
+    found = []
+    for batch in one_by_one(config, dataset, [index[image_id] for image_id in titles]):
+        found += get_infer_results({**model(batch), "im_id": batch["im_id"].numpy()}, categories)["bbox"]
+    folder = os.path.join(dataset.dataset_dir, dataset.image_dir)
+    report.draw_images(truth, titles, folder, found, "Images with the highest loss", path)
+
+
+def parse_arguments(arguments: list[str] | None = None):
+    parser = runtime.ArgumentParser(DESCRIPTION)
+    parser.add_argument(
+        "--dataset", choices=["train", "eval"], default="train", help="whose images (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--images", type=_positive, default=200, metavar="N", help="at most, evenly spaced (default: %(default)s)"
+    )
+    return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"must be an integer >= 1, but got {text!r}")
+    return int(text)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``tools/analyze.py``."""
+    flags = parse_arguments(arguments)
+    config = runtime.load_config(flags)
+    folder = runtime.output_folder(config)
+    try:
+        model = load_model(config)
+        dataset = load_dataset(config, f"{flags.dataset.capitalize()}Dataset")
+        batches = one_by_one(config, dataset, report.evenly_spaced(len(dataset), flags.images))
+        analysis = analyze(model, tqdm(batches, desc="analyze", unit="image", dynamic_ncols=True))
+        results = analysis.results(list(dataset.cname2cid))
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    text = json.dumps({"weights": config.weights, "annotations": dataset.get_anno(), **results}, indent=2)
+    write_whole(folder / "analysis.json", lambda partial: partial.write_text(text + "\n"))
+    panels = {"Foreground anchors": analysis.foreground, "Background anchors": analysis.background}
+    draw_distribution(panels, "Cumulative classification loss", folder / "loss_distribution.png")
+    draw_hardest(config, model, dataset, analysis, folder / "hardest_images.png")
+    print(f"\n{summary(results)}\n\n{folder}: analysis.json, loss_distribution.png, hardest_images.png")
