@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +10,7 @@ from paddle import Tensor
 from ppdet.engine.callbacks import Callback
 from pycocotools.coco import COCO
 
+from paddle_focal.detection.report import read_annotations
 from paddle_focal.detection.retina_head import FocalRetinaHead
 from paddle_focal.detection.runtime import logger
 
@@ -40,8 +39,7 @@ class ValidationLoss(Callback):
 
     @cached_property
     def _truth(self) -> COCO:
-        with contextlib.redirect_stdout(io.StringIO()):
-            return COCO(self.model.cfg.EvalDataset.get_anno())  # ppdet makes the data set when it evaluates
+        return read_annotations(self.model.cfg.EvalDataset.get_anno())  # ppdet makes the data set when it evaluates
 
     @cached_property
     def _classes(self) -> dict[int, int]:
