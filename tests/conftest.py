@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 
+import make_digits
 import numpy as np
 import paddle
 import pytest
@@ -52,3 +53,12 @@ def workspace_copy():
     yield workspace.global_config
     workspace.global_config.clear()
     workspace.global_config.update(before)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """120 training and 16 validation images."""
+    folder = tmp_path_factory.mktemp("data") / "digits"
+    options = ["--output", str(folder), "--train-images", "120", "--val-images", "16"]
+    make_digits.make_digits(make_digits.parse_arguments(options))
+    return folder

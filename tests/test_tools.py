@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import cv2
-import make_digits
 import numpy as np
 import pytest
 
@@ -19,15 +18,6 @@ pytest.importorskip("ppdet")
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs/retinanet_r18_fpn_digits.yml"
 YOLOF = ROOT / "configs/yolof_r50_c5_1x_coco.yml"
-
-
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory):
-    """120 training and 16 validation images."""
-    folder = tmp_path_factory.mktemp("data") / "digits"
-    options = ["--output", str(folder), "--train-images", "120", "--val-images", "16"]
-    make_digits.make_digits(make_digits.parse_arguments(options))
-    return folder
 
 
 def run_tool(name: str, folder: Path, digits: Path, *options: str, flags: tuple[str, ...] = (), config: Path = CONFIG):

@@ -1,198 +1,166 @@
-"""What focal loss does to a trained RetinaNet on its data (Lin et al., arXiv:1708.02002, figure 4)."""
+"""``tools/analyze.py``: what focal loss does to a trained RetinaNet on its data."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+import json
+import os
+from argparse import ArgumentTypeError
+from collections.abc import Sequence
+from pathlib import Path
 
-import numpy as np
 import paddle
-from paddle import Tensor, nn
-from ppdet.modeling.heads import RetinaHead
+from paddle import nn
+from paddle.io import DataLoader, Subset
+from ppdet.core import workspace
+from ppdet.data.reader import BatchCompose, Compose
+from ppdet.data.source.coco import COCODataSet
+from ppdet.metrics import get_infer_results
+from ppdet.utils.checkpoint import is_url
+from ppdet.utils.download import get_weights_path
+from pycocotools.coco import COCO
+from tqdm import tqdm
 
-from paddle_focal.class_balance import class_alpha
-from paddle_focal.detection.anchor_targets import Anchors, assign
-from paddle_focal.detection.loss_distribution import LossHistogram
-from paddle_focal.detection.max_iou import assigner_for
-from paddle_focal.functional import sigmoid_focal_loss
+from paddle_focal.detection import report, runtime
+from paddle_focal.detection.loss_analysis import LossAnalysis, summary
+from paddle_focal.detection.loss_distribution import draw_distribution
+from paddle_focal.files import write_whole
 
-#: The gammas that are compared; that of the model is one of them or joins them.
-GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)
+DESCRIPTION = """Show what focal loss does to a trained RetinaNet on its data, as figure 4 of arXiv:1708.02002.
 
-#: The part of the samples that counts as the hardest.
-HARDEST = 0.01
+The images go through the transforms of evaluation, without augmentation. Writes analysis.json, loss_distribution.png
+and hardest_images.png into the output folder of the configuration, and prints a summary."""
 
-_IGNORED = -1
+#: Images in hardest_images.png.
+SHEET = 12
 
 
-class Analysis:
-    """Runs a RetinaNet over annotated images and keeps how its classification loss is distributed.
-
-    A sample is an anchor, as in the paper, and its loss the sum over the C sigmoid classifiers, with the model's alpha.
-    Anchors that training ignores are left out. The other gammas are those of the trained model's logits: no model is
-    trained with them. The losses go into one :class:`LossHistogram` for each gamma and kind of anchor, so that the
-    memory does not grow with the anchors; for each image three numbers are kept.
-
-    Args:
-        model: RetinaNet in evaluation mode, with a RetinaHead or FocalRetinaHead whose ``loss_class`` has ``alpha``
-            and ``gamma``.
-
-    Attributes:
-        alpha, gamma: the model's.
-        foreground, background: by gamma, the losses of these anchors.
-        ignored: number of anchors left out.
-        objects, foreground_anchors: int64 ``[C]``, by class.
-        images: ``image_id``, ``loss_cls``, ``loss_reg`` and ``loss`` of each image, as a training step of this image
-            alone would have them.
+def load_model(config) -> nn.Layer:
+    """The model of the configuration with its weights, in evaluation mode.
 
     Raises:
-        ValueError: the model's head is another one.
+        ValueError: no weights are named, they are not there, or they belong to another model.
     """
-
-    def __init__(self, model: nn.Layer) -> None:
-        head = getattr(model, "head", None)
-        if not isinstance(head, RetinaHead):
-            raise ValueError(
-                "the model must be a RetinaNet with the head RetinaHead or FocalRetinaHead, "
-                f"but got {type(model).__name__} with {'no head' if head is None else type(head).__name__}"
-            )
-        self._model = model
-        self._head = head
-        self._anchors = Anchors(head.anchor_generator)
-        self._assigner = assigner_for(head.bbox_assigner)
-        self.alpha, self.gamma = head.loss_class.alpha, head.loss_class.gamma
-        gammas = sorted({*GAMMAS, self.gamma})
-        self.foreground = {gamma: LossHistogram() for gamma in gammas}
-        self.background = {gamma: LossHistogram() for gamma in gammas}
-        self.ignored = 0
-        self.objects = np.zeros(head.num_classes, np.int64)
-        self.foreground_anchors = np.zeros(head.num_classes, np.int64)
-        self.images: list[dict] = []
-
-    @paddle.no_grad()
-    def add(self, batch: Mapping) -> None:
-        """Take in one image.
-
-        Args:
-            batch: as ppdet's loader gives it, of one image: ``image`` ``[1, 3, H, W]``, ``im_id`` ``[1, 1]``,
-                ``gt_bbox`` and ``gt_class`` with one tensor each, ``[G, 4]`` and ``[G, 1]``.
-        """
-        classes = self._head.num_classes
-        outputs = self._head(self._model.neck(self._model.backbone(batch)))
-        anchors, levels = self._anchors(outputs[0])
-        target = assign(self._assigner, anchors, batch["gt_bbox"], batch["gt_class"], classes, _IGNORED)
-        is_foreground = target.is_foreground[0].numpy()
-        is_background = (target.label[0] == classes).numpy()
-        for gamma in self.foreground:
-            losses = [
-                _anchor_losses(logit, target.label[:, level.anchors], classes, self.alpha, gamma)
-                for logit, level in zip(outputs[0], levels)
-            ]
-            loss = paddle.concat(losses).numpy()
-            self.foreground[gamma].add(loss[is_foreground])
-            self.background[gamma].add(loss[is_background])
-        self.ignored += int((~is_foreground & ~is_background).sum())
-        self.objects += np.bincount(batch["gt_class"][0].numpy().ravel(), minlength=classes)
-        self.foreground_anchors += np.bincount(target.label[0].numpy()[is_foreground], minlength=classes)
-        losses = {name: float(loss) for name, loss in self._head.get_loss(outputs, batch).items()}
-        self.images.append({"image_id": int(batch["im_id"]), **losses})
-
-    def hardest_images(self) -> list[dict]:
-        """All images, that with the highest loss first."""
-        return sorted(self.images, key=lambda image: -image["loss"])
-
-    def results(self, names: Sequence[str]) -> dict:
-        """All numbers, as ``analysis.json`` has them.
-
-        Args:
-            names: of the classes.
-
-        Raises:
-            ValueError: there are no foreground or no background anchors to speak of.
-        """
-        for kind, losses in (("foreground", self.foreground), ("background", self.background)):
-            if not losses[0.0].count:
-                raise ValueError(f"{len(self.images)} images with {self.objects.sum()} objects have no {kind} anchors")
-        counts = dict(zip(names, self.objects.tolist()))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the counts say which classes have no objects
-            suggested = class_alpha(counts)
-        return {
-            "alpha": self.alpha,
-            "gamma": self.gamma,
-            "anchors": {
-                "foreground": self.foreground[0.0].count,
-                "background": self.background[0.0].count,
-                "ignored": self.ignored,
-            },
-            "gammas": [_shares(gamma, self.foreground[gamma], self.background[gamma]) for gamma in self.foreground],
-            "classes": [
-                {
-                    "name": name,
-                    "objects": counts[name],
-                    "foreground_anchors": int(anchors),
-                    "suggested_alpha": suggested[name],
-                }
-                for name, anchors in zip(names, self.foreground_anchors)
-            ],
-            "images": self.hardest_images(),
-        }
-
-
-def _anchor_losses(logit: Tensor, label: Tensor, classes: int, alpha, gamma: float) -> Tensor:
-    """The losses ``[A * H * W]`` of one level: logits ``[1, A * C, H, W]``, labels ``[1, A * H * W]``."""
-    places = logit.shape[-2] * logit.shape[-1]
-    loss = sigmoid_focal_loss(
-        logit.reshape([-1, classes, places]),
-        label.reshape([-1, places]),
-        alpha=alpha,
-        gamma=gamma,
-        reduction="none",
-        ignore_index=_IGNORED,
-        axis=1,
-    )
-    return loss.sum(axis=1).flatten()
-
-
-def _shares(gamma: float, foreground: LossHistogram, background: LossHistogram) -> dict:
-    return {
-        "gamma": gamma,
-        "foreground_share": foreground.total / (foreground.total + background.total),
-        "background_share": background.total / (foreground.total + background.total),
-        "foreground_hardest_share": foreground.share_of_hardest(HARDEST),
-        "background_hardest_share": background.share_of_hardest(HARDEST),
-    }
-
-
-def summary(results: Mapping) -> str:
-    """The results as text for a terminal; ``results`` is that of :meth:`Analysis.results`."""
-    anchors, images = results["anchors"], results["images"]
-    lines = [
-        f"{len(images):,} images; anchors: " + ", ".join(f"{count:,} {kind}" for kind, count in anchors.items()),
-        "",
-        f"Share of the classification loss with alpha {results['alpha']}, and what the hardest {HARDEST:.0%} carry:",
-        "",
-        f"{'gamma':>5}  {'foreground':>10} {'hardest':>8}  {'background':>10} {'hardest':>8}",
+    weights = config.get("weights")
+    if not weights:
+        raise ValueError("no weights: name a checkpoint with -o weights=FILE")
+    path = Path(get_weights_path(weights) if is_url(weights) else weights)
+    path = path if path.suffix == ".pdparams" else path.with_name(path.name + ".pdparams")
+    if not path.is_file():
+        raise ValueError(f"no such weights: {path}; name a checkpoint with -o weights=FILE")
+    # An image's loss is divided by its own foreground anchors, whatever the training divided by.
+    workspace.merge_config({"FocalRetinaHead": {"normalizer": "local"}})
+    model = workspace.create(config.architecture)
+    state = paddle.load(str(path))
+    wrong = [
+        name
+        for name, value in model.state_dict().items()
+        if name not in state or list(state[name].shape) != list(value.shape)
     ]
-    lines += [
-        f"{row['gamma']:5g}  {row['foreground_share']:10.1%} {row['foreground_hardest_share']:8.1%}  "
-        f"{row['background_share']:10.1%} {row['background_hardest_share']:8.1%}"
-        + ("  as trained" if row["gamma"] == results["gamma"] else "")
-        for row in results["gammas"]
-    ]
-    width = max(len("class"), *(len(row["name"]) for row in results["classes"]))
-    lines += ["", f"{'class':{width}} {'objects':>9} {'anchors':>9} {'suggested alpha':>16}"]
-    lines += [
-        f"{row['name']:{width}} {row['objects']:9,} {row['foreground_anchors']:9,} {row['suggested_alpha']:16.4f}"
-        for row in results["classes"]
-    ]
-    return "\n".join(lines)
-
-
-def analyze(model: nn.Layer, batches: Iterable[Mapping]) -> Analysis:
-    """The :class:`Analysis` of a model over batches of one image each."""
+    if wrong:
+        raise ValueError(f"{path} is of another model: {len(wrong)} parameters are missing or differ, first {wrong[0]}")
+    model.set_state_dict(state)
     model.eval()
-    analysis = Analysis(model)
-    for batch in batches:
-        analysis.add(batch)
-    return analysis
+    return model
+
+
+def load_dataset(config, section: str) -> COCODataSet:
+    """The images of ``TrainDataset`` or ``EvalDataset`` with their boxes, through the transforms of evaluation.
+
+    Raises:
+        ValueError: the data set is no COCODataSet, or empty.
+    """
+    dataset = workspace.create(section)()
+    if not isinstance(dataset, COCODataSet):
+        raise ValueError(f"{section} must be a COCODataSet, but is a {type(dataset).__name__}")
+    dataset.data_fields = ["image", "gt_bbox", "gt_class", "is_crowd"]
+    dataset.check_or_download_dataset()
+    try:
+        dataset.parse_dataset()
+    except AssertionError as error:  # ppdet's: nothing in it can be used
+        raise ValueError(f"{section} is empty: {error}") from error
+    if not len(dataset):
+        raise ValueError(f"{section} is empty: no image of {dataset.get_anno()} has a box")
+    dataset.set_kwargs()
+    dataset.set_transform(Compose(config.EvalReader["sample_transforms"], config.num_classes))
+    return dataset
+
+
+def one_by_one(config, dataset: COCODataSet, indices: Sequence[int]) -> DataLoader:
+    """Batches of one image each."""
+    collate = BatchCompose(config.EvalReader.get("batch_transforms", []), config.num_classes, collate_batch=False)
+    return DataLoader(
+        Subset(dataset, indices), batch_size=1, collate_fn=collate, num_workers=config.worker_num, return_list=True
+    )
+
+
+@paddle.no_grad()
+def draw_hardest(
+    config, model: nn.Layer, dataset: COCODataSet, truth: COCO, images: Sequence[dict], path: Path
+) -> None:
+    """Images with their loss, their boxes and what the model detects.
+
+    Args:
+        config: the configuration.
+        model: in evaluation mode.
+        dataset: with the images.
+        truth: its annotations.
+        images: as in ``analysis.json``.
+        path: the PNG to write.
+    """
+    index = {int(record["im_id"][0]): i for i, record in enumerate(dataset.roidbs)}
+    categories = {label: category for category, label in dataset.catid2clsid.items()}
+    found = []
+    for batch in one_by_one(config, dataset, [index[image["image_id"]] for image in images]):
+        found += get_infer_results({**model(batch), "im_id": batch["im_id"].numpy()}, categories)["bbox"]
+    titles = {
+        image["image_id"]: f"{image['file_name']}\n"
+        f"loss {image['loss']:.2f} = {image['loss_cls']:.2f} class + {image['loss_reg']:.2f} box"
+        for image in images
+    }
+    folder = os.path.join(dataset.dataset_dir, dataset.image_dir)
+    report.draw_images(truth, titles, folder, found, "Images with the highest loss", path)
+
+
+def parse_arguments(arguments: list[str] | None = None):
+    parser = runtime.ArgumentParser(DESCRIPTION)
+    parser.add_argument(
+        "--dataset", choices=["train", "eval"], default="train", help="whose images (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--images", type=_positive, default=200, metavar="N", help="at most, evenly spaced (default: %(default)s)"
+    )
+    return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"must be an integer >= 1, but got {text!r}")
+    return int(text)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``tools/analyze.py``."""
+    flags = parse_arguments(arguments)
+    config = runtime.load_config(flags)
+    folder = runtime.output_folder(config)
+    try:
+        model = load_model(config)
+        dataset = load_dataset(config, f"{flags.dataset.capitalize()}Dataset")
+        batches = one_by_one(config, dataset, report.evenly_spaced(len(dataset), flags.images))
+        analysis = LossAnalysis(model)
+        for batch in tqdm(batches, desc="analyze", unit="image", dynamic_ncols=True):
+            analysis.add(batch)
+        truth = report.read_annotations(dataset.get_anno())
+        files = {image_id: image["file_name"] for image_id, image in truth.imgs.items()}
+        results = analysis.results(list(dataset.cname2cid), files)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    text = json.dumps({"weights": config.weights, "annotations": dataset.get_anno(), **results}, indent=2)
+    write_whole(folder / "analysis.json", lambda partial: partial.write_text(text + "\n"))
+    panels = {
+        f"{results['anchors'][kind]:,} {kind} anchors": getattr(analysis, kind) for kind in ("foreground", "background")
+    }
+    title = f"Cumulative classification loss; trained with $\\gamma$ = {analysis.gamma:g}"
+    draw_distribution(panels, title, folder / "loss_distribution.png")
+    draw_hardest(config, model, dataset, truth, results["images"][:SHEET], folder / "hardest_images.png")
+    print(f"\n{summary(results)}\n\n{folder}: analysis.json, loss_distribution.png, hardest_images.png")

@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 
 from paddle_focal.files import write_whole
 
+#: The part of the samples that counts as the hardest.
+HARDEST = 0.01
+
 
 class LossHistogram:
     """The losses of any number of samples in bins 1.2 % wide, in memory that does not grow with them.
@@ -63,7 +66,7 @@ class LossHistogram:
 
 
 def draw_distribution(panels: Mapping[str, Mapping[float, LossHistogram]], title: str, path: Path) -> None:
-    """One panel for each kind of sample, one curve for each gamma: the cumulative loss from easy to hard samples.
+    """One panel for each kind of anchor, one curve for each gamma: the cumulative loss from easy to hard anchors.
 
     Args:
         panels: by the panel's title and by gamma, the losses.
@@ -75,9 +78,10 @@ def draw_distribution(panels: Mapping[str, Mapping[float, LossHistogram]], title
     for axes, (name, histograms) in zip(np.ravel(figure.subplots(1, len(panels), sharey=True)), panels.items()):
         colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(histograms)))
         for color, (gamma, histogram) in zip(colors, histograms.items()):
-            axes.plot(*histogram.cumulative(), color=color, label=f"$\\gamma$ = {gamma:g}")
-        axes.set(title=name, xlabel="fraction of the samples, easiest first", xlim=(0, 1), ylim=(0, 1))
+            label = f"$\\gamma$ = {gamma:g}: {histogram.share_of_hardest(HARDEST):.0%}"
+            axes.plot(*histogram.cumulative(), color=color, label=label)
+        axes.set(title=name, xlabel="fraction of these anchors, easiest first", xlim=(0, 1), ylim=(0, 1))
         axes.grid(alpha=0.3)
-        axes.legend(loc="upper left")
-    figure.axes[0].set_ylabel("share of their loss")
+        axes.legend(loc="upper left", title=f"the hardest {HARDEST:.0%} carry")
+    figure.axes[0].set_ylabel("share of the loss that they carry")
     write_whole(path, lambda partial: figure.savefig(partial, dpi=110))
