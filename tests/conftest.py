@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 
-import make_digits
 import numpy as np
 import paddle
 import pytest
@@ -58,6 +57,7 @@ def workspace_copy():
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory):
     """120 training and 16 validation images."""
+    make_digits = pytest.importorskip("make_digits")
     folder = tmp_path_factory.mktemp("data") / "digits"
     options = ["--output", str(folder), "--train-images", "120", "--val-images", "16"]
     make_digits.make_digits(make_digits.parse_arguments(options))
