@@ -121,6 +121,29 @@ def test_moving_average_is_saved_and_resumed(tmp_path, digits):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("head", ["FocalRetinaHead", "RetinaHead"])
+def test_analyze(tmp_path, digits, head):
+    options = [f"RetinaNet.head={head}", "epoch=1"]
+    run_tool("train", tmp_path, digits, *options, flags=("--skip_final_eval",))
+    folder = tmp_path / CONFIG.stem
+    result = run_tool("analyze", tmp_path, digits, *options, f"weights={folder}/model_final", flags=("--images", "20"))
+    results = json.loads((folder / "analysis.json").read_text())
+    losses = [image["loss"] for image in results["images"]]
+    assert len(losses) == 20
+    assert losses == sorted(losses, reverse=True)
+    assert f"{results['images'][0]['file_name']} {losses[0]:.2f}" in result.stdout
+    shares = [row["background_hardest_share"] for row in results["gammas"]]
+    assert shares == sorted(shares)  # the greater gamma, the more of the loss is with the hardest
+    truth = json.loads((digits / "annotations/instances_train.json").read_text())
+    used = {image["image_id"] for image in results["images"]}
+    assert sum(row["objects"] for row in results["classes"]) == sum(
+        box["image_id"] in used for box in truth["annotations"]
+    )
+    for name in ("loss_distribution.png", "hardest_images.png"):
+        assert cv2.imread(str(folder / name)).std() > 5
+
+
+@pytest.mark.slow
 def test_yolof_trains(tmp_path, digits):
     """The second architecture, made small: its loss falls."""
     image = "NormalizeImage: {is_scale: true, mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]}"

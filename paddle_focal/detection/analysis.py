@@ -78,8 +78,6 @@ def load_dataset(config, section: str) -> COCODataSet:
         dataset.parse_dataset()
     except AssertionError as error:  # ppdet's: nothing in it can be used
         raise ValueError(f"{section} is empty: {error}") from error
-    if not len(dataset):
-        raise ValueError(f"{section} is empty: no image of {dataset.get_anno()} has a box")
     dataset.set_kwargs()
     dataset.set_transform(Compose(config.EvalReader["sample_transforms"], config.num_classes))
     return dataset
@@ -146,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         model = load_model(config)
         dataset = load_dataset(config, f"{flags.dataset.capitalize()}Dataset")
-        batches = one_by_one(config, dataset, report.evenly_spaced(len(dataset), flags.images))
+        batches = one_by_one(config, dataset, report.evenly_spaced(len(dataset.roidbs), flags.images))
         analysis = LossAnalysis(model)
         for batch in tqdm(batches, desc="analyze", unit="image", dynamic_ncols=True):
             analysis.add(batch)

@@ -25,10 +25,11 @@ _IGNORED = -1
 class LossAnalysis:
     """Runs a RetinaNet over annotated images and keeps how its classification loss is distributed.
 
-    A sample is an anchor, as in the paper, and its loss the sum over the C sigmoid classifiers, with the model's alpha.
-    Anchors that training ignores are left out. The other gammas are those of the trained model's logits: no model is
-    trained with them. The losses go into one :class:`LossHistogram` for each gamma and kind of anchor, so that the
-    memory does not grow with the anchors; for each image three numbers are kept.
+    A sample is an anchor, as in the paper, and its loss the sum over the C sigmoid classifiers, with the model's alpha
+    and without its ``loss_weight`` and ``label_smoothing``. Anchors that training ignores are left out. The other
+    gammas are those of the trained model's logits: no model is trained with them. The losses go into one
+    :class:`LossHistogram` for each gamma and kind of anchor, so that the memory does not grow with the anchors; for
+    each image three numbers are kept.
 
     Args:
         model: RetinaNet in evaluation mode, with a RetinaHead or FocalRetinaHead whose ``loss_class`` has ``alpha``
@@ -168,8 +169,8 @@ def summary(results: Mapping) -> str:
     lines = [
         f"{len(images):,} images; anchors: " + ", ".join(f"{count:,} {kind}" for kind, count in anchors.items()),
         "",
-        f"The classification loss with alpha {results['alpha']}: whose it is, and which part of that the hardest "
-        f"{HARDEST:.0%} of these anchors carry",
+        f"Classification loss with alpha {results['alpha']}: the share of each kind of anchor, and how much of that "
+        f"its hardest {HARDEST:.0%} carry",
         "",
         f"{'gamma':>5} {'foreground':>12} {'its hardest':>12} {'background':>12} {'its hardest':>12}",
     ]
