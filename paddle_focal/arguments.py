@@ -117,10 +117,10 @@ def check_label(logit: Tensor, label: Tensor, axis: int, ignore_index: int, has_
     if not _same_shape(label_shape, expected):
         hint = ""
         if indexed and label_shape == shape:
-            hint = "; for 0/1 targets in the shape of logit, cast label to a floating dtype"
+            hint = "; for 0/1 targets in the shape of the predictions, cast label to a floating dtype"
         raise ValueError(
-            f"label of dtype {_dtype_name(label)} must have shape {expected} for logit of shape {shape} and "
-            f"class axis {axis}, but its shape is {label_shape}{hint}"
+            f"label of dtype {_dtype_name(label)} must have shape {expected} for predictions of shape {shape} "
+            f"and class axis {axis}, but its shape is {label_shape}{hint}"
         )
     highest, meaning = (classes, "the classes and the background") if has_background else (classes - 1, "the classes")
     if indexed and 0 <= ignore_index <= highest:
@@ -152,8 +152,8 @@ def check_weight(weight: Tensor | None, logit: Tensor, label: Tensor, axis: int)
     full = [1] * (len(shape) - len(given)) + given
     if len(full) > len(shape) or not _same_shape([n if m == 1 else m for m, n in zip(full, shape)], shape):
         raise ValueError(
-            f"weight must have the shape of label, {list(label.shape)}, or broadcast to that of logit, {shape}, "
-            f"or be that flattened, but its shape is {given}"
+            f"weight must have the shape of label, {list(label.shape)}, or broadcast to that of the "
+            f"predictions, {shape}, or be that flattened, but its shape is {given}"
         )
     before, behind = slice(None, axis), slice(axis + 1, None)
     target = list(full)

@@ -23,6 +23,7 @@ from paddle_focal.arguments import (
     check_weight_of_labels,
 )
 from paddle_focal.ops import probability
+from paddle_focal.ops.closed_form import compute_dtype
 
 
 @paddle.jit.not_to_static  # traced as it is: its branches are on shapes and numbers
@@ -125,7 +126,9 @@ def sigmoid_focal_loss(
         ignore_index=ignore_index,
         reduction="none" if reduction == "none" else "sum",
     )
-    return _mean(loss, label, ignore_index, classes if indexed else None) if reduction == "mean" else loss
+    if reduction != "mean":
+        return loss
+    return _mean(loss, (label != ignore_index).sum() * classes if indexed else paddle.numel(label))
 
 
 @paddle.jit.not_to_static
@@ -195,7 +198,7 @@ def binary_focal_loss(
         axis=axis,
         backend=backend,
     )
-    return loss.astype(prob.dtype if reduction == "none" else _compute_dtype(prob.dtype))
+    return loss.astype(prob.dtype if reduction == "none" else compute_dtype(prob.dtype))
 
 
 @paddle.jit.not_to_static
@@ -276,27 +279,20 @@ def softmax_focal_loss(
         ignore_index=ignore_index,
         reduction="none" if reduction == "none" else "sum",
     )
-    if reduction == "mean":
-        counted = label if indexed else label.sum(axis=axis)  # of which only the number is used
-        return _mean(loss, counted, ignore_index, 1 if indexed else None)
-    return loss
+    if reduction != "mean":
+        return loss
+    return _mean(loss, (label != ignore_index).sum() if indexed else paddle.numel(label) // classes)
 
 
-def _mean(loss: Tensor, label: Tensor, ignore_index: int, losses_per_label: int | None) -> Tensor:
-    """The sum divided by the number of losses; None: one for each element of the label, none of which is ignored."""
-    count = paddle.numel(label) if losses_per_label is None else (label != ignore_index).sum() * losses_per_label
-    return loss / count.clip(min=1).astype(loss.dtype)
-
-
-def _compute_dtype(dtype: paddle.dtype) -> str:
-    return "float64" if dtype == paddle.float64 else "float32"
+def _mean(total: Tensor, count: Tensor) -> Tensor:
+    return total / count.clip(min=1).astype(total.dtype)
 
 
 def _scales(
     alpha: float | tuple[float, ...] | None, normalizer: float | Tensor | None, classes: int, dtype: paddle.dtype
 ) -> tuple[float | Tensor, float | Tensor]:
     """The factors alpha / normalizer and (1 - alpha) / normalizer: numbers, or tensors of shape [1] or [C]."""
-    dtype = _compute_dtype(dtype)
+    dtype = compute_dtype(dtype)
     check_length_of_alpha(alpha, classes)
     if isinstance(alpha, tuple):
         foreground = paddle.to_tensor(alpha, dtype=dtype)

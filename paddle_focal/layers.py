@@ -60,8 +60,10 @@ def _check_use_sigmoid(use_sigmoid: bool) -> bool:
 class _FocalLoss(nn.Layer):
     """What the losses share: hyper-parameters that are checked whenever they are set, and the call.
 
-    Subclasses name each of them in ``_CHECKS`` with its check and implement ``_loss``.
+    Subclasses name each of them in ``_CHECKS`` with its check, and in ``_function`` what computes the loss.
     """
+
+    _function: Callable[..., Tensor]
 
     _CHECKS: ClassVar[dict[str, Callable]] = {
         "gamma": check_gamma,
@@ -107,7 +109,7 @@ class _FocalLoss(nn.Layer):
         axis = self.axis if axis is None else axis
         if avg_factor is not None:
             self._check_avg_factor(avg_factor, reduction)
-        return self.loss_weight * self._loss(
+        return self.loss_weight * self._function(
             pred,
             target,
             self._divisor(pred, target, avg_factor, reduction, axis),
@@ -119,9 +121,6 @@ class _FocalLoss(nn.Layer):
             label_smoothing=self.label_smoothing,
             axis=axis,
         )
-
-    def _loss(self, *arguments, **options) -> Tensor:
-        raise NotImplementedError
 
     def _divisor(self, pred: Tensor, target: Tensor, avg_factor: float | Tensor | None, reduction: str, axis: int):
         return avg_factor
@@ -218,9 +217,9 @@ class SigmoidFocalLoss(_FocalLoss):
         if name == "normalizer":
             self.foreground_normalizer = None if value is None else ForegroundNormalizer(NORMALIZERS[value])
 
-    def _loss(self, *arguments, **options) -> Tensor:
-        function = functional.binary_focal_loss if self.activated else functional.sigmoid_focal_loss
-        return function(*arguments, **options)
+    @property
+    def _function(self) -> Callable[..., Tensor]:
+        return functional.binary_focal_loss if self.activated else functional.sigmoid_focal_loss
 
     def _divisor(
         self, pred: Tensor, target: Tensor, avg_factor: float | Tensor | None, reduction: str, axis: int
@@ -268,6 +267,7 @@ class SoftmaxFocalLoss(_FocalLoss):
     """
 
     _CHECKS: ClassVar[dict[str, Callable]] = {"alpha": partial(check_alpha, highest=math.inf), **_FocalLoss._CHECKS}
+    _function = staticmethod(functional.softmax_focal_loss)
 
     def __init__(
         self,
@@ -289,6 +289,3 @@ class SoftmaxFocalLoss(_FocalLoss):
         self.reduction = reduction
         self.axis = axis
         self.name = name
-
-    def _loss(self, *arguments, **options) -> Tensor:
-        return functional.softmax_focal_loss(*arguments, **options)

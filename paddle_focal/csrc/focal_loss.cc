@@ -25,13 +25,9 @@ struct Attributes {
 
 Problem problem_of(const Tensor& logit, const Tensor& label, const Optional& foreground_scale,
                    const Optional& background_scale, const Optional& weight, const Attributes& attributes) {
-  const Shape shape = logit.shape();
   const size_t axis = attributes.axis;
   Problem problem;
-  problem.outer = problem.inner = 1;
-  for (size_t i = 0; i < axis; ++i) problem.outer *= shape[i];
-  problem.classes = shape[axis];
-  for (size_t i = axis + 1; i < shape.size(); ++i) problem.inner *= shape[i];
+  set_view(problem, logit.shape(), axis);
   problem.logit = array_of(logit);
   problem.label = array_of(label);
   problem.foreground = scale_of(foreground_scale, paddle_focal::bit_cast<double>(attributes.foreground_scale));

@@ -45,6 +45,15 @@ inline Scale scale_of(const Optional& tensor, double value) {
   return {value, tensor->data(), tensor->numel() > 1 ? 1 : 0};
 }
 
+/// Sees the axes before the class axis as one, and those behind it.
+template <class Problem>
+void set_view(Problem& problem, const Shape& shape, size_t axis) {
+  problem.outer = problem.inner = 1;
+  for (size_t i = 0; i < axis; ++i) problem.outer *= shape[i];
+  problem.classes = shape[axis];
+  for (size_t i = axis + 1; i < shape.size(); ++i) problem.inner *= shape[i];
+}
+
 /// A tensor for one number for each logit.
 inline Tensor allocate_like(const Tensor& logit) {
   const int64_t bytes = logit.numel() * phi::SizeOf(logit.dtype());

@@ -13,12 +13,8 @@ using paddle_focal::SoftmaxProblem;
 SoftmaxProblem problem_of(const Tensor& logit, const Tensor& label, const Optional& scale, const Optional& weight,
                           int axis, int64_t scale_bits, int64_t gamma_bits, int64_t label_smoothing_bits,
                           int64_t ignore_index) {
-  const Shape shape = logit.shape();
   SoftmaxProblem problem;
-  problem.outer = problem.inner = 1;
-  for (int i = 0; i < axis; ++i) problem.outer *= shape[i];
-  problem.classes = shape[axis];
-  for (size_t i = axis + 1; i < shape.size(); ++i) problem.inner *= shape[i];
+  set_view(problem, logit.shape(), axis);
   problem.logit = array_of(logit);
   problem.label = array_of(label);
   problem.scale = scale_of(scale, bit_cast<double>(scale_bits));

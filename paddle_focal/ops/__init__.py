@@ -51,4 +51,6 @@ def _serving(device: str) -> str:
     reason = fused.reason_against(device)
     if reason is not None:
         return f"composite, because {reason}"
-    return "fused" if device == "gpu" else f"fused ({fused.library().paddle_focal_instruction_set().decode()})"
+    if device == "gpu":
+        return f"fused; softmax_focal_loss composite, because {fused.reason_against('gpu', 'softmax_focal_loss')}"
+    return f"fused ({fused.library().paddle_focal_instruction_set().decode()})"

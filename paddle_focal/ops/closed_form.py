@@ -7,8 +7,10 @@ a block and its temporaries stay in the cache, where an elementwise operator cos
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Callable, Protocol
+from dataclasses import dataclass
+from typing import Callable, ClassVar
 
 import paddle
 from paddle import Tensor
@@ -20,20 +22,47 @@ from paddle_focal.ops import devices
 BLOCK = 1 << 18
 
 
-class Problem(Protocol):
+@dataclass(frozen=True)
+class Problem(ABC):
     """One loss without its logits. A plain object, so that ``PyLayer.apply`` takes its tensors as constants.
 
     Attributes:
         name: the function's name, for messages.
-        constants: the tensors that the backward pass reads beside the logits.
+        label: integer ``[outer, inner]`` or floating ``[outer, C, inner]``.
+        weight: None, or factors of the losses that broadcast to them.
+        gamma: focusing parameter, >= 0.
+        label_smoothing: share of the cross-entropy target that is spread evenly.
+        ignore_index: integer label without loss and gradient.
+        reduction: 'none' or 'sum'.
     """
 
-    name: str
-    constants: list[Tensor]
+    name: ClassVar[str]
+    label: Tensor
+    weight: Tensor | None
+    gamma: float
+    label_smoothing: float
+    ignore_index: int
+    reduction: str
 
-    def loss(self, logit: Tensor) -> Tensor: ...
+    @property
+    def constants(self) -> list[Tensor]:
+        """The tensors that the backward pass reads beside the logits."""
+        return [self.label] if self.weight is None else [self.label, self.weight]
 
-    def gradient(self, logit: Tensor, upstream: Tensor) -> Tensor: ...
+    def loss(self, logit: Tensor) -> Tensor:
+        block_of = self.block_function(logit)
+        return add_up(logit, block_of) if self.reduction == "sum" else gather(logit, block_of, self.loss_shape(logit))
+
+    def gradient(self, logit: Tensor, upstream: Tensor) -> Tensor:
+        return gather(logit, self.block_function(logit, upstream), logit.shape)
+
+    @abstractmethod
+    def loss_shape(self, logit: Tensor) -> list[int]:
+        """The shape of the losses that are not reduced."""
+
+    @abstractmethod
+    def block_function(self, logit: Tensor, upstream: Tensor | None = None) -> Callable[[slice], Tensor]:
+        """The function from rows to the loss of these rows, or to the gradient of their logits times ``upstream``."""
 
 
 def require_dynamic_mode() -> None:
@@ -81,8 +110,9 @@ def view_of(logit: Tensor, axis: int) -> list[int]:
     return [math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])]
 
 
-def compute_dtype(logit: Tensor):
-    return paddle.float64 if logit.dtype == paddle.float64 else paddle.float32
+def compute_dtype(dtype: paddle.dtype) -> paddle.dtype:
+    """Of what is computed from logits of a dtype."""
+    return paddle.float64 if dtype == paddle.float64 else paddle.float32
 
 
 def on_cpu(logit: Tensor) -> bool:
@@ -100,11 +130,11 @@ def rows(logit: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + step, outer))
 
 
-def gather(logit: Tensor, block_of: Callable[[slice], Tensor], shape: list[int] | None = None) -> Tensor:
-    """The blocks of a result in one tensor of the dtype of the logits, and of their shape unless another is given."""
+def gather(logit: Tensor, block_of: Callable[[slice], Tensor], shape: list[int]) -> Tensor:
+    """The blocks of a result of the given shape in one tensor of the dtype of the logits."""
     if not on_cpu(logit):
         return rounded(block_of(slice(None)), logit.dtype)
-    result = paddle.empty(logit.shape if shape is None else shape, logit.dtype)
+    result = paddle.empty(shape, logit.dtype)
     for part in rows(logit):
         result[part].copy_(rounded(block_of(part), logit.dtype), False)
     return result
@@ -121,7 +151,7 @@ def add_up(logit: Tensor, block_of: Callable[[slice], Tensor]) -> Tensor:
     """The sum of the blocks of a result, as a scalar of the computing dtype."""
     sums = [block_of(part).sum() for part in rows(logit)]
     total = paddle.stack(sums).astype("float64").sum() if sums else paddle.zeros([], "float64")
-    return total.astype(compute_dtype(logit))
+    return total.astype(compute_dtype(logit.dtype))
 
 
 def all_included(label: Tensor, highest: int) -> bool:
@@ -137,3 +167,16 @@ def exclude(value: Tensor, label: Tensor, highest: int, ignore_index: int) -> Te
 
 def _excluded(label: Tensor, highest: int) -> Tensor:
     return (label < 0).logical_or(label > highest)
+
+
+def along_classes(scale: float | Tensor, dtype: paddle.dtype) -> float | Tensor:
+    """A factor, or one for each class, that multiplies ``[outer, C, inner]``."""
+    return scale.astype(dtype).reshape([1, -1, 1]) if isinstance(scale, Tensor) else scale
+
+
+def of_class(scale: float | Tensor, index: Tensor, dtype: paddle.dtype) -> float | Tensor:
+    """A factor, or that of the class at each ``index``."""
+    if not isinstance(scale, Tensor):
+        return scale
+    scale = scale.astype(dtype)
+    return scale.gather(index.flatten()).reshape(index.shape) if scale.shape[0] > 1 else scale

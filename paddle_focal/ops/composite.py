@@ -10,7 +10,7 @@ import paddle
 from paddle import Tensor
 
 from paddle_focal.ops import closed_form, label_range
-from paddle_focal.ops.closed_form import add_up, all_included, compute_dtype, exclude, gather, on_cpu, view_of
+from paddle_focal.ops.closed_form import all_included, along_classes, compute_dtype, exclude, of_class, on_cpu, view_of
 from paddle_focal.ops.composite_softmax import softmax_focal_loss
 from paddle_focal.ops.formulas import hard, soft
 
@@ -18,27 +18,33 @@ __all__ = ["sigmoid_focal_loss", "softmax_focal_loss"]
 
 
 @dataclass(frozen=True)
-class _SigmoidProblem:
-    label: Tensor
+class _SigmoidProblem(closed_form.Problem):
     foreground_scale: float | Tensor
     background_scale: float | Tensor
-    weight: Tensor | None
-    gamma: float
-    label_smoothing: float
-    ignore_index: int
-    reduction: str
     name = "sigmoid_focal_loss"
 
-    @property
-    def constants(self) -> list[Tensor]:
-        return [self.label] if self.weight is None else [self.label, self.weight]
+    def loss_shape(self, logit: Tensor) -> list[int]:
+        return logit.shape
 
-    def loss(self, logit: Tensor) -> Tensor:
-        block_of = _block_function(logit, self, gradient=False)
-        return gather(logit, block_of) if self.reduction == "none" else add_up(logit, block_of)
+    def block_function(self, logit: Tensor, upstream: Tensor | None = None) -> Callable[[slice], Tensor]:
+        dtype = compute_dtype(logit.dtype)
+        dense = self.label.is_floating_point()
+        elementwise = partial(_dense if dense else _indexed, problem=self, gradient=upstream is not None)
+        has_excluded = not dense and not (on_cpu(logit) and all_included(self.label, logit.shape[1]))
 
-    def gradient(self, logit: Tensor, upstream: Tensor) -> Tensor:
-        return gather(logit, _block_function(logit, self, gradient=True, upstream=upstream))
+        def block_of(rows: slice) -> Tensor:
+            x = logit[rows].astype(dtype)
+            label = self.label[rows]
+            value = elementwise(x, label.astype(dtype) if dense else label)
+            if self.weight is not None:
+                value = value * self.weight[rows].astype(dtype)
+            if upstream is not None:
+                value = value * (upstream if self.reduction == "sum" else upstream[rows].astype(dtype))
+            if has_excluded:
+                value = exclude(value, label, logit.shape[1], self.ignore_index)
+            return value
+
+        return block_of
 
 
 def sigmoid_focal_loss(
@@ -86,40 +92,16 @@ def sigmoid_focal_loss(
         weight = weight.reshape([view[0], weight.shape[axis], view[2]])
     problem = _SigmoidProblem(
         label.reshape(view if label.is_floating_point() else [view[0], view[2]]),
-        foreground_scale,
-        background_scale,
         weight,
         gamma,
         label_smoothing,
         ignore_index,
         reduction,
+        foreground_scale,
+        background_scale,
     )
     loss = closed_form.apply(logit.reshape(view), problem)
     return loss.reshape(shape) if reduction == "none" else loss
-
-
-def _block_function(
-    logit: Tensor, problem: _SigmoidProblem, gradient: bool, upstream: Tensor | None = None
-) -> Callable[[slice], Tensor]:
-    """The function from rows to the loss of these rows, or to its gradient times ``upstream``."""
-    dtype = compute_dtype(logit)
-    dense = problem.label.is_floating_point()
-    elementwise = partial(_dense if dense else _indexed, problem=problem, gradient=gradient)
-    has_excluded = not dense and not (on_cpu(logit) and all_included(problem.label, logit.shape[1]))
-
-    def block_of(rows: slice) -> Tensor:
-        x = logit[rows].astype(dtype)
-        label = problem.label[rows]
-        value = elementwise(x, label.astype(dtype) if dense else label)
-        if problem.weight is not None:
-            value = value * problem.weight[rows].astype(dtype)
-        if upstream is not None:
-            value = value * (upstream if problem.reduction == "sum" else upstream[rows].astype(dtype))
-        if has_excluded:
-            value = exclude(value, label, logit.shape[1], problem.ignore_index)
-        return value
-
-    return block_of
 
 
 def _indexed(x: Tensor, label: Tensor, problem: _SigmoidProblem, gradient: bool) -> Tensor:
@@ -131,8 +113,8 @@ def _indexed(x: Tensor, label: Tensor, problem: _SigmoidProblem, gradient: bool)
         return hard(z, problem.gamma, gradient, slope * z if slope else None, slope)
 
     index = label.clip(0, classes - 1).unsqueeze(1)
-    value = element(x) * _along_classes(problem.background_scale)
-    foreground = element(-paddle.take_along_axis(x, index, 1)) * _of_class(problem.foreground_scale, index)
+    value = element(x) * along_classes(problem.background_scale, x.dtype)
+    foreground = element(-paddle.take_along_axis(x, index, 1)) * of_class(problem.foreground_scale, index, x.dtype)
     if gradient:
         foreground = -foreground
     is_foreground = index == label.unsqueeze(1)
@@ -141,16 +123,6 @@ def _indexed(x: Tensor, label: Tensor, problem: _SigmoidProblem, gradient: bool)
 
 
 def _dense(x: Tensor, label: Tensor, problem: _SigmoidProblem, gradient: bool) -> Tensor:
-    foreground, background = _along_classes(problem.foreground_scale), _along_classes(problem.background_scale)
-    scale = label * foreground + (1.0 - label) * background
-    return scale * soft(x, label, problem.gamma, problem.label_smoothing, gradient)
-
-
-def _along_classes(scale: float | Tensor) -> float | Tensor:
-    return scale.reshape([1, -1, 1]) if isinstance(scale, Tensor) else scale
-
-
-def _of_class(scale: float | Tensor, index: Tensor) -> float | Tensor:
-    if isinstance(scale, Tensor) and scale.shape[0] > 1:
-        return scale.gather(index.flatten()).reshape(index.shape)
-    return scale
+    foreground = label * along_classes(problem.foreground_scale, x.dtype)
+    background = (1.0 - label) * along_classes(problem.background_scale, x.dtype)
+    return (foreground + background) * soft(x, label, problem.gamma, problem.label_smoothing, gradient)

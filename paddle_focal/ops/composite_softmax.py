@@ -21,38 +21,21 @@ import paddle
 from paddle import Tensor
 
 from paddle_focal.ops import closed_form, label_range
-from paddle_focal.ops.closed_form import add_up, exclude, gather, on_cpu, view_of
+from paddle_focal.ops.closed_form import along_classes, exclude, of_class, on_cpu, view_of
 from paddle_focal.ops.formulas import hard, modulator
 
 _LOWEST = -1.7976931348623157e308  # in place of the maximum of nothing, -infinity
 
 
 @dataclass(frozen=True)
-class _SoftmaxProblem:
-    label: Tensor
+class _SoftmaxProblem(closed_form.Problem):
     scale: float | Tensor
-    weight: Tensor | None
-    gamma: float
-    label_smoothing: float
-    ignore_index: int
-    reduction: str
     name = "softmax_focal_loss"
 
-    @property
-    def constants(self) -> list[Tensor]:
-        return [self.label] if self.weight is None else [self.label, self.weight]
+    def loss_shape(self, logit: Tensor) -> list[int]:
+        return [logit.shape[0], logit.shape[2]]
 
-    def loss(self, logit: Tensor) -> Tensor:
-        block_of = self._block_function(logit)
-        if self.reduction == "sum":
-            return add_up(logit, block_of)
-        return gather(logit, block_of, [logit.shape[0], logit.shape[2]])
-
-    def gradient(self, logit: Tensor, upstream: Tensor) -> Tensor:
-        return gather(logit, self._block_function(logit, upstream))
-
-    def _block_function(self, logit: Tensor, upstream: Tensor | None = None) -> Callable[[slice], Tensor]:
-        """The function from rows to the loss of their labels, or to the gradient of their logits."""
+    def block_function(self, logit: Tensor, upstream: Tensor | None = None) -> Callable[[slice], Tensor]:
         block = _soft if self.label.is_floating_point() else _indexed
 
         def block_of(rows: slice) -> Tensor:
@@ -104,12 +87,12 @@ def softmax_focal_loss(
     outer, classes, inner = view_of(logit, axis)
     problem = _SoftmaxProblem(
         label.reshape([outer, classes, inner] if label.is_floating_point() else [outer, inner]),
-        scale,
         None if weight is None else weight.reshape([outer, inner]),
         gamma,
         label_smoothing,
         ignore_index,
         reduction,
+        scale,
     )
     loss = closed_form.apply(logit.reshape([outer, classes, inner]), problem)
     return loss.reshape(logit.shape[:axis] + logit.shape[axis + 1 :]) if reduction == "none" else loss
@@ -125,7 +108,7 @@ def _indexed(x: Tensor, label: Tensor, factor: Tensor, problem: _SoftmaxProblem,
     total = power.sum(axis=1, keepdim=True)
     z = paddle.log(total) + (highest - own)
     extra = _smoothing(x, own, problem)
-    scale = factor * _of_class(problem.scale, index)
+    scale = factor * of_class(problem.scale, index, x.dtype)
     value = scale * hard(z, problem.gamma, gradient, extra)
     if gradient:
         even = problem.label_smoothing * scale * modulator(z, problem.gamma)
@@ -137,8 +120,7 @@ def _indexed(x: Tensor, label: Tensor, factor: Tensor, problem: _SoftmaxProblem,
 
 def _soft(x: Tensor, label: Tensor, factor: Tensor, problem: _SoftmaxProblem, gradient: bool) -> Tensor:
     """The losses of all classes, each times its share of the label."""
-    scale = problem.scale.astype("float64").reshape([1, -1, 1]) if isinstance(problem.scale, Tensor) else problem.scale
-    share = factor * scale * label.astype("float64")
+    share = factor * along_classes(problem.scale, x.dtype) * label.astype("float64")
     highest = x.max(axis=1, keepdim=True)
     power = paddle.exp(x - highest)
     index = x.argmax(axis=1, keepdim=True)
@@ -165,13 +147,6 @@ def _smoothing(x: Tensor, own: Tensor, problem: _SoftmaxProblem) -> Tensor | Non
     if not problem.label_smoothing:
         return None
     return problem.label_smoothing * (own - x.mean(axis=1, keepdim=True))
-
-
-def _of_class(scale: float | Tensor, index: Tensor) -> float | Tensor:
-    if not isinstance(scale, Tensor):
-        return scale
-    scale = scale.astype("float64")
-    return scale.gather(index.flatten()).reshape(index.shape) if len(scale) > 1 else scale
 
 
 def _quotient(value: Tensor, total: Tensor) -> Tensor:
