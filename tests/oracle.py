@@ -1,4 +1,4 @@
-"""The oracle: sigmoid focal loss by its definition in 60 digits, its gradient by numerical differentiation.
+"""The oracle: focal losses by their definitions in 60 digits, their gradients by numerical differentiation.
 
 Written from the paper (arXiv:1708.02002, eqs. 4 and 5), element by element, in mpmath. It shares no formula with the
 package: no stable form, no closed-form gradient.
@@ -47,6 +47,42 @@ def loss_and_gradient(logit, target, alpha=0.25, gamma=2.0, smoothing=0.0):
             loss[i] = float(value(float(logit[i])))
             gradient[i] = float(mpmath.diff(value, float(logit[i])))
     return loss, gradient
+
+
+def softmax_row(x, shares, gamma, alpha, smoothing):
+    """The softmax focal loss of one label from the definition: softmax, power and logarithm."""
+    exponentials = [mpmath.exp(one) for one in x]
+    total = mpmath.fsum(exponentials)
+    p = [one / total for one in exponentials]
+    wrong = [mpmath.fsum(exponentials[:k] + exponentials[k + 1 :]) / total for k in range(len(x))]
+    logs = [mpmath.log(one) for one in p]
+    even = mpmath.fsum(logs) / len(x)
+    return -mpmath.fsum(
+        y * a * w**gamma * ((1 - smoothing) * log + smoothing * even)
+        for y, a, w, log in zip(shares, alpha, wrong, logs)
+        if y
+    )
+
+
+def softmax_loss_and_gradient(logit, label, gamma=2.0, alpha=None, smoothing=0.0, digits=DIGITS):
+    """Losses ``[N]`` and gradients ``[N, C]`` of logits ``[N, C]``; label ``[N]`` indices or ``[N, C]`` shares."""
+    logit = np.asarray(logit, np.float64)
+    count, classes = logit.shape
+    shares = np.eye(classes)[label] if np.ndim(label) == 1 else np.asarray(label, np.float64)
+    alpha = [mpmath.mpf(1)] * classes if alpha is None else [mpmath.mpf(float(a)) for a in alpha]
+    losses, gradients = np.zeros(count), np.zeros(logit.shape)
+    with mpmath.workdps(digits):
+        settings = (mpmath.mpf(gamma), alpha, mpmath.mpf(smoothing))
+        for n in range(count):
+            x = [mpmath.mpf(value) for value in logit[n].tolist()]
+            y = [mpmath.mpf(value) for value in shares[n].tolist()]
+            losses[n] = float(softmax_row(x, y, *settings))
+            for k in range(classes):
+                step = mpmath.mpf(10) ** -(digits // 3)
+                above, below = ([*x[:k], x[k] + sign * step, *x[k + 1 :]] for sign in (1, -1))
+                slope = (softmax_row(above, y, *settings) - softmax_row(below, y, *settings)) / (2 * step)
+                gradients[n, k] = float(slope)
+    return losses, gradients
 
 
 def one_hot(index, classes, axis=-1, ignore_index=-1):

@@ -72,12 +72,24 @@ def test_truth(gamma, shape, axis):
     np.testing.assert_allclose(cases.true_gradient(inputs), expected_gradient / 7, rtol=1e-9)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 1.5, 2.0])
+def test_truth_of_softmax(gamma):
+    inputs = cases.make_inputs(Case("", (2, 4, 5), 1, gamma, loss="softmax"), "float64", foreground=0.5)
+    assert inputs.label.max() == 3  # the background is the last class
+    rows = np.moveaxis(inputs.logit, 1, -1).reshape(-1, 4)
+    loss, gradient = oracle.softmax_loss_and_gradient(rows, inputs.label.flatten(), gamma)
+    assert cases.true_loss(inputs) == pytest.approx(loss.sum() / 7, rel=1e-12)
+    expected = np.moveaxis(gradient.reshape(2, 5, 4), -1, 1) / 7
+    np.testing.assert_allclose(cases.true_gradient(inputs), expected, rtol=1e-9)
+
+
 @pytest.mark.parametrize("dtype", cases.ITEM_SIZE)
 def test_contenders_are_right(dtype):
     """Ours in every dtype, on both layouts; the others where they can serve."""
-    for case in (Case("", (500, 7)), Case("", (2, 3, 5, 100), axis=2, gamma=1.5)):
+    sizes = {"shape": (2, 3, 5, 100), "axis": 2, "gamma": 1.5}
+    for case in (Case("", (500, 7)), Case("", **sizes), Case("", **sizes, loss="softmax")):
         for contender in contenders.CONTENDERS.values():
-            if contender.compiled or dtype not in contender.dtypes:
+            if contender.compiled or dtype not in contender.dtypes or case.loss not in contender.losses:
                 continue
             try:
                 measuring.check_sample(contender, case, dtype, threads=1)

@@ -24,6 +24,7 @@ class Case:
         shape: shape of the logits.
         axis: the class axis; the labels have the shape of the logits without it.
         gamma: focusing parameter.
+        loss: 'sigmoid' or 'softmax'; the softmax has a class for the background, the last one.
         contenders: the only ones that take part; None for all.
     """
 
@@ -31,6 +32,7 @@ class Case:
     shape: tuple[int, ...]
     axis: int = -1
     gamma: float = 2.0
+    loss: str = "sigmoid"
     contenders: tuple[str, ...] | None = None
 
     @property
@@ -66,6 +68,7 @@ _LISTED = (
     Case("gamma0", (2 * ANCHORS, 80), gamma=0.0),
     Case("gamma1", (2 * ANCHORS, 80), gamma=1.0),
     Case("gamma1.5", (2 * ANCHORS, 80), gamma=1.5),
+    Case("softmax", (2 * ANCHORS, 81), loss="softmax"),
 )
 _SWEEP = tuple(
     Case(f"sweep1e{power}", (10**power // 80, 80), contenders=None if power < 8 else ("fused", "memcpy"))
@@ -73,7 +76,7 @@ _SWEEP = tuple(
 )
 CASES = {case.name: case for case in _LISTED + _SWEEP}
 SWEEP = tuple(case.name for case in _SWEEP)
-DEFAULT_CASES = ("tiny", "batch2", "axis2", "gamma1.5", *SWEEP)
+DEFAULT_CASES = ("tiny", "batch2", "axis2", "gamma1.5", "softmax", *SWEEP)
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,10 @@ def make_inputs(case: Case, dtype: str, foreground: float = FOREGROUND, seed: in
     logit *= 2
     logit -= 4
     logit = (logit.view(np.uint32) >> 16).astype(np.uint16) if dtype == "bfloat16" else logit.astype(dtype, copy=False)
-    label = np.full(math.prod(case.label_shape), case.classes)
+    background = case.classes if case.loss == "sigmoid" else case.classes - 1
+    label = np.full(math.prod(case.label_shape), background)
     chosen = rng.choice(label.size, max(1, round(foreground * label.size)), replace=False)
-    label[chosen] = rng.integers(case.classes, size=chosen.size)
+    label[chosen] = rng.integers(background, size=chosen.size)
     return Inputs(case, logit, label.reshape(case.label_shape))
 
 
@@ -106,31 +110,39 @@ def as_float64(values: np.ndarray) -> np.ndarray:
 
 
 def true_loss(inputs: Inputs) -> float:
-    """The sum of the focal loss (arXiv:1708.02002, eq. 5) over the normalizer."""
-    gamma, total = inputs.case.gamma, 0.0
-    for _, alpha_t, wrong, cross_entropy in _blocks(inputs):
-        total += np.sum(alpha_t * wrong**gamma * cross_entropy)
-    return float(total / NORMALIZER)
+    """The sum of the focal loss (arXiv:1708.02002, eq. 5) over the normalizer; the softmax's is without alpha."""
+    return float(sum(loss.sum() for loss, _ in _blocks(inputs)) / NORMALIZER)
 
 
 def true_gradient(inputs: Inputs) -> np.ndarray:
     """The derivative of :func:`true_loss` by the logits."""
-    gamma = inputs.case.gamma
-    parts = [
-        -sign * alpha_t * wrong**gamma * (gamma * (1 - wrong) * cross_entropy + wrong)
-        for sign, alpha_t, wrong, cross_entropy in _blocks(inputs)
-    ]
-    return np.concatenate(parts).reshape(inputs.case.shape) / NORMALIZER
+    return np.concatenate([gradient for _, gradient in _blocks(inputs)]).reshape(inputs.case.shape) / NORMALIZER
 
 
-def _blocks(inputs: Inputs) -> Iterator[tuple[np.ndarray, ...]]:
-    """For some of the logits at a time: 2y - 1, alpha_t, 1 - p_t and -log p_t."""
+def _blocks(inputs: Inputs) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The losses and gradients of some of the logits at a time."""
     shape, axis = inputs.case.shape, inputs.case.axis % len(inputs.case.shape)
     outer, classes, inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
     logit, label = inputs.logit.reshape(outer, classes, inner), inputs.label.reshape(outer, 1, inner)
     step = max(1, 2**18 // (classes * inner))
+    loss_and_gradient = _sigmoid if inputs.case.loss == "sigmoid" else _softmax
     for start in range(0, outer, step):
         is_class = label[start : start + step] == np.arange(classes)[:, None]
-        sign = np.where(is_class, 1.0, -1.0)
-        z = sign * as_float64(logit[start : start + step])
-        yield sign, np.where(is_class, ALPHA, 1 - ALPHA), 1 / (1 + np.exp(z)), np.log1p(np.exp(-z))
+        yield loss_and_gradient(as_float64(logit[start : start + step]), is_class, inputs.case.gamma)
+
+
+def _sigmoid(x: np.ndarray, is_class: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
+    sign = np.where(is_class, 1.0, -1.0)
+    alpha_t = np.where(is_class, ALPHA, 1 - ALPHA)
+    wrong, cross_entropy = 1 / (1 + np.exp(sign * x)), np.log1p(np.exp(-sign * x))
+    gradient = -sign * alpha_t * wrong**gamma * (gamma * (1 - wrong) * cross_entropy + wrong)
+    return alpha_t * wrong**gamma * cross_entropy, gradient
+
+
+def _softmax(x: np.ndarray, is_class: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
+    power = np.exp(x - x.max(axis=1, keepdims=True))
+    p = power / power.sum(axis=1, keepdims=True)
+    p_t = np.sum(p, axis=1, keepdims=True, where=is_class)
+    wrong = np.sum(p, axis=1, keepdims=True, where=~is_class)
+    slope = gamma * wrong ** max(gamma - 1, 0) * p_t * np.log(p_t) - wrong**gamma  # p_t times the derivative by p_t
+    return -(wrong**gamma) * np.log(p_t), slope * (is_class - p)

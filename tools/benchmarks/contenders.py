@@ -102,6 +102,7 @@ class Contender:
         ours: it is this package's: an error stops the benchmark.
         compiled: the first call on each shape compiles.
         dtypes: those that it computes on the CPU.
+        losses: those that it has.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Contender:
     ours: bool = False
     compiled: bool = False
     dtypes: tuple[str, ...] = tuple(ITEM_SIZE)
+    losses: tuple[str, ...] = ("sigmoid", "softmax")
 
 
 def _prepare_paddle(inputs: Inputs, threads: int, function: Callable) -> LossRun:
@@ -143,19 +145,34 @@ def _prepare_ppdet(inputs: Inputs, threads: int) -> LossRun:
 
 def _prepare_ours(backend: str) -> Callable[[Inputs, int], LossRun]:
     def prepare(inputs: Inputs, threads: int) -> LossRun:
-        from paddle_focal import sigmoid_focal_loss
+        from paddle_focal import sigmoid_focal_loss, softmax_focal_loss
 
         case = inputs.case
+        options = {"gamma": case.gamma, "axis": case.axis, "backend": backend}
 
         def function(logit, label):
-            loss = sigmoid_focal_loss(
-                logit, label, alpha=ALPHA, gamma=case.gamma, reduction="sum", axis=case.axis, backend=backend
-            )
-            return loss / NORMALIZER
+            if case.loss == "softmax":
+                return softmax_focal_loss(logit, label, **options) / NORMALIZER
+            return sigmoid_focal_loss(logit, label, alpha=ALPHA, **options) / NORMALIZER
 
         return _prepare_paddle(inputs, threads, function)
 
     return prepare
+
+
+def _prepare_textbook(inputs: Inputs, threads: int) -> LossRun:
+    """The softmax focal loss as it is usually written in Paddle."""
+    import paddle
+    import paddle.nn.functional as F
+
+    case = inputs.case
+
+    def function(logit, label):
+        one_hot = F.one_hot(label, case.classes)
+        p_t = (F.softmax(logit.moveaxis(case.axis, -1)) * one_hot).sum(-1)
+        return (-((1 - p_t) ** case.gamma) * paddle.log(p_t)).sum() / NORMALIZER
+
+    return _prepare_paddle(inputs, threads, function)
 
 
 def _prepare_memcpy(inputs: Inputs, threads: int) -> CopyRun:
@@ -163,7 +180,7 @@ def _prepare_memcpy(inputs: Inputs, threads: int) -> CopyRun:
 
 
 def _prepare_torch(inputs: Inputs, threads: int, compiled: bool) -> LossRun:
-    """The formula as it is usually written in PyTorch: from a one-hot target in the dtype of the logits."""
+    """The formula as it is usually written in PyTorch: the sigmoid's from a one-hot target in the logits' dtype."""
     import torch
     import torch.nn.functional as F
 
@@ -175,7 +192,12 @@ def _prepare_torch(inputs: Inputs, threads: int, compiled: bool) -> LossRun:
             return label[..., None] == torch.arange(case.classes)
         return F.one_hot(label, case.classes + 1)[..., :-1]
 
-    def function(logit, label):
+    def softmax_loss(logit, label):
+        log_p = F.log_softmax(logit.movedim(case.axis, -1), -1)
+        log_p_t = log_p.gather(-1, label.unsqueeze(-1))
+        return (-((1 - log_p_t.exp()) ** case.gamma) * log_p_t).sum() / NORMALIZER
+
+    def sigmoid_loss(logit, label):
         logit = logit.movedim(case.axis, -1)
         target = one_hot(label).to(logit.dtype)
         p = torch.sigmoid(logit)
@@ -184,6 +206,7 @@ def _prepare_torch(inputs: Inputs, threads: int, compiled: bool) -> LossRun:
         alpha_t = ALPHA * target + (1 - ALPHA) * (1 - target)
         return (alpha_t * (1 - p_t) ** case.gamma * cross_entropy).sum() / NORMALIZER
 
+    function = softmax_loss if case.loss == "softmax" else sigmoid_loss
     if compiled:
         torch.compiler.reset()  # the number of threads is compiled in
         function = torch.compile(function, dynamic=False)
@@ -208,7 +231,8 @@ def _prepare_torch_compile(inputs: Inputs, threads: int) -> LossRun:
 CONTENDERS = {
     contender.name: contender
     for contender in (
-        Contender("ppdet", _prepare_ppdet, 18, _THEIRS, dtypes=("float32", "float64")),
+        Contender("ppdet", _prepare_ppdet, 18, _THEIRS, dtypes=("float32", "float64"), losses=("sigmoid",)),
+        Contender("textbook", _prepare_textbook, 6, _THEIRS, dtypes=("float32", "float64"), losses=("softmax",)),
         Contender("composite", _prepare_ours("composite"), 2, _OURS, ours=True),
         Contender("fused", _prepare_ours("fused"), 1, _OURS, ours=True),
         Contender("memcpy", _prepare_memcpy, 0),

@@ -47,7 +47,11 @@ class LossBenchmark:
         """Adds one result for each contender, without its memory."""
         options = self._options
         _log(f"\n{case.name}, {dtype}: {list(case.shape)}, gamma {case.gamma:g}, threads: {threads}")
-        names = [name for name in CONTENDERS if name in (case.contenders or CONTENDERS) and name in options.contenders]
+        names = [
+            name
+            for name, contender in CONTENDERS.items()
+            if case.loss in contender.losses and name in (case.contenders or CONTENDERS) and name in options.contenders
+        ]
         rows = {
             name: Result(case.name, list(case.shape), case.axis, case.gamma, dtype, threads, name) for name in names
         }
