@@ -10,5 +10,19 @@ from typing import Callable
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Call ``write`` with a path beside ``path`` and move the file there: an interrupted run leaves no half file."""
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    write(partial)
+    try:
+        write(partial)
+        flush(partial)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     os.replace(partial, path)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or what a folder lists, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -23,8 +23,6 @@ class StopTraining(Exception):  # noqa: N818 - it is no error
 class EarlyStop(Callback):
     """Raises StopTraining after ``patience`` evaluations in a row without a better value.
 
-    A run that is resumed starts to count anew.
-
     Args:
         trainer: ppdet's.
         evaluation: whose metrics are watched; registered before.
@@ -41,6 +39,14 @@ class EarlyStop(Callback):
             raise ValueError("--early-stop-metric val_loss needs FocalRetinaHead with is_inference_output: true")
         self._evaluation, self._patience, self._metric = evaluation, patience, metric
         self._best, self._best_epoch, self._waited = -math.inf, 0, 0
+
+    def state(self) -> dict[str, float]:
+        return {"metric": self._metric, "best": self._best, "best_epoch": self._best_epoch, "waited": self._waited}
+
+    def restore(self, state: dict[str, float] | None) -> None:
+        """Go on counting; of another metric from the start."""
+        if state and state["metric"] == self._metric:
+            self._best, self._best_epoch, self._waited = state["best"], state["best_epoch"], state["waited"]
 
     def on_epoch_end(self, status: dict) -> None:
         if status["mode"] != "eval":
@@ -67,6 +73,6 @@ class EarlyStop(Callback):
 
 def keep_as_final(folder: Path, epoch_id: int) -> None:
     """Makes the checkpoint of an epoch the final one as well."""
-    for path in folder.glob(f"{epoch_id}.*"):
+    for path in sorted(folder.glob(f"{epoch_id}.*")):  # the state file last
         final = folder / path.name.replace(str(epoch_id), "model_final", 1)
         write_whole(final, lambda partial, path=path: shutil.copy(path, partial))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from argparse import RawDescriptionHelpFormatter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,20 @@ from ppdet.utils.logger import setup_logger
 from paddle_focal.detection.registration import register
 
 logger = setup_logger("paddle_focal")
+
+
+class ToolError(RuntimeError):
+    """What ends a tool with a message instead of a traceback."""
+
+
+@contextlib.contextmanager
+def errors_in_words() -> Iterator[None]:
+    """Logs a ToolError and ends the process with exit code 1."""
+    try:
+        yield
+    except ToolError as error:
+        logger.error("%s", error)
+        raise SystemExit(1) from None
 
 
 class ArgumentParser(ArgsParser):

@@ -11,16 +11,24 @@ from ppdet.engine import Trainer, init_fleet_env, init_parallel_env, set_random_
 from ppdet.slim import build_slim_model
 
 from paddle_focal.detection import runtime
-from paddle_focal.detection.checkpoint import load_state, save_state_with_checkpoints
+from paddle_focal.detection.checkpoint import Checkpoints
 from paddle_focal.detection.early_stop import METRICS, EarlyStop, StopTraining, keep_as_final
 from paddle_focal.detection.evaluation import EvaluationReport, evaluate
 from paddle_focal.detection.gamma import ScheduledGamma
+from paddle_focal.detection.interruption import SaveOnSignal, SignalWatch, StopOnNonFiniteLoss
+from paddle_focal.detection.position import ResumedPosition
 from paddle_focal.detection.progress import progress_callbacks
+from paddle_focal.detection.run_state import BestModel, MovingAverages, RandomGenerators
 from paddle_focal.detection.runtime import logger
 
 
 def train(config, flags) -> None:
-    """Train, then evaluate the final weights unless the last epoch's evaluation already has."""
+    """Train, then evaluate the final weights unless the last epoch's evaluation already has.
+
+    Raises:
+        runtime.ToolError: a checkpoint cannot be read or written, or the loss is no number any more.
+        Interrupted: by a signal, after a checkpoint was written.
+    """
     if config.get("fleet", False):
         init_fleet_env(config.get("find_unused_parameters", False))
     else:
@@ -29,33 +37,55 @@ def train(config, flags) -> None:
         set_random_seed(0)
 
     folder = runtime.output_folder(config)
-    trainer = Trainer(config, mode="train")
-    evaluation = EvaluationReport(trainer, folder)
-    section = config.get("gamma_schedule")
-    gamma = None if section is None else ScheduledGamma(trainer, section)
-    callbacks = [gamma] if gamma else []
-    callbacks += evaluation.callbacks_before()
-    callbacks += [*progress_callbacks(trainer, folder, gamma, evaluation.validation), evaluation]
-    if flags.early_stop:
-        callbacks.append(EarlyStop(trainer, evaluation, flags.early_stop, flags.early_stop_metric))
-    trainer.register_callbacks(callbacks)
-    save_state_with_checkpoints(trainer.model)
-    if flags.resume is not None:
-        trainer.resume_weights(flags.resume)
-        load_state(trainer.model, flags.resume)
-    elif config.get("pretrain_weights"):
-        trainer.load_weights(config.pretrain_weights)
-    try:
-        trainer.train(flags.eval)
-    except StopTraining:
-        trainer._compose_callback.on_train_end(trainer.status)
-        keep_as_final(folder, trainer.status["epoch_id"])
-
+    with SignalWatch() as watch:
+        evaluation = _train(config, flags, folder, watch)
     if distributed.get_rank() != 0:
         return
     if not evaluation.evaluated and not flags.skip_final_eval:
         _evaluate_final_weights(config, folder)
     logger.info("Trained weights: %s", folder / "model_final.pdparams")
+
+
+def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
+    trainer = Trainer(config, mode="train")
+    evaluation = EvaluationReport(trainer, folder)
+    section = config.get("gamma_schedule")
+    gamma = None if section is None else ScheduledGamma(trainer, section)
+    parts = {
+        "normalizer": MovingAverages(trainer.model),
+        "random": RandomGenerators(),
+        "best_ap": BestModel(trainer),
+    }
+    if flags.early_stop:
+        parts["early_stop"] = EarlyStop(trainer, evaluation, flags.early_stop, flags.early_stop_metric)
+    checkpoints = Checkpoints(trainer, folder, parts)
+
+    epochs = iterations = 0
+    if flags.resume is not None:
+        epochs, iterations = checkpoints.resume(flags.resume)
+    if not epochs and not iterations and config.get("pretrain_weights"):
+        trainer.load_weights(config.pretrain_weights)
+
+    callbacks = [ResumedPosition(trainer, epochs, iterations)] if epochs or iterations else []
+    callbacks += [gamma] if gamma else []
+    callbacks += evaluation.callbacks_before()
+    callbacks += [*progress_callbacks(trainer, folder, gamma, evaluation.validation), evaluation]
+    callbacks += [parts["early_stop"]] if flags.early_stop else []
+    callbacks += [StopOnNonFiniteLoss(trainer, folder), SaveOnSignal(trainer, watch, checkpoints, folder)]
+    trainer.register_callbacks(callbacks)
+    try:
+        trainer.train(flags.eval)
+    except StopTraining:
+        trainer._compose_callback.on_train_end(trainer.status)
+        keep_as_final(folder, trainer.status["epoch_id"])
+    except SystemError as error:  # raised in the midst of whatever runs, by Paddle's handler of SIGCHLD
+        if "DataLoader" not in str(error):
+            raise
+        raise runtime.ToolError(
+            f"A worker of the data loader died: {' '.join(str(error).split())} Where nobody killed it, memory was most "
+            "often too small: lower worker_num or the batch. Go on with --resume auto."
+        ) from error
+    return evaluation
 
 
 def _evaluate_final_weights(config, folder: Path) -> None:
@@ -69,7 +99,11 @@ def _evaluate_final_weights(config, folder: Path) -> None:
 def parse_arguments(arguments: list[str] | None = None):
     """The command line of PaddleDetection's ``tools/train.py``, with ``--skip_final_eval`` and ``--early-stop``."""
     parser = runtime.ArgumentParser("Train a detector of PaddleDetection with the losses of paddle_focal.")
-    parser.add_argument("-r", "--resume", help="checkpoint to go on from, without its ending")
+    parser.add_argument(
+        "-r",
+        "--resume",
+        help="checkpoint to go on from, without its ending; auto: the newest whole one, or from the start",
+    )
     parser.add_argument("--eval", action="store_true", help="evaluate at every snapshot, and keep the best model")
     parser.add_argument("--skip_final_eval", action="store_true", help="do not evaluate the final weights")
     parser.add_argument("--slim_config", help="configuration of PaddleSlim")
@@ -112,4 +146,5 @@ def main(arguments: list[str] | None = None) -> None:
         runtime.workspace.merge_config(flags.opt)
     if distributed.get_rank() == 0:
         runtime.log_to_file(runtime.output_folder(config) / "train.log")
-    train(config, flags)
+    with runtime.errors_in_words():
+        train(config, flags)
