@@ -3,7 +3,8 @@
     python tests/killed_run.py KILLS COMMAND-LINE-OF-TRAIN...
 
 Every attempt is a process of its own, forked from this one so that Paddle is imported only once, and gets SIGKILL after
-one and a half to three seconds. After the last one the run is resumed until it ends. Prints one JSON object for each attempt.
+one and a half to three seconds. After the last one the run is resumed until it ends. Prints one JSON object for each
+attempt.
 """
 
 from __future__ import annotations

@@ -135,11 +135,10 @@ def test_second_signal_ends_at_once(tmp_path, digits):
     process = start(command_line(tmp_path, digits, "TrainReader.batch_size=120"))
     read_until(process, "Epoch: [0] [0/1]")
     os.kill(process.pid, signal.SIGTERM)
-    os.kill(process.pid, signal.SIGSTOP)  # both are pending when it goes on
-    os.kill(process.pid, signal.SIGINT)
-    os.kill(process.pid, signal.SIGCONT)
+    read_until(process, "SIGTERM: leaving after this iteration")
+    os.kill(process.pid, signal.SIGTERM)
     process.communicate(timeout=60)
-    assert process.returncode in (-signal.SIGTERM, -signal.SIGINT, 1)
+    assert process.returncode == -signal.SIGTERM
     assert not list((tmp_path / NAME).glob("interrupted_*.state.json"))
 
 
@@ -166,7 +165,7 @@ def test_full_disk(tmp_path, digits, uninterrupted):
 
 def test_loss_that_is_no_number(tmp_path, digits):
     train(command_line(tmp_path, digits, "epoch=1"))
-    options = ("epoch=2", "LearningRate.base_lr=1e30", "OptimizerBuilder.clip_grad_by_norm=null")
+    options = ("epoch=2", "LearningRate.base_lr=1.0e+30", "OptimizerBuilder.clip_grad_by_norm=null")
     output = train(command_line(tmp_path, digits, *options), "--resume", str(tmp_path / NAME / "model_final"), code=1)
     assert "Traceback" not in output
     message = output[output.index("The loss is no number any more") :]
