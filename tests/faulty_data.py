@@ -65,9 +65,15 @@ class Data:
         for split in ("train", "val"):
             (self.folder / f"annotations/instances_{split}.json").write_text(json.dumps(getattr(self, split)))
 
+    @property
+    def settings(self) -> list[str]:
+        """For the command line, behind ``-o``."""
+        folder = self.folder / "output"
+        return [f"save_dir={folder}", f"num_classes={self.num_classes}", "TrainReader.batch_size=3", *self.options]
+
     def config(self, *options: str):
-        options = (f"save_dir={self.folder / 'output'}", f"num_classes={self.num_classes}", *self.options, *options)
-        return runtime.load_config(runtime.ArgumentParser("").parse_args(["-c", str(CONFIG), "-o", *options]))
+        arguments = ["-c", str(CONFIG), "-o", *self.settings, *options]
+        return runtime.load_config(runtime.ArgumentParser("").parse_args(arguments))
 
     def check(self, *options: str, **sections) -> preflight.Findings:
         return preflight.check_data(self.config(*options), **sections)

@@ -179,6 +179,16 @@ class TestFiles:
         ]
         assert data.check("TrainDataset.allow_empty=true").errors == findings.errors[1:]
 
+    def test_fewer_images_than_a_batch(self, data, monkeypatch):
+        data.write()
+        monkeypatch.setattr(preflight.distributed, "get_world_size", lambda: 2)
+        assert data.check("TrainReader.batch_size=2").errors == []  # two images, one of them twice, for each of two
+        assert data.check("TrainReader.batch_size=3", "TrainReader.drop_last=false").errors == []
+        assert data.check("TrainReader.batch_size=3").errors == [
+            "TrainDataset: 2 images for each of 2 processes make no batch: TrainReader.batch_size is 3, and drop_last "
+            "is true"
+        ]
+
     def test_what_ppdet_downloads(self, data, monkeypatch):
         data.write()
         home = data.folder.parent / "home"
@@ -194,7 +204,7 @@ class TestFiles:
         (home / "coco").symlink_to(data.folder)  # downloaded before
         data.train["annotations"][0]["category_id"] = 7
         data.write()
-        assert len(data.check(elsewhere).errors) == 1
+        assert "category_id 7; there are 1, 5, 9" in data.check(elsewhere).errors[0]
 
     def test_another_kind_of_data_set(self, data):
         data.write()
@@ -212,15 +222,7 @@ class TestTraining:
         return runs
 
     def arguments(self, data, *flags: str) -> list[str]:
-        return [
-            "-c",
-            str(CONFIG),
-            *flags,
-            "-o",
-            f"save_dir={data.folder}",
-            f"num_classes={data.num_classes}",
-            *data.options,
-        ]
+        return ["-c", str(CONFIG), *flags, "-o", *data.settings]
 
     def test_starts_on_sound_data_only(self, data, trained):
         data.write()
@@ -261,8 +263,7 @@ def test_tool(data):
     ERRORS["category"][0](data)
     WARNINGS["outside"][0](data)
     data.write()
-    settings = (f"save_dir={data.folder}", f"num_classes={data.num_classes}", *data.options)
-    command = [sys.executable, str(ROOT / "tools/check_data.py"), "-c", str(CONFIG), "-o", *settings]
+    command = [sys.executable, str(ROOT / "tools/check_data.py"), "-c", str(CONFIG), "-o", *data.settings]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 1
     assert "1 error in the data:\n- TrainDataset: 1 of 6 annotations are of categories" in result.stderr

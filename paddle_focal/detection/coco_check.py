@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +12,7 @@ import numpy as np
 from ppdet.data.source.coco import COCODataSet
 from ppdet.utils import download
 
+from paddle_focal.detection.coco_file import read_coco, repeated
 from paddle_focal.detection.findings import Findings, some
 from paddle_focal.detection.report import evenly_spaced
 
@@ -22,27 +21,19 @@ SAMPLE = 32
 _SMALLEST_SIDE = 1e-5  # of a box that ppdet keeps
 _TOLERANCE = 1.0  # pixels: what rounding, or counting from 1, makes a box reach out of its image
 
-_NUMBER = ((int, float), "a number")
-_ID = ((int, float, str), "a number or text")
-_TEXT = (str, "text")
-#: What ppdet or pycocotools read of every entry, and end with a KeyError or worse where it is missing.
-_KEYS = {
-    "images": {"id": _NUMBER, "file_name": _TEXT, "width": _NUMBER, "height": _NUMBER},
-    "categories": {"id": _ID, "name": _ID},
-    "annotations": {"id": _ID, "image_id": _ID, "category_id": _ID, "area": _NUMBER, "iscrowd": _NUMBER},
-}
-
 
 @dataclass(frozen=True)
 class Contents:
     """What a data set holds.
 
     Attributes:
+        images: those of an epoch.
         classes: names, in the order of the class indices.
         boxes: int ``[C]``, the boxes of each class that are trained on.
         files: the paths of the images.
     """
 
+    images: int
     classes: list[str]
     boxes: np.ndarray
     files: set[str]
@@ -67,24 +58,14 @@ def check_coco(dataset: COCODataSet, num_classes: int, findings: Findings) -> Co
     has_images = os.path.isdir(image_folder)
     if not has_images:
         findings.error(f"no such image folder: {image_folder}; set dataset_dir and image_dir")
-    document = _read(folder, dataset.anno_path, findings)
-    if document is None:
+    entries = read_coco(folder, dataset.anno_path, findings)
+    if entries is None:
         return None
-    images, categories, annotations = (_sound(kind, document[kind], findings) for kind in _KEYS)
+    images, categories, annotations = entries
     _check_categories(categories, num_classes, findings)
     _check_images(images, findings)
-    annotations = _with_references(annotations, document["images"], categories, findings)
     trained = _trained(annotations, images, dataset, findings)
-
-    missing = _missing(image_folder, [image["file_name"] for image in images]) if has_images else set()
-    if missing:
-        findings.warn(
-            f"{len(missing):,} of {len(images):,} image files are missing in {image_folder}: {some(sorted(missing))}. "
-            "PaddleDetection leaves these images out; in evaluation their objects count as not found"
-        )
-    present = [image for image in images if image["file_name"] not in missing]
-    if has_images:
-        _check_pictures(image_folder, present, findings)
+    present = _present(image_folder, images, findings) if has_images else images
     with_boxes = {annotation["image_id"] for annotation in trained}
     empty = [image["file_name"] for image in present if image["id"] not in with_boxes]
     if empty and not dataset.allow_empty:
@@ -92,7 +73,8 @@ def check_coco(dataset: COCODataSet, num_classes: int, findings: Findings) -> Co
             f"{len(empty):,} of {len(images):,} images have no boxes: {some(empty)}. PaddleDetection leaves them out; "
             "allow_empty: true keeps them"
         )
-    if len(present) == (0 if dataset.allow_empty else len(empty)):
+    used = len(present) - (0 if dataset.allow_empty else len(empty))
+    if not used:
         findings.error(f"empty: of {len(images):,} images, none is left")
     crowds = sum(bool(annotation["iscrowd"]) for annotation in annotations)
     findings.note(
@@ -102,6 +84,7 @@ def check_coco(dataset: COCODataSet, num_classes: int, findings: Findings) -> Co
     index = {category["id"]: i for i, category in enumerate(categories)}
     place = os.path.realpath(image_folder)
     return Contents(
+        images=used * dataset.repeat,
         classes=[str(category["name"]) for category in categories],
         boxes=np.bincount([index[a["category_id"]] for a in trained], minlength=len(categories)),
         files={os.path.normpath(os.path.join(place, image["file_name"])) for image in images},
@@ -122,49 +105,6 @@ def _is_complete(dataset: COCODataSet, folder: str) -> bool:
     return os.path.exists(annotations) and os.path.isdir(images)
 
 
-def _read(folder: str, anno_path: str | None, findings: Findings) -> dict | None:
-    if not anno_path:
-        findings.error("anno_path names no annotation file")
-        return None
-    path = os.path.join(folder, anno_path)
-    if not path.endswith(".json"):
-        findings.error(f"the annotation file must end in .json, but is {path}")
-        return None
-    if not os.path.isfile(path):
-        findings.error(f"no such annotation file: {path}; set dataset_dir and anno_path")
-        return None
-    try:
-        with open(path) as file:
-            document = json.load(file)
-    except (OSError, ValueError) as error:
-        findings.error(f"{path} cannot be read as JSON: {error}")
-        return None
-    lists = {key for key in _KEYS if isinstance(document, dict) and isinstance(document.get(key), list)}
-    if lists < set(_KEYS):
-        lacking = ", ".join(key for key in _KEYS if key not in lists)
-        findings.error(f"{path} is no COCO annotation file: it has no list of {lacking}")
-        return None
-    return document
-
-
-def _sound(kind: str, entries: list, findings: Findings) -> list[dict]:
-    """The entries that have all that is needed."""
-    broken: set[int] = set()
-    for key, (types, accepted) in _KEYS[kind].items():
-        wrong = [
-            i for i, entry in enumerate(entries) if not isinstance(entry, dict) or not isinstance(entry.get(key), types)
-        ]
-        if wrong:
-            places = some([f"{kind}[{i}]" for i in wrong])
-            findings.error(f"{len(wrong):,} of {len(entries):,} {kind} lack {key}, {accepted}: {places}")
-            broken.update(wrong)
-    sound = [entry for i, entry in enumerate(entries) if i not in broken]
-    repeated = _repeated(entry["id"] for entry in sound)
-    if repeated:
-        findings.error(f"{len(repeated):,} ids of {kind} occur more than once: {some(repeated)}")
-    return sound
-
-
 def _check_categories(categories: list[dict], num_classes: int, findings: Findings) -> None:
     names = [str(category["name"]) for category in categories]
     if len(categories) != num_classes:
@@ -172,52 +112,30 @@ def _check_categories(categories: list[dict], num_classes: int, findings: Findin
             f"num_classes is {num_classes}, but there are {len(names)} categories ({some(names)}): set "
             f"num_classes: {len(names)}; the background is not counted"
         )
-    repeated = _repeated(names)
-    if repeated:
-        findings.warn(
-            f"{len(repeated)} names belong to several categories, which are several classes: {some(repeated)}"
-        )
+    twice = repeated(names)
+    if twice:
+        findings.warn(f"{len(twice)} names belong to several categories, which are several classes: {some(twice)}")
 
 
 def _check_images(images: list[dict], findings: Findings) -> None:
     flat = [image["file_name"] for image in images if not (image["width"] > 0 and image["height"] > 0)]
     if flat:
         findings.error(f"{len(flat):,} of {len(images):,} images have a width or height that is not > 0: {some(flat)}")
-    repeated = _repeated(image["file_name"] for image in images)
-    if repeated:
+    twice = repeated(image["file_name"] for image in images)
+    if twice:
         findings.warn(
-            f"{len(repeated):,} image files are listed more than once, each time with its own boxes: {some(repeated)}"
+            f"{len(twice):,} image files are listed more than once, each time with its own boxes: {some(twice)}"
         )
-
-
-def _with_references(annotations: list[dict], images: list, categories: list[dict], findings: Findings) -> list[dict]:
-    """The annotations of an image and a category that there are; what else an image lacks is no fault of theirs."""
-    listed = {image["id"] for image in images if isinstance(image, dict) and isinstance(image.get("id"), _NUMBER[0])}
-    lost = [annotation["image_id"] for annotation in annotations if annotation["image_id"] not in listed]
-    if lost:
-        findings.warn(
-            f"{len(lost):,} of {len(annotations):,} annotations are of images that there are not, and have no effect: "
-            f"image_id {some(lost)}"
-        )
-    known = {category["id"] for category in categories}
-    foreign = [annotation["category_id"] for annotation in annotations if annotation["category_id"] not in known]
-    if foreign:
-        findings.error(
-            f"{len(foreign):,} of {len(annotations):,} annotations are of categories that there are not: "
-            f"category_id {some(list(dict.fromkeys(foreign)))}; there are {some(list(known))}"
-        )
-    return [a for a in annotations if a["image_id"] in listed and a["category_id"] in known]
 
 
 def _trained(annotations: list[dict], images: list[dict], dataset: COCODataSet, findings: Findings) -> list[dict]:
     """The annotations that ppdet trains on."""
-    by_id = {image["id"]: image for image in images}
-    annotations = [annotation for annotation in annotations if annotation["image_id"] in by_id]
+    index = {image["id"]: i for i, image in enumerate(images)}
     boxed = [annotation for annotation in annotations if annotation.get("bbox", []) != []]
     sound = [annotation for annotation in boxed if _is_box(annotation["bbox"])]
 
     def described(chosen: Iterable[dict]) -> str:
-        return some([f"{by_id[a['image_id']]['file_name']} {a.get('bbox')}" for a in chosen])
+        return some([f"{images[index[a['image_id']]]['file_name']} {a.get('bbox')}" for a in chosen])
 
     if len(boxed) < len(annotations):
         findings.warn(
@@ -230,11 +148,13 @@ def _trained(annotations: list[dict], images: list[dict], dataset: COCODataSet, 
             + described(annotation for annotation in boxed if not _is_box(annotation["bbox"]))
         )
     boxes = np.array([annotation["bbox"] for annotation in sound], float).reshape(-1, 4)
-    sizes = [(by_id[a["image_id"]]["width"], by_id[a["image_id"]]["height"]) for a in sound]
-    size = np.array(sizes, float).reshape(-1, 2)
-    size[~(size > 0)] = math.inf  # an error already
+    sizes = np.array([(image["width"], image["height"]) for image in images], float).reshape(-1, 2)
+    sizes[~(sizes > 0)] = math.inf  # an error already
+    size = sizes[[index[annotation["image_id"]] for annotation in sound]]
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    has_area = (boxes[:, 2:] > _SMALLEST_SIDE).all(axis=1) & (np.array([a["area"] for a in sound], float) > 0)
+    has_area = (boxes[:, 2:] > _SMALLEST_SIDE).all(axis=1) & (
+        np.array([annotation["area"] for annotation in sound], float) > 0
+    )
     outside = has_area & ((high <= 0) | (low >= size)).any(axis=1)
     reaching = has_area & ~outside & ((low < -_TOLERANCE) | (high > size + _TOLERANCE)).any(axis=1)
     thin = has_area & (boxes[:, 2:] < 1).any(axis=1)
@@ -259,6 +179,19 @@ def _is_box(value) -> bool:
         return len(value) == 4 and all(map(math.isfinite, value))
     except (TypeError, OverflowError):
         return False
+
+
+def _present(folder: str, images: Sequence[dict], findings: Findings) -> list[dict]:
+    """The images whose files are there, of which a sample is opened."""
+    missing = _missing(folder, [image["file_name"] for image in images])
+    if missing:
+        findings.warn(
+            f"{len(missing):,} of {len(images):,} image files are missing in {folder}: {some(sorted(missing))}. "
+            "PaddleDetection leaves these images out; in evaluation their objects count as not found"
+        )
+    present = [image for image in images if image["file_name"] not in missing]
+    _check_pictures(folder, present, findings)
+    return present
 
 
 def _missing(folder: str, names: Sequence[str]) -> set[str]:
@@ -299,7 +232,3 @@ def _check_pictures(folder: str, images: Sequence[dict], findings: Findings) -> 
             f"{len(different)} of {len(sample)} images that were opened have another size than annotated, where their "
             f"boxes may be wrong: {some(different)}"
         )
-
-
-def _repeated(values: Iterable) -> list:
-    return [value for value, count in Counter(values).items() if count > 1]

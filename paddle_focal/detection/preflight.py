@@ -42,13 +42,18 @@ def check_data(config, sections: Sequence[str] = SECTIONS) -> Findings:
         if checked:
             contents[section] = checked
     if "TrainDataset" in contents:
-        _check_classes_have_boxes(contents["TrainDataset"], findings.about("TrainDataset"))
+        _check_training(contents["TrainDataset"], config["TrainReader"], findings.about("TrainDataset"))
     if len(contents) == len(SECTIONS):
         _compare(*(contents[section] for section in SECTIONS), findings.about(" and ".join(SECTIONS)))
     return findings
 
 
-def _check_classes_have_boxes(train: Contents, findings: Findings) -> None:
+def _check_training(train: Contents, reader, findings: Findings) -> None:
+    ranks, batch = distributed.get_world_size(), reader["batch_size"]
+    share = -(-train.images // ranks)
+    if 0 < share < batch and reader["drop_last"]:
+        of = f" for each of {ranks} processes" if ranks > 1 else ""
+        findings.error(f"{share} images{of} make no batch: TrainReader.batch_size is {batch}, and drop_last is true")
     without = [train.classes[i] for i in np.flatnonzero(train.boxes == 0)]
     if without and len(without) == len(train.classes):
         findings.error("no boxes to train on")
