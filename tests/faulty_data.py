@@ -86,6 +86,11 @@ def no_area(data):
     data.add_box(1, 1, 3, 5, area=0)
 
 
+def outside(data):
+    data.add_box(20, 0, 5, 5)
+    data.add_box(-5, 0, 5, 5)
+
+
 def empty_image(data):
     data.add_box(1, 1, 2, 2, image=data.add("crowd_only.png"), iscrowd=1)
 
@@ -204,8 +209,9 @@ WARNINGS = {
         "1.png [1, 1, 3, -5], 1.png [0, 0, 0, 0], ...",
     ),
     "outside": (
-        lambda data: data.add_box(20, 0, 5, 5),
-        "1 of 5 boxes lie outside their image; a COCO box is x, y, width, height in pixels: 1.png [20, 0, 5, 5]",
+        outside,
+        "2 of 6 boxes lie outside their image; a COCO box is x, y, width, height in pixels: 1.png [20, 0, 5, 5], "
+        "1.png [-5, 0, 5, 5]",
     ),
     "reaching out": (
         lambda data: data.add_box(10, 0, 11.5, 5),

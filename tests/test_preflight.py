@@ -106,6 +106,7 @@ def test_what_is_left_out_is_what_ppdet_leaves_out(data, options):
     )
     missing = int(re.search(r"(\d+) of \d+ image files are missing", "".join(findings.warnings)).group(1))
     assert missing == 5
+    assert ("images have no boxes: " in "".join(findings.warnings)) == ("allow_empty" not in str(options))
     assert boxes == sum(len(record["gt_class"]) for record in records)
     assert images - missing - (0 if "allow_empty" in str(options) else empty) == len(records)
 
@@ -266,8 +267,8 @@ def test_tool(data):
     command = [sys.executable, str(ROOT / "tools/check_data.py"), "-c", str(CONFIG), "-o", *data.settings]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 1
-    assert "1 error in the data:\n- TrainDataset: 1 of 6 annotations are of categories" in result.stderr
-    assert "WARNING: TrainDataset: 1 of 5 boxes lie outside" in result.stdout
+    assert "1 error in the data:\n- TrainDataset: 1 of 7 annotations are of categories" in result.stderr
+    assert "WARNING: TrainDataset: 2 of 6 boxes lie outside" in result.stdout
 
 
 def test_digits(digits, data):
