@@ -142,11 +142,11 @@ def repeated_name(data):
 ERRORS = {
     "no area key": (
         lambda data: data.add_box(1, 1, 2, 2, area=None),
-        "TrainDataset: 1 of 5 annotations lack area, a number: annotations[4]",
+        "TrainDataset: 1 of 5 annotations lack area, a number: width x height, or that of the segmentation: annotations[4]",
     ),
     "no iscrowd key": (
         lambda data: data.add_box(1, 1, 2, 2, iscrowd=None),
-        "TrainDataset: 1 of 5 annotations lack iscrowd, a number: annotations[4]",
+        "TrainDataset: 1 of 5 annotations lack iscrowd, 0 or 1: annotations[4]",
     ),
     "no file name": (nameless_image, "TrainDataset: 1 of 4 images lack file_name, text: images[3]"),
     "category": (
@@ -192,7 +192,7 @@ ERRORS = {
 WARNINGS = {
     "missing images": (
         missing_images,
-        "5 of 8 image files are missing in {folder}/train: c.png, d.png, gone/a.png, .... PaddleDetection leaves "
+        "5 of 8 image files are missing in {folder}/train: c.png, d.png, gone/a.png, ...; PaddleDetection leaves "
         "these images out; in evaluation their objects count as not found",
     ),
     "unknown image": (
@@ -228,7 +228,7 @@ WARNINGS = {
     ),
     "no boxes": (
         empty_image,
-        "1 of 4 images have no boxes: crowd_only.png. PaddleDetection leaves them out; allow_empty: true keeps them",
+        "1 of 4 images have no boxes: crowd_only.png; PaddleDetection leaves them out, allow_empty: true keeps them",
     ),
     "listed twice": (
         listed_twice,

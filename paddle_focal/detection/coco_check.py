@@ -70,7 +70,7 @@ def check_coco(dataset: COCODataSet, num_classes: int, findings: Findings) -> Co
     empty = [image["file_name"] for image in present if image["id"] not in with_boxes]
     if empty and not dataset.allow_empty:
         findings.warn(
-            f"{len(empty):,} of {len(images):,} images have no boxes: {some(empty)}. PaddleDetection leaves them out; "
+            f"{len(empty):,} of {len(images):,} images have no boxes: {some(empty)}; PaddleDetection leaves them out, "
             "allow_empty: true keeps them"
         )
     used = len(present) - (0 if dataset.allow_empty else len(empty))
@@ -186,7 +186,7 @@ def _present(folder: str, images: Sequence[dict], findings: Findings) -> list[di
     missing = _missing(folder, [image["file_name"] for image in images])
     if missing:
         findings.warn(
-            f"{len(missing):,} of {len(images):,} image files are missing in {folder}: {some(sorted(missing))}. "
+            f"{len(missing):,} of {len(images):,} image files are missing in {folder}: {some(sorted(missing))}; "
             "PaddleDetection leaves these images out; in evaluation their objects count as not found"
         )
     present = [image for image in images if image["file_name"] not in missing]

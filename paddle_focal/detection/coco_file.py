@@ -11,12 +11,14 @@ from paddle_focal.detection.findings import Findings, some
 
 _NUMBER = ({int, float, bool}, "a number")
 _ID = ({int, float, str}, "a number or text")
+_AREA = (_NUMBER[0], "a number: width x height, or that of the segmentation")
+_FLAG = (_NUMBER[0], "0 or 1")
 _TEXT = ({str}, "text")
 #: What ppdet or pycocotools read of every entry, and end with a KeyError or worse where it is missing.
 _KEYS = {
     "images": {"id": _NUMBER, "file_name": _TEXT, "width": _NUMBER, "height": _NUMBER},
     "categories": {"id": _ID, "name": _ID},
-    "annotations": {"id": _ID, "image_id": _ID, "category_id": _ID, "area": _NUMBER, "iscrowd": _NUMBER},
+    "annotations": {"id": _ID, "image_id": _ID, "category_id": _ID, "area": _AREA, "iscrowd": _FLAG},
 }
 
 
