@@ -142,7 +142,8 @@ def repeated_name(data):
 ERRORS = {
     "no area key": (
         lambda data: data.add_box(1, 1, 2, 2, area=None),
-        "TrainDataset: 1 of 5 annotations lack area, a number: width x height, or that of the segmentation: annotations[4]",
+        "TrainDataset: 1 of 5 annotations lack area, a number: width x height, or that of the segmentation: "
+        "annotations[4]",
     ),
     "no iscrowd key": (
         lambda data: data.add_box(1, 1, 2, 2, iscrowd=None),

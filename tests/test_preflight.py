@@ -211,7 +211,15 @@ class TestFiles:
         data.write()
         findings = data.check("TrainDataset.name=VOCDataSet")
         assert (findings.errors, findings.warnings) == ([], [])
-        assert findings.notes[0] == "TrainDataset is not checked: it is a VOCDataSet, no COCODataSet"
+        assert findings.notes[0] == "TrainDataset is not checked: only a COCODataSet is, but this is VOCDataSet"
+
+    def test_a_data_set_by_its_tag(self, data):
+        ERRORS["category"][0](data)
+        data.write()
+        keys = f"dataset_dir: {data.folder}, image_dir: train, anno_path: annotations/instances_train.json"
+        data.options.clear()
+        findings = data.check(f"TrainDataset=!COCODataSet {{{keys}}}", sections=["TrainDataset"])
+        assert findings.errors == [ERRORS["category"][1]]
 
 
 class TestTraining:

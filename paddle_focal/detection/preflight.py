@@ -33,10 +33,10 @@ def check_data(config, sections: Sequence[str] = SECTIONS) -> Findings:
     findings = Findings()
     contents: dict[str, Contents] = {}
     for section in sections:
-        name = config[section].get("name")
-        component = getattr(source, str(name), None)
-        if not isinstance(component, type) or not issubclass(component, COCODataSet):
-            findings.note(f"{section} is not checked: it is a {name}, no COCODataSet")
+        kind = _kind(config[section])
+        if kind is None or not issubclass(kind, COCODataSet):
+            name = kind.__name__ if kind else "none"
+            findings.note(f"{section} is not checked: only a COCODataSet is, but this is {name}")
             continue
         checked = check_coco(workspace.create(section)(), config.num_classes, findings.about(section))
         if checked:
@@ -46,6 +46,14 @@ def check_data(config, sections: Sequence[str] = SECTIONS) -> Findings:
     if len(contents) == len(SECTIONS):
         _compare(*(contents[section] for section in SECTIONS), findings.about(" and ".join(SECTIONS)))
     return findings
+
+
+def _kind(section) -> type | None:
+    """The class of a data set: ``{name: COCODataSet, ...}``, or the object that the tag ``!COCODataSet`` makes."""
+    if not isinstance(section, dict):
+        return type(section)
+    kind = getattr(source, str(section.get("name")), None)
+    return kind if isinstance(kind, type) else None
 
 
 def _check_training(train: Contents, reader, findings: Findings) -> None:
