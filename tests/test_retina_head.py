@@ -154,11 +154,20 @@ class TestLossStage:
         for name in ("loss_cls", "loss_reg"):
             assert ema[name] == pytest.approx(local[name] * count / (0.9 * 100 + 0.1 * count), rel=1e-5)
 
-    def test_class_out_of_range(self, rng):
+    @pytest.mark.parametrize("beyond", [0, 1])
+    def test_class_out_of_range(self, rng, beyond):
+        # The loss alone would take the first of these classes for background.
         targets = two_ranks.batch(two_ranks.images([3, 2]))
-        targets["gt_class"][0][0] = CLASSES + 1
-        with pytest.raises(ValueError, match="label must be"):
+        targets["gt_class"][0][0] = CLASSES + beyond
+        message = rf"gt_class must be in \[0, 3\], but it contains {CLASSES + beyond}: .* num_classes, which is 4"
+        with pytest.raises(ValueError, match=message):
             create_head("FocalRetinaHead").get_loss(head_outputs(rng, 2), targets)
+
+    def test_alpha_of_another_number_of_classes(self, rng):
+        loss = {"name": "SigmoidFocalLoss", "alpha": [0.25, 0.5, 0.75]}
+        head = create_head("FocalRetinaHead", loss_class=loss)
+        with pytest.raises(ValueError, match="alpha must be one number or 4 numbers, one per class, but got 3"):
+            head.get_loss(head_outputs(rng, 1), two_ranks.batch(two_ranks.images([1])))
 
 
 class TestAnchors:

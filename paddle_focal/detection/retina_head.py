@@ -17,6 +17,7 @@ from paddle_focal.detection.max_iou import assigner_for
 from paddle_focal.detection.sections import check_keys
 from paddle_focal.normalizer import ForegroundNormalizer
 from paddle_focal.ops.devices import kind
+from paddle_focal.ops.label_range import is_wanted_everywhere
 
 
 class FocalRetinaHead(RetinaHead):
@@ -115,8 +116,12 @@ class FocalRetinaHead(RetinaHead):
 
         Returns:
             dict: the scalars ``loss_cls``, ``loss_reg`` and their sum ``loss``.
+
+        Raises:
+            ValueError: a class that the head does not have; on a GPU only with ``PADDLE_FOCAL_CHECK=1``.
         """
         logits, deltas = head_outputs
+        _check_classes(targets["gt_class"], self.num_classes)
         anchors, anchor_levels = self._anchors(logits)
         target = assign(
             self._assigner,
@@ -169,6 +174,19 @@ def _check_loss_class(loss_class) -> None:
         raise ValueError(
             f"the normalizer of loss_class is {loss_class.normalizer!r}, but FocalRetinaHead itself divides the losses "
             "by the number of foreground anchors: set the normalizer of FocalRetinaHead instead"
+        )
+
+
+def _check_classes(gt_class: Sequence[Tensor], num_classes: int) -> None:
+    """The loss itself takes the class ``num_classes`` for background, as RetinaHead's does."""
+    classes = paddle.concat([one.flatten() for one in gt_class])
+    if len(classes) == 0 or not (kind(classes) == "cpu" or is_wanted_everywhere()):
+        return
+    highest = int(classes.max())
+    if highest >= num_classes:
+        raise ValueError(
+            f"gt_class must be in [0, {num_classes - 1}], but it contains {highest}: the data set has more categories "
+            f"than num_classes, which is {num_classes}"
         )
 
 

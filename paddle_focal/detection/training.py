@@ -10,7 +10,7 @@ from ppdet.core.workspace import create
 from ppdet.engine import Trainer, init_fleet_env, init_parallel_env, set_random_seed
 from ppdet.slim import build_slim_model
 
-from paddle_focal.detection import runtime
+from paddle_focal.detection import preflight, runtime
 from paddle_focal.detection.checkpoint import Checkpoints
 from paddle_focal.detection.early_stop import METRICS, EarlyStop, StopTraining, keep_as_final
 from paddle_focal.detection.evaluation import EvaluationReport, evaluate
@@ -88,8 +88,18 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
     return evaluation
 
 
+def _sections_in_use(flags) -> list[str]:
+    """The data sets of this run; without --eval it does without a validation set that is not there."""
+    has_validation = not flags.skip_final_eval and os.path.exists(_validation_annotations())
+    return ["TrainDataset", "EvalDataset"] if flags.eval or has_validation else ["TrainDataset"]
+
+
+def _validation_annotations() -> str:
+    return create("EvalDataset")().get_anno() or ""
+
+
 def _evaluate_final_weights(config, folder: Path) -> None:
-    annotations = create("EvalDataset")().get_anno()
+    annotations = _validation_annotations()
     if os.path.exists(annotations):
         evaluate(config, str(folder / "model_final"))
     else:
@@ -147,4 +157,5 @@ def main(arguments: list[str] | None = None) -> None:
     if distributed.get_rank() == 0:
         runtime.log_to_file(runtime.output_folder(config) / "train.log")
     with runtime.errors_in_words():
+        preflight.stop_on_errors(preflight.check_data(config, _sections_in_use(flags)))
         train(config, flags)
