@@ -61,6 +61,7 @@ setup(
     package_data={"paddle_focal": ["csrc/*"]},
     ext_modules=[] if BUILD == "0" else [Extension("paddle_focal._C", sources=[])],
     cmdclass={"build_ext": BuildOperator},
+    entry_points={"console_scripts": ["paddle-focal = paddle_focal.__main__:main"]},
     install_requires=["numpy"],
     extras_require={"cpu": ["paddlepaddle>=3.3"]},
     classifiers=[

@@ -13,8 +13,8 @@ pytest.importorskip("ppdet")
 
 from paddle_focal.detection import checkpoint
 from paddle_focal.detection.checkpoint import Checkpoints
+from paddle_focal.detection.errors import ToolError
 from paddle_focal.detection.run_state import RandomGenerators
-from paddle_focal.detection.runtime import ToolError
 
 
 class Counter:

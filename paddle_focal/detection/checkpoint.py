@@ -20,7 +20,8 @@ import paddle
 from paddle import distributed
 from ppdet.engine import callbacks
 
-from paddle_focal.detection.runtime import ToolError, logger
+from paddle_focal.detection.errors import ToolError
+from paddle_focal.detection.runtime import logger
 from paddle_focal.files import flush, write_whole
 
 STATE, COMMIT = ".state.json", ".commit.json"

@@ -12,7 +12,8 @@ from ppdet.engine.callbacks import Callback
 
 from paddle_focal.detection import checkpoint
 from paddle_focal.detection.checkpoint import STATE, Checkpoints
-from paddle_focal.detection.runtime import ToolError, logger
+from paddle_focal.detection.errors import ToolError
+from paddle_focal.detection.runtime import logger
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

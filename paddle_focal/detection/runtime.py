@@ -18,13 +18,11 @@ from ppdet.utils.check import check_config, check_version
 from ppdet.utils.cli import ArgsParser, merge_args
 from ppdet.utils.logger import setup_logger
 
+from paddle_focal.detection import safe_config
+from paddle_focal.detection.errors import ToolError
 from paddle_focal.detection.registration import register
 
 logger = setup_logger("paddle_focal")
-
-
-class ToolError(RuntimeError):
-    """What ends a tool with a message instead of a traceback."""
 
 
 @contextlib.contextmanager
@@ -43,6 +41,9 @@ class ArgumentParser(ArgsParser):
     def __init__(self, description: str) -> None:
         super().__init__()
         self.description = description
+        self.add_argument(
+            "--trust-config", action="store_true", help="run the Python code that tags of the configuration name"
+        )
         self.formatter_class = RawDescriptionHelpFormatter
 
     def parse_args(self, argv: list[str] | None = None):
@@ -51,10 +52,13 @@ class ArgumentParser(ArgsParser):
             self.error("the following arguments are required: -c/--config")
         if not os.path.isfile(flags.config):
             self.error(f"no such configuration file: {flags.config}")
-        flags.opt = self._parse_opt(flags.opt)
+        with errors_in_words():
+            if not flags.trust_config:
+                safe_config.check_config(flags.config)
+            flags.opt = self._parse_opt(flags.opt, flags.trust_config)
         return flags
 
-    def _parse_opt(self, options: list[str] | None) -> dict[str, Any]:
+    def _parse_opt(self, options: list[str] | None, trusted: bool) -> dict[str, Any]:
         """``-o a.b=1 a.c=2`` as a nested dictionary. ppdet's own forgets all but the last key three levels down."""
         config: dict[str, Any] = {}
         for option in options or []:
@@ -64,6 +68,8 @@ class ArgumentParser(ArgsParser):
             *parents, key = path.split(".")
             section = config
             try:
+                if not trusted:
+                    safe_config.check_option(option, value)
                 for parent in parents:
                     section = section.setdefault(parent, {})
                 section[key] = yaml.load(value, Loader=yaml.Loader)  # knows ppdet's tags, such as !CosineDecay

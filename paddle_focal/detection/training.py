@@ -13,6 +13,7 @@ from ppdet.slim import build_slim_model
 from paddle_focal.detection import preflight, runtime
 from paddle_focal.detection.checkpoint import Checkpoints
 from paddle_focal.detection.early_stop import METRICS, EarlyStop, StopTraining, keep_as_final
+from paddle_focal.detection.errors import ToolError
 from paddle_focal.detection.evaluation import EvaluationReport, evaluate
 from paddle_focal.detection.gamma import ScheduledGamma
 from paddle_focal.detection.interruption import SaveOnSignal, SignalWatch, StopOnNonFiniteLoss
@@ -26,7 +27,7 @@ def train(config, flags) -> None:
     """Train, then evaluate the final weights unless the last epoch's evaluation already has.
 
     Raises:
-        runtime.ToolError: a checkpoint cannot be read or written, or the loss is no number any more.
+        ToolError: a checkpoint cannot be read or written, or the loss is no number any more.
         Interrupted: by a signal, after a checkpoint was written.
     """
     if config.get("fleet", False):
@@ -81,7 +82,7 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
     except SystemError as error:  # raised in the midst of whatever runs, by Paddle's handler of SIGCHLD
         if "DataLoader" not in str(error):
             raise
-        raise runtime.ToolError(
+        raise ToolError(
             f"A worker of the data loader died: {' '.join(str(error).split())} Where nobody killed it, memory was most "
             "often too small: lower worker_num or the batch. Go on with --resume auto."
         ) from error
