@@ -128,6 +128,11 @@ def test_signal(tmp_path, digits, uninterrupted, number, workers):
     steps = re.findall(r"Epoch: \[(\d)\] \[ ?(\d)/6\]", resumed)
     assert steps == [("1", str(i)) for i in range(iterations, 6)] + [("2", str(i)) for i in range(6)]
     assert not list((tmp_path / NAME).glob("interrupted_*"))
+    records = [json.loads(line) for line in (tmp_path / NAME / "metrics.jsonl").read_text().splitlines()]
+    assert [record["iteration"] for record in records] == list(range(1, 19))
+    for record in records:
+        assert record["loss"] == pytest.approx(record["loss_cls"] + record["loss_reg"], rel=1e-5)
+        assert record["foreground"] >= 20  # every image has objects
     assert_same_weights(tensors(tmp_path), tensors(uninterrupted))
 
 

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
 from paddle import distributed
 from ppdet.engine.callbacks import Callback
 from tqdm import tqdm
 
+from paddle_focal.detection.evaluation import EvaluationReport
 from paddle_focal.detection.gamma import ScheduledGamma
+from paddle_focal.detection.metrics_log import MetricsLog, latest_losses
 from paddle_focal.detection.report import draw_loss_curve
 from paddle_focal.detection.runtime import console_handlers
-from paddle_focal.detection.validation import ValidationLoss
-
-
-def latest_losses(status: dict) -> dict[str, float]:
-    """The losses of the iteration that just ended."""
-    return {name: float(np.squeeze(meter.value)) for name, meter in status["training_staus"].meters.items()}
 
 
 class _AboveTheBar:
@@ -71,36 +65,42 @@ def _is_not_a_progress_line(record: logging.LogRecord) -> bool:
 
 
 class LossCurve(Callback):
-    """Keeps the losses of every iteration and draws them into ``loss_curve.png`` after each epoch and evaluation."""
+    """Draws ``loss_curve.png`` after each epoch and evaluation.
 
-    def __init__(self, trainer, path: Path, validation: ValidationLoss | None) -> None:
+    Args:
+        trainer: ppdet's.
+        path: the file.
+        log: where the losses are; registered before.
+    """
+
+    def __init__(self, trainer, path: Path, log: MetricsLog) -> None:
         super().__init__(trainer)
-        self.path = path
-        self.validation = validation
-        self.validation_losses: dict[int, float] = {}
-        self.iterations: list[int] = []
-        self.losses: dict[str, list[float]] = defaultdict(list)
-
-    def on_step_end(self, status: dict) -> None:
-        if status["mode"] != "train":
-            return
-        self.iterations.append(status["epoch_id"] * status["steps_per_epoch"] + status["step_id"] + 1)
-        for name, value in latest_losses(status).items():
-            self.losses[name].append(value)
+        self._path, self._log = path, log
 
     def on_epoch_end(self, status: dict) -> None:
-        if status["mode"] == "eval" and self.validation:
-            self.validation_losses[self.iterations[-1]] = self.validation.results["val_loss"]
-        draw_loss_curve(self.iterations, self.losses, self.path, self.validation_losses)
+        steps = [record for record in self._log.records if "loss" in record]
+        names = [name for name in steps[-1] if name.startswith("loss")] if steps else []
+        losses = {name: [record[name] for record in steps] for name in names}
+        points = {record["iteration"]: record["val_loss"] for record in self._log.records if "val_loss" in record}
+        draw_loss_curve([record["iteration"] for record in steps], losses, self._path, points)
 
 
 def progress_callbacks(
-    trainer, folder: Path, gamma: ScheduledGamma | None, validation: ValidationLoss | None
+    trainer, folder: Path, seen: int, gamma: ScheduledGamma | None, evaluation: EvaluationReport
 ) -> list[Callback]:
-    """The callbacks of a training run; none but on the first rank."""
+    """The callbacks of a training run; none but on the first rank.
+
+    Args:
+        trainer: ppdet's.
+        folder: of the files.
+        seen: iterations before the first one of this process.
+        gamma: its schedule, or None.
+        evaluation: registered before.
+    """
     if distributed.get_rank() != 0:
         return []
-    callbacks: list[Callback] = [LossCurve(trainer, folder / "loss_curve.png", validation)]
+    log = MetricsLog(trainer, folder / "metrics.jsonl", seen, gamma, evaluation)
+    callbacks: list[Callback] = [log, LossCurve(trainer, folder / "loss_curve.png", log)]
     if sys.stdout.isatty() and sys.stderr.isatty():
         callbacks.insert(0, ProgressBar(trainer, gamma))
     return callbacks

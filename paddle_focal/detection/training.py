@@ -69,8 +69,8 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
 
     callbacks = [ResumedPosition(trainer, epochs, iterations)] if epochs or iterations else []
     callbacks += [gamma] if gamma else []
-    callbacks += evaluation.callbacks_before()
-    callbacks += [*progress_callbacks(trainer, folder, gamma, evaluation.validation), evaluation]
+    callbacks += [*evaluation.callbacks_before(), evaluation]
+    callbacks += progress_callbacks(trainer, folder, epochs * len(trainer.loader) + iterations, gamma, evaluation)
     callbacks += [parts["early_stop"]] if flags.early_stop else []
     callbacks += [StopOnNonFiniteLoss(trainer, folder), SaveOnSignal(trainer, watch, checkpoints, folder)]
     trainer.register_callbacks(callbacks)

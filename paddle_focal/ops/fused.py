@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import struct
-import warnings
 from functools import cache, partial
 from typing import Callable
 
@@ -18,12 +17,9 @@ from paddle.amp.auto_cast import amp_state
 from paddle.base import core
 from paddle.base.layer_helper import LayerHelper
 from paddle.framework import in_dynamic_or_pir_mode
+from paddle.utils.cpp_extension import load_op_meta_info_and_register_op
 
 from paddle_focal.ops import devices, label_range
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # about ccache, which nobody needs here
-    from paddle.utils.cpp_extension import load_op_meta_info_and_register_op
 
 #: For each loss the devices that its operator has kernels for.
 DEVICES = {"sigmoid_focal_loss": ("cpu", "gpu"), "softmax_focal_loss": ("cpu",)}
