@@ -58,7 +58,7 @@ def test_command(capsys):
     assert "takes no arguments" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["train", "eval", "check-data", "analyze"])
+@pytest.mark.parametrize("command", ["train", "eval", "check-data", "infer", "export", "analyze"])
 def test_commands_are_the_tools(command, capsys, monkeypatch):
     pytest.importorskip("ppdet")
     monkeypatch.setattr(sys, "argv", ["paddle-focal"])

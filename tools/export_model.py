@@ -1,0 +1,13 @@
+"""See `python tools/export_model.py --help`."""
+
+import os
+import warnings
+
+# What Paddle and ppdet's dependencies say about their own deprecations helps nobody who exports.
+warnings.filterwarnings("ignore")
+os.environ.setdefault("GLOG_minloglevel", "2")
+
+from paddle_focal.detection.export import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,13 @@
+"""See `python tools/infer.py --help`."""
+
+import os
+import warnings
+
+# What Paddle and ppdet's dependencies say about their own deprecations helps nobody who predicts.
+warnings.filterwarnings("ignore")
+os.environ.setdefault("GLOG_minloglevel", "2")
+
+from paddle_focal.detection.inference import main
+
+if __name__ == "__main__":
+    main()
