@@ -111,28 +111,23 @@ class StopOnNonFiniteLoss(Callback):
         super().__init__(trainer)
         self._folder = folder
         self._images = self._losses = None
-        trainer.model.register_forward_pre_hook(self._note_images)
-        trainer.model.register_forward_post_hook(self._note_losses)
+        trainer.model.register_forward_post_hook(self._note)
 
-    def _note_images(self, _model, inputs) -> None:
-        self._images = inputs[0]["im_id"]
-
-    def _note_losses(self, _model, _inputs, outputs) -> None:
-        self._losses = outputs
+    def _note(self, model, inputs: tuple[dict], outputs: dict) -> None:
+        if model.training:
+            self._images, self._losses = inputs[0]["im_id"], outputs
 
     def on_step_end(self, status: dict) -> None:
         if status["mode"] != "train":
             return
-        # By now ppdet has read the losses for its log: nothing waits for the device.
-        losses = {name: float(value) for name, value in self._losses.items()}
-        if all(map(math.isfinite, losses.values())):
+        if math.isfinite(float(self._losses["loss"])):  # ppdet has read it for its log: nothing waits for the device
             return
         files = {int(record["im_id"][0]): record["im_file"] for record in self.model.dataset.roidbs}
         images = "".join(f"\n  {files[image]}" for image in self._images.flatten().tolist())
         newest = checkpoint.newest(self._folder)
         raise ToolError(
             f"The loss is no number any more in iteration {status['step_id'] + 1} of epoch {status['epoch_id'] + 1}: "
-            + ", ".join(f"{name} {value:g}" for name, value in losses.items())
+            + ", ".join(f"{name} {float(value):g}" for name, value in self._losses.items() if value.size == 1)
             + ". "
             + (f"The newest checkpoint, {newest}, is from before. " if newest else "There is no checkpoint yet. ")
             + f"Look at the learning rate, and at these images and their boxes:{images}"
