@@ -23,7 +23,7 @@ from paddle_focal.arguments import (
     check_weight_of_labels,
 )
 from paddle_focal.ops import probability
-from paddle_focal.ops.closed_form import compute_dtype
+from paddle_focal.ops.closed_form import compute_dtype, rounded
 
 
 @paddle.jit.not_to_static  # traced as it is: its branches are on shapes and numbers
@@ -177,8 +177,8 @@ def binary_focal_loss(
 
     Returns:
         Tensor: as :func:`sigmoid_focal_loss`. A probability of exactly 0 where the target is 1, or 1 where it is 0, has
-        an infinite loss; it gets that of the smallest normal float64 instead, 708.4 times the balance. A gradient
-        beyond the largest number of the dtype, as there, is that number.
+        an infinite loss; it gets loss and gradient of 1e-300 instead, the loss is 690.8 times the balance. A gradient
+        beyond the largest number of the dtype is that number.
 
     Raises:
         TypeError, ValueError, RuntimeError: as :func:`sigmoid_focal_loss`. A probability outside [0, 1] is a ValueError
@@ -198,7 +198,7 @@ def binary_focal_loss(
         axis=axis,
         backend=backend,
     )
-    return loss.astype(prob.dtype if reduction == "none" else compute_dtype(prob.dtype))
+    return rounded(loss, prob.dtype if reduction == "none" else compute_dtype(prob.dtype))
 
 
 @paddle.jit.not_to_static

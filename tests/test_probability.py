@@ -58,16 +58,14 @@ def test_accuracy(backend, dtype, gamma, target):
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
 def test_exact_zeros_and_ones(backend, dtype, gamma):
-    # Right for certain: no loss. Wrong for certain: -log of the smallest normal float64, times the balance.
+    # Right for certain: no loss. Wrong for certain: -log of 1e-300, times the balance.
     loss, gradient, _ = computed([0.0, 1.0, 0.0, 1.0], [0.0, 1.0, 1.0, 0.0], dtype, gamma=gamma, backend=backend)
-    np.testing.assert_array_equal(np.round(loss[:2], 300), [0, 0])
-    np.testing.assert_allclose(loss[2:], [0.25 * 708.3964, 0.75 * 708.3964], rtol=2**-8)
+    np.testing.assert_allclose(loss[:2], [0, 0], atol=1.1e-300)
+    np.testing.assert_allclose(loss[2:], [0.25 * 690.7755, 0.75 * 690.7755], rtol=2**-8)
     largest = float(paddle.finfo(getattr(paddle, dtype)).max)
     # d/dp of -(1 - p)^gamma log(p) at p = 1 is -1 for gamma 0 and 0 for any other.
     np.testing.assert_allclose(gradient[:2], [0.75, -0.25] if gamma == 0 else [0, 0], rtol=2e-6, atol=1e-100)
-    assert np.isfinite(gradient).all()
-    assert gradient[2] < -0.01 * largest
-    assert gradient[3] > 0.01 * largest
+    np.testing.assert_allclose(gradient[2:], np.clip([-0.25e300, 0.75e300], -largest, largest), rtol=2e-6)
 
 
 def test_by_hand(backend):

@@ -242,3 +242,12 @@ class TestLayer:
         np.testing.assert_allclose(float(loss(logit, label, avg_factor=6)), 0.5 * np.log(2), rtol=2e-6)
         with pytest.raises(ValueError, match="avg_factor takes the place of the mean's count"):
             loss(logit, label, avg_factor=6, reduction="sum")
+
+
+@pytest.mark.parametrize("label", [[[0.3, 0.0, 0.7]], [2]])
+def test_class_that_is_ruled_out(backend, label):
+    """A logit of -infinity is a class less."""
+    whole = computed([[0.5, -np.inf, 1.0]], label, backend=backend)
+    rest = computed([[0.5, 1.0]], [[0.3, 0.7]] if np.ndim(label) == 2 else [1], backend=backend)
+    np.testing.assert_allclose(whole[0], rest[0], rtol=1e-12)
+    np.testing.assert_allclose(whole[1], [[rest[1][0, 0], 0, rest[1][0, 1]]], rtol=1e-12)

@@ -320,12 +320,13 @@ struct SoftKernel {
         for (int64_t i = 0; i < kLanes; ++i) {
           const double rest = first_highest[i] == c ? others[i] : total[i] - e[i];
           Hard<decltype(kind)::value, double> at(logarithm_of_sum(rest) + (highest[i] - x[i]), problem.gamma);
-          at.cross_entropy += smoothing * (x[i] - mean[i]);
+          if (smoothing != 0) at.cross_entropy += smoothing * (x[i] - mean[i]);
           const double part = factor[i] * scale * y[i];
-          const double modulator = part * at.modulator, slope = part * at.derivative();
+          // A class without a share may be ruled out, by a logit of -infinity.
+          const double modulator = part * at.modulator, slope = part == 0 ? 0 : part * at.derivative();
           loss[i] += part == 0 ? 0 : part * at.loss();
           x[i] = smoothing * modulator - slope;
-          y[i] = rest > 0 ? slope / rest : 0;
+          y[i] = rest == 0 ? 0 : slope / rest;
           (first_highest[i] == c ? taken_by_highest : taken)[i] += y[i];
           even[i] += smoothing / classes * modulator;
         }

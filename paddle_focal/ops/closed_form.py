@@ -141,9 +141,10 @@ def gather(logit: Tensor, block_of: Callable[[slice], Tensor], shape: list[int])
 
 
 def rounded(value: Tensor, dtype: paddle.dtype) -> Tensor:
+    """The value in a dtype; differentiable."""
     if dtype == paddle.float16:
         # Paddle's cast on the CPU turns numbers from 1e-27 to 6e-24 into some up to 1e-4: what rounds to 0 is made 0.
-        value = value * (value.abs() >= 2.0**-25).astype(value.dtype)
+        value = value - paddle.where(value.abs() < 2.0**-25, value, paddle.zeros_like(value)).detach()
     return value.astype(dtype)
 
 

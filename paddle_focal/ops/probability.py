@@ -6,9 +6,11 @@ import paddle
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
-from paddle_focal.ops import devices, label_range
+from paddle_focal.ops import closed_form, devices, label_range
 
-_SMALLEST = 2.2250738585072014e-308  # normal float64; of 0 there is no logarithm
+# In place of 0, which has no logarithm. Gradients are divided by it, so it is far above the 6e-309 that Paddle's exp on
+# the CPU gives for 0.
+_SMALLEST = 1e-300
 
 
 def logit_of(prob: Tensor) -> Tensor:
@@ -35,7 +37,7 @@ class _Logit(PyLayer):
         (prob,) = ctx.saved_tensor()
         p, q = _both(prob)
         largest = paddle.finfo(prob.dtype).max
-        return (upstream / p / q).clip(-largest, largest).astype(prob.dtype)
+        return closed_form.rounded((upstream / p / q).clip(-largest, largest), prob.dtype)
 
 
 def _both(prob: Tensor) -> tuple[Tensor, Tensor]:
