@@ -142,5 +142,5 @@ def _largest_error(place: str, backend: str, dtype: str) -> float:
         y = paddle.to_tensor([target], dtype=dtype, place=place)
         value = paddle_focal.sigmoid_focal_loss(x, y, gamma=gamma, backend=backend)
         value.backward()
-        errors += [abs(float(value) / loss - 1), abs(float(x.grad) / gradient - 1)]
+        errors += [abs(value.item() / loss - 1), abs(x.grad.item() / gradient - 1)]
     return math.nan if any(map(math.isnan, errors)) else float(np.max(errors))

@@ -114,6 +114,9 @@ def test_signal(tmp_path, digits, uninterrupted, number, workers):
     process = start(arguments)
     read_until(process, "Epoch: [1] [2/6]")
     os.killpg(process.pid, number)
+    if number == signal.SIGTERM:  # which Paddle's launcher repeats
+        time.sleep(0.2)
+        os.killpg(process.pid, number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert f"{number.name}: leaving after this iteration" in output
@@ -136,14 +139,14 @@ def test_signal(tmp_path, digits, uninterrupted, number, workers):
     assert_same_weights(tensors(tmp_path), tensors(uninterrupted))
 
 
-def test_second_signal_ends_at_once(tmp_path, digits):
+def test_ctrl_c_after_a_signal_ends_at_once(tmp_path, digits):
     process = start(command_line(tmp_path, digits, "TrainReader.batch_size=120"))
     read_until(process, "Epoch: [0] [0/1]")
     os.kill(process.pid, signal.SIGTERM)
     read_until(process, "SIGTERM: leaving after this iteration")
-    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, signal.SIGINT)
     process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGTERM
+    assert process.returncode == -signal.SIGINT
     assert not list((tmp_path / NAME).glob("interrupted_*.state.json"))
 
 

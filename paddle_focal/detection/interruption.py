@@ -23,7 +23,7 @@ class Interrupted(SystemExit):
 
 
 class SignalWatch:
-    """A context in which SIGINT (Ctrl-C) and SIGTERM are noted, the first of them; a second one ends the process.
+    """A context in which SIGINT (Ctrl-C) and SIGTERM are noted; a Ctrl-C after that ends the process.
 
     Entered before the data loader starts its workers, which then leave Ctrl-C to the process that started them.
     """
@@ -44,10 +44,12 @@ class SignalWatch:
     def _note(self, number: int, _frame) -> None:
         if os.getpid() != self._process:
             return
-        self.received = number
-        self.__exit__()
-        name = signal.Signals(number).name
-        logger.info("%s: leaving after this iteration, with a checkpoint. A second one ends the run at once.", name)
+        if self.received is None:
+            self.received = number
+            name = signal.Signals(number).name
+            logger.info("%s: leaving after this iteration, with a checkpoint. Ctrl-C ends the run at once.", name)
+        elif number == signal.SIGINT:  # not SIGTERM, which Paddle's launcher repeats
+            raise KeyboardInterrupt
 
 
 class SaveOnSignal(Callback):

@@ -63,7 +63,7 @@ class MetricsLog(Callback):
         if self._gamma:
             extra["gamma"] = self._gamma.gamma
         if self._foreground is not None:
-            extra["foreground"] = int(self._foreground)
+            extra["foreground"] = int(self._foreground.item())
         self._add(status, {**latest_losses(status), **extra}, for_visualdl=extra)
 
     def on_epoch_end(self, status: dict) -> None:
