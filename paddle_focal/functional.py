@@ -174,8 +174,8 @@ def binary_focal_loss(
 
     Returns:
         Tensor: as :func:`sigmoid_focal_loss`. A probability of exactly 0 where the target is 1, or 1 where it is 0, has
-        an infinite loss; it gets that of 1e-300 instead, 690.8 times the balance. A gradient beyond the largest number
-        of the dtype, as there, is that number.
+        an infinite loss; it gets loss and gradient of 1e-300 instead, a loss of 690.8 times the balance. A gradient
+        beyond the largest number of the dtype is that number.
 
     Raises:
         TypeError, ValueError, RuntimeError: as :func:`sigmoid_focal_loss`. A probability outside [0, 1] is a ValueError
