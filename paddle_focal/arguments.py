@@ -23,7 +23,10 @@ def _described(value: Any) -> str:
 def check_number(name: str, value: Any, accepted: str, accepts: Callable[[float], bool] = lambda number: True) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be {accepted}, but got {_described(value)}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        number = math.inf
     if not accepts(number):
         raise ValueError(f"{name} must be {accepted}, but got {value!r}")
     return number
@@ -67,7 +70,7 @@ def check_integer(name: str, value: Integral) -> int:
 
 
 def check_reduction(reduction: str) -> str:
-    if reduction not in REDUCTIONS:
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {REDUCTIONS}, but got {reduction!r}")
     return reduction
 

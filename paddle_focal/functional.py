@@ -281,7 +281,8 @@ def softmax_focal_loss(
     )
     if reduction != "mean":
         return loss
-    return _mean(loss, (label != ignore_index).sum() if indexed else paddle.numel(label) // classes)
+    labels = (label != ignore_index).sum() if indexed else paddle.numel(label) // classes
+    return _mean(loss, labels.reshape([]))  # Paddle's // makes an axis
 
 
 def _mean(total: Tensor, count: Tensor) -> Tensor:

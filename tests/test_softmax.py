@@ -180,6 +180,21 @@ class TestArguments:
         assert logit.grad[0, 1] == 0
         assert logit.grad[1].tolist() == [0, 0, 0]
 
+    def test_soft_labels_with_classes_ruled_out(self, backend):
+        logit = paddle.to_tensor([[0.0, -float("inf"), 0.0], [2.0, -float("inf"), -float("inf")]], stop_gradient=False)
+        label = paddle.to_tensor([[0.5, 0.0, 0.5], [1.0, 0.0, 0.0]])
+        loss = softmax_focal_loss(logit, label, reduction="none", backend=backend)
+        np.testing.assert_allclose(loss.numpy(), [0.25 * np.log(2), 0], rtol=2e-6)
+        loss.sum().backward()
+        np.testing.assert_allclose(logit.grad.numpy(), np.zeros((2, 3)), atol=1e-7)
+
+    def test_gradients_of_a_certain_soft_label(self, backend):
+        # With gamma 0, p - y: 4e-18 here, where Paddle's == finds 0; and a share of 1e-20 counts, too.
+        _, gradient, _ = computed([[40.0, 0.0]], np.array([[1.0, 0.0]]), gamma=0.0, backend=backend)
+        np.testing.assert_allclose(gradient, [[-np.exp(-40.0), np.exp(-40.0)]], rtol=1e-12)
+        loss, *_ = computed([[0.0, 0.0]], np.array([[1e-20, 0.0]]), gamma=0.0, backend=backend)
+        np.testing.assert_allclose(loss, 1e-20 * np.log(2), rtol=1e-12)
+
     @pytest.mark.parametrize(
         ("label", "arguments", "message"),
         [
@@ -251,3 +266,12 @@ def test_class_that_is_ruled_out(backend, label):
     rest = computed([[0.5, 1.0]], [[0.3, 0.7]] if np.ndim(label) == 2 else [1], backend=backend)
     np.testing.assert_allclose(whole[0], rest[0], rtol=1e-12)
     np.testing.assert_allclose(whole[1], [[rest[1][0, 0], 0, rest[1][0, 1]]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("label", [[[0.25] * 4] * 3, [0, 1, 2]])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_reduced_loss_is_a_scalar(backend, label, reduction):
+    loss = softmax_focal_loss(paddle.zeros([3, 4]), paddle.to_tensor(label), reduction=reduction, backend=backend)
+    assert loss.shape == []
+    # Every class has p = 1/4.
+    assert float(loss) == pytest.approx((3 / 4) ** 2 * np.log(4) * (1 if reduction == "mean" else 3), rel=1e-6)

@@ -21,7 +21,7 @@ def select(backend: str | None, logit: Tensor, loss: str = "sigmoid_focal_loss")
         ValueError: if ``backend`` is no backend's name.
         RuntimeError: if the backend named cannot serve, with the reason.
     """
-    if backend not in (None, *BACKENDS):
+    if backend is not None and (not isinstance(backend, str) or backend not in BACKENDS):
         raise ValueError(f"backend must be None or one of {BACKENDS}, but got {backend!r}")
     if backend == "composite" or 0 in logit.shape:  # Paddle ends the process when an operator of ours returns nothing
         return composite

@@ -127,7 +127,7 @@ def _soft(x: Tensor, label: Tensor, factor: Tensor, problem: _SoftmaxProblem, gr
     others = _sum_of_others(power, index)
     z = paddle.log(others) + (highest - x)
     value = share * hard(z, problem.gamma, gradient, _smoothing(x, x, problem))
-    value = paddle.where(share == 0, paddle.zeros_like(value), value)
+    value = paddle.where(share.abs() <= 0, paddle.zeros_like(value), value)  # ==: see _quotient
     if not gradient:
         return value.sum(axis=1)
     even = problem.label_smoothing * share * modulator(z, problem.gamma)
@@ -150,5 +150,5 @@ def _smoothing(x: Tensor, own: Tensor, problem: _SoftmaxProblem) -> Tensor | Non
 
 
 def _quotient(value: Tensor, total: Tensor) -> Tensor:
-    """The value over the total of the others; 0 where there are no others."""
-    return paddle.where(total == 0, paddle.zeros_like(value), value / total)
+    """The value over the total of the others; 0 where there are no others. To Paddle, == 0 is up to 1e-15, or 1e-8."""
+    return paddle.where(total <= 0, paddle.zeros_like(value), value / total)

@@ -53,7 +53,7 @@ def soft(x: Tensor, target: Tensor, gamma: float, smoothing: float, gradient: bo
     lost = (positive - target).abs()
     cross_entropy = distance * (positive - smoothed).abs() + tail
     mixed = lost + (1.0 - lost) * small
-    log_mixed = paddle.where(lost == 0, -distance, paddle.log(mixed))
+    log_mixed = paddle.where(lost <= 0, -distance, paddle.log(mixed))  # Paddle's == takes 1e-9 for 0
     modulator = power(mixed / (1.0 + small), lambda: log_mixed - tail, gamma)
     if not gradient:
         return modulator * cross_entropy

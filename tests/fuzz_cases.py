@@ -1,0 +1,251 @@
+"""Calls of the losses that hypothesis draws, and what is right for each, for test_fuzz.py."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import oracle
+import paddle
+import reference
+from hypothesis import strategies as st
+
+from paddle_focal import binary_focal_loss, sigmoid_focal_loss, softmax_focal_loss
+
+FUNCTIONS = {"sigmoid": sigmoid_focal_loss, "softmax": softmax_focal_loss, "binary": binary_focal_loss}
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+LARGEST = {dtype: float(paddle.finfo(getattr(paddle, dtype)).max) for dtype in DTYPES}
+SUBNORMAL = {"float16": 6e-8, "bfloat16": 1e-39, "float32": 1e-45, "float64": 5e-324}
+#: Relative errors of what is computed in float32 or float64 (README, Numerics), and of rounding the result.
+COMPUTED = {"float32": 2e-5, "float64": 1e-12}
+ROUNDED = {"float16": 2**-11, "bfloat16": 2**-8, "float32": 2**-24, "float64": 0}
+#: Absolute errors of numbers that underflow: on the way, before factors multiply them; in the result.
+UNDERFLOW = {"float32": 1e-35, "float64": 1e-304}
+SPACING = {"float16": 1.001 * 2**-25, "bfloat16": 1.2e-38, "float32": 1.2e-38, "float64": 1e-299}
+#: More elements than a block has, more labels than a tile, more logits than a task.
+LARGE = [(2100,), (130, 7), (3, 80), (3, 70, 9), (2, 3, 150), (1100, 3), (2, 2, 2, 65, 3), (700, 1), (1, 1, 1, 2100)]
+
+
+def tensor(values, dtype):
+    return paddle.to_tensor(np.asarray(values), dtype="float64").astype(dtype)
+
+
+def rounded(values, dtype):
+    return tensor(values, dtype).astype("float64").numpy()
+
+
+@dataclass
+class Case:
+    """One call. Arrays are in float64, as they are after rounding to their types."""
+
+    loss: str
+    dtype: str
+    axis: int
+    logit: np.ndarray
+    label: np.ndarray
+    label_dtype: str
+    alpha: float | list | None
+    gamma: float
+    normalizer: float | np.ndarray | None
+    weight: np.ndarray | None
+    weight_dtype: str
+    label_smoothing: float
+    ignore_index: int
+    reduction: str
+    upstream: np.ndarray
+    is_strided: bool  # the axes lie in memory in the reverse order
+
+    @property
+    def sum_dtype(self):
+        return "float64" if self.dtype == "float64" else "float32"
+
+    def run(self, backend):
+        """Loss and gradient."""
+        leaf, label = tensor(self.logit, self.dtype), tensor(self.label, self.label_dtype)
+        if self.is_strided:
+            leaf, label = tensor(self.logit.T, self.dtype), tensor(self.label.T, self.label_dtype)
+        leaf.stop_gradient = False
+        loss = FUNCTIONS[self.loss](
+            leaf.transpose(range(leaf.ndim)[::-1]) if self.is_strided else leaf,
+            label.transpose(range(label.ndim)[::-1]) if self.is_strided else label,
+            tensor(self.normalizer, "float32") if isinstance(self.normalizer, list) else self.normalizer,
+            self.alpha,
+            self.gamma,
+            self.reduction,
+            weight=None if self.weight is None else tensor(self.weight, self.weight_dtype),
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            axis=self.axis,
+            backend=backend,
+        )
+        assert loss.dtype == getattr(paddle, self.dtype if self.reduction == "none" else self.sum_dtype)
+        loss.backward(tensor(self.upstream, loss.dtype))
+        gradient = leaf.grad.astype("float64").numpy()
+        return loss.astype("float64").numpy(), gradient.T if self.is_strided else gradient
+
+    def rows(self, values):
+        """What has the shape of the logits as ``[N, C]``, what has that of the labels as ``[N, 1]``."""
+        if np.shape(values) == self.logit.shape:
+            return np.moveaxis(values, self.axis, -1).reshape(-1, self.logit.shape[self.axis])
+        return np.reshape(values, (-1, 1))
+
+    def check(self, loss, gradient):
+        """Holds the results against the definition; NaN belongs where a logit that counts is NaN, nowhere else."""
+        assert loss.shape == np.shape(self.upstream)
+        with np.errstate(all="ignore"):
+            losses, gradients, terms, count = self.expected()
+        count = max(1, count) if self.reduction == "mean" else 1
+        upstream = self.rows(self.upstream) / count
+        is_binary, x = self.loss == "binary", self.rows(self.logit)
+        computed_in = "float64" if is_binary else self.sum_dtype
+        distance = np.maximum(1, np.abs(np.where(np.isfinite(x), x, 0)))
+        if self.loss == "softmax":
+            distance = distance.max(axis=1, keepdims=True)
+        if self.reduction == "none":
+            assert_close(self.rows(loss), losses, losses, computed_in, self.dtype, distance)
+        else:
+            total, amplified = losses.sum() / count, distance.max(initial=1) * x.size
+            assert_close(loss, total, total, computed_in, self.sum_dtype, amplified)
+        gradients, terms = gradients * upstream, terms * np.abs(upstream)
+        if is_binary:
+            gradients, terms = (np.clip(one, -LARGEST[self.dtype], LARGEST[self.dtype]) for one in (gradients, terms))
+            distance = 1 / np.maximum(x * (1 - x), reference.SMALLEST)
+        assert_close(self.rows(gradient), gradients, terms, computed_in, self.dtype, distance)
+
+    def expected(self):
+        """Losses, gradients and the magnitudes of their terms, in rows; and the number of losses that a mean counts."""
+        label, classes = self.rows(self.label), self.logit.shape[self.axis]
+        if self.label_dtype in DTYPES:
+            target, kept = label, np.ones((len(label), 1), bool)
+        else:
+            target, kept = label == np.arange(classes), label != self.ignore_index
+        x = np.where(kept, self.rows(self.logit), 0.5)
+        normalizer = 1.0 if self.normalizer is None else np.array(self.normalizer)
+        alpha = None if self.alpha is None else np.array(self.alpha)
+        factor = kept * self.weight_of_rows()
+        if self.loss == "softmax":
+            scale = np.broadcast_to((1.0 if alpha is None else alpha) / normalizer, [classes])
+            loss, *slopes = reference.softmax(x, target, scale, self.gamma, self.label_smoothing)
+            return *(one * factor for one in (loss[:, None], *slopes)), kept.sum()
+        alpha_t = 1.0 if alpha is None else target * alpha + (1 - target) * (1 - alpha)
+        definition = reference.binary if self.loss == "binary" else reference.sigmoid
+        result = definition(x, target, alpha_t / normalizer, self.gamma, self.label_smoothing)
+        return *(one * factor for one in result), kept.sum() * classes
+
+    def weight_of_rows(self):
+        if self.weight is None:
+            return 1.0
+        shape, given = self.logit.shape, self.weight
+        labels = np.delete(shape, self.axis)
+        if self.loss == "softmax":
+            return np.broadcast_to(given, labels).reshape(-1, 1)
+        if self.label.shape != shape and given.shape == tuple(labels):
+            return given.reshape(-1, 1)
+        is_flat = given.ndim == 1 < len(shape) and given.size == self.logit.size != shape[-1]
+        return self.rows(given.reshape(shape) if is_flat else np.broadcast_to(given, shape))
+
+
+def assert_close(actual, expected, terms, computed_in, dtype, amplified):
+    """Within the rounding of the terms; ``amplified`` is what multiplies an error of underflow."""
+    expected, terms = np.asarray(expected, np.float64), np.asarray(terms, np.float64)
+    assert actual.shape == expected.shape
+    np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
+    error = np.abs(np.where(np.isinf(actual), LARGEST[dtype], actual) - expected)
+    relative = COMPUTED[computed_in] + 1.001 * ROUNDED[dtype]
+    allowed = relative * terms + UNDERFLOW[computed_in] * amplified + SPACING[dtype]
+    may_overflow = 1e4 * np.abs(terms) > LARGEST[dtype]  # on the way, before a factor makes it smaller
+    is_right = (error <= allowed) | np.isnan(expected) | (may_overflow & np.isinf(actual))
+    assert is_right.all(), f"{actual[~is_right]} in place of {expected[~is_right]}"
+
+
+def drawn(draw, elements, shape):
+    """An array of a few values that are drawn, again and again."""
+    return np.resize(np.array(draw(st.lists(elements, min_size=1, max_size=30)), np.float64), shape)
+
+
+def fractions(lowest, highest, parts):
+    """Numbers that every dtype has, so that no error is made before the loss."""
+    return st.integers(lowest, highest).map(lambda n: n / parts)
+
+
+@st.composite
+def logits(draw, loss, dtype, shape, with_nan, label_smoothing):
+    special = [0.0, -0.0, 1e4, -1e4, 88.7, -103.9, 17.5, -745.1, 1e-30, SUBNORMAL[dtype]]
+    if not label_smoothing:  # which adds up multiples of the logits themselves, of either sign
+        special += [LARGEST[dtype] / 2, -LARGEST[dtype] / 2]  # the difference of two is finite
+    elements = st.floats(-40, 40) | st.sampled_from(special)
+    if loss == "binary":
+        elements = st.floats(0, 1) | st.sampled_from(
+            [0.0, 1.0, 0.5, SUBNORMAL[dtype], 1e-30, 1e-7, 1 - 2**-11, 1 - 2**-24]
+        )
+    return rounded(drawn(draw, elements | st.just(math.nan) if with_nan else elements, shape), dtype)
+
+
+@st.composite
+def labels(draw, dtype, classes, has_background, ignore_index, shape, axis):
+    if dtype in DTYPES:
+        share = fractions(0, 64, 64) | st.sampled_from([0.0, 1.0, 2**-30, 2**-20, 1 - 2**-20, 1 / 3])
+        return rounded(drawn(draw, share, shape), dtype)
+    return drawn(draw, st.integers(0, classes - (not has_background)) | st.just(ignore_index), np.delete(shape, axis))
+
+
+@st.composite
+def weights(draw, shape, label_shape, is_softmax, lowest):
+    full = label_shape if is_softmax else shape
+    partly = [draw(st.sampled_from([1, n])) for n in full][draw(st.integers(0, len(full))) :]
+    flat = [] if is_softmax else [[math.prod(full)]]
+    return drawn(draw, fractions(lowest, 32, 8), draw(st.sampled_from([label_shape, full, partly, *flat])))
+
+
+@st.composite
+def cases(draw, loss):
+    shapes = hnp.array_shapes(min_dims=1, max_dims=5, min_side=0, max_side=7).filter(lambda s: math.prod(s) <= 3000)
+    shape = list(draw(shapes | st.sampled_from(LARGE)))
+    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    shape[axis] = classes = min(max(1, shape[axis]), 80)
+    is_softmax, with_nan = loss == "softmax", loss != "binary" and draw(st.integers(0, 9)) == 0
+    label_smoothing = draw(st.sampled_from([0.0, 0.0, 0.1, 0.5, 0.9]))
+    dtype, label_dtype = draw(st.sampled_from(DTYPES)), draw(st.sampled_from(("int32", "int64", *DTYPES)))
+    ignore_index = draw(st.sampled_from([-1, -100, 255, -(2**31), 2**31 - 1]))
+
+    logit = draw(logits(loss, dtype, shape, with_nan, label_smoothing))
+    label = draw(labels(label_dtype, classes, not is_softmax, ignore_index, shape, axis))
+    if is_softmax and with_nan and label.ndim == logit.ndim:
+        label = np.maximum(label, 1 / 64)  # of a class without a share it is left open
+    if is_softmax and not label_smoothing and draw(st.booleans()):  # some classes are ruled out
+        share = label if label.ndim == logit.ndim else oracle.one_hot(label, classes, axis)[0]
+        has_others = share.max(axis, keepdims=True, initial=0) > 0
+        logit[(share == 0) & has_others & drawn(draw, st.booleans(), shape).astype(bool)] = -math.inf
+
+    alphas = fractions(0, 64, 16 if is_softmax else 64)
+    normalizers = fractions(1, 4096, 4)
+    weight_dtype = draw(st.sampled_from((*DTYPES, "int32", "int64", "bool")))
+    label_shape = list(np.delete(shape, axis)) if is_softmax else list(label.shape)
+    weight = draw(st.none() | weights(shape, label_shape, is_softmax, 8 * with_nan))  # NaN times 0 is either
+    reduction = draw(st.sampled_from(["none", "sum", "mean"]))
+    result_shape = () if reduction != "none" else label_shape if is_softmax else shape
+    return Case(
+        loss,
+        dtype,
+        axis,
+        logit,
+        label,
+        label_dtype,
+        None if with_nan else draw(st.none() | alphas | st.lists(alphas, min_size=classes, max_size=classes)),
+        draw(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0]) | st.floats(0.25, 8)),
+        draw(
+            st.none()
+            | normalizers
+            | st.lists(normalizers, min_size=1, max_size=1)
+            | st.lists(normalizers, min_size=classes, max_size=classes)
+        ),
+        None if weight is None else rounded(weight, weight_dtype),
+        weight_dtype,
+        label_smoothing,
+        ignore_index,
+        reduction,
+        drawn(draw, st.sampled_from([1.0, -3.0, 0.5, 2**-10]), result_shape),
+        draw(st.booleans()),
+    )

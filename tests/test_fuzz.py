@@ -1,0 +1,72 @@
+"""The losses on arguments that hypothesis draws, right and wrong, on both backends.
+
+PADDLE_FOCAL_FUZZ=2000 draws that many examples for each test, and others in every run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import paddle
+import pytest
+from fuzz_cases import DTYPES, FUNCTIONS, cases
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+EXAMPLES = int(os.environ.get("PADDLE_FOCAL_FUZZ", "0"))
+fuzz = settings(
+    max_examples=EXAMPLES or 100,
+    derandomize=not EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],  # `backend` is a constant
+)
+
+
+@pytest.mark.parametrize("loss", FUNCTIONS)
+@fuzz
+@given(data=st.data())
+def test_against_the_definition(backend, loss, data):
+    case = data.draw(cases(loss))
+    case.check(*case.run(backend))
+
+
+#: What a caller may pass by mistake, for any argument.
+ANYTHING = [
+    None, True, 0, -1, 3, 2**70, 10**400, 0.5, -0.5, 1.0, 1e300, 1e-300, math.nan, math.inf, 1j, Fraction(1, 2),
+    Decimal("0.5"), "mean", "fused", b"sum", [], [0.5], [0.1, 0.2, 0.3], [None], [[0.5], [0.2, 0.3]], ("a", "b", "c"),
+    {}, {0.5}, object(), np.float32(0.5), np.int64(1), np.array(0.5), np.ones(3), np.ones((2, 3), "complex64"),
+]  # fmt: skip
+
+
+def anything():
+    """One of these, or a tensor of some shape and type; made anew, as a test may differentiate it."""
+    shapes = st.sampled_from([[], [0], [1], [2], [3], [6], [2, 3], [3, 2], [1, 3], [2, 1], [2, 0], [1, 2, 3]])
+    dtypes = st.sampled_from([*DTYPES, "int8", "uint8", "int32", "int64", "bool", "complex64"])
+    tensors = st.builds(
+        lambda shape, dtype, value: paddle.full(shape, value, "float64").astype(dtype),
+        shapes,
+        dtypes,
+        st.sampled_from([0.0, 1.0, 0.5, -2.0, 7.0]),
+    )
+    return st.sampled_from(ANYTHING) | tensors
+
+
+@pytest.mark.parametrize("loss", FUNCTIONS)
+@fuzz
+@given(data=st.data())
+def test_wrong_arguments(backend, loss, data):
+    arguments = {"label": paddle.to_tensor([0, 2]), "backend": backend}
+    arguments["prob" if loss == "binary" else "logit"] = paddle.to_tensor([[0.1, 0.5, 0.9], [0.2, 0.0, 1.0]])
+    names = ["logit", "label", "normalizer", "alpha", "gamma", "reduction", "name", "weight", "ignore_index"]
+    names += ["label_smoothing", "axis", "backend"]
+    for name in data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)):
+        arguments["prob" if (loss, name) == ("binary", "logit") else name] = data.draw(anything(), label=name)
+    with contextlib.suppress(TypeError, ValueError):
+        result = FUNCTIONS[loss](**arguments)
+        is_nan = paddle.isnan(result.astype("float64")).any()
+        assert not is_nan or paddle.is_tensor(arguments.get("normalizer"))  # whose values are the caller's to check
