@@ -114,8 +114,8 @@ def test_signal(tmp_path, digits, uninterrupted, number, workers):
     process = start(arguments)
     read_until(process, "Epoch: [1] [2/6]")
     os.killpg(process.pid, number)
-    if number == signal.SIGTERM:  # which Paddle's launcher repeats
-        time.sleep(0.2)
+    while number == signal.SIGTERM and process.poll() is None:  # Paddle's launcher repeats it
+        time.sleep(0.05)
         os.killpg(process.pid, number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number

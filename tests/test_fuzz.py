@@ -18,6 +18,8 @@ from fuzz_cases import DTYPES, FUNCTIONS, cases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from paddle_focal import sigmoid_focal_loss
+
 EXAMPLES = int(os.environ.get("PADDLE_FOCAL_FUZZ", "0"))
 fuzz = settings(
     max_examples=EXAMPLES or 100,
@@ -33,6 +35,16 @@ fuzz = settings(
 def test_against_the_definition(backend, loss, data):
     case = data.draw(cases(loss))
     case.check(*case.run(backend))
+
+
+@pytest.mark.parametrize("label", [[0, 2], [[1.0, 0.0], [0.0, 0.0]]])
+def test_a_weight_of_zero_takes_an_overflow_away(backend, label):
+    logit = paddle.to_tensor([[1e38, -1e38], [1e38, 1.0]], stop_gradient=False)
+    weight = paddle.to_tensor([[0.0, 0.0], [0.0, 1e-10]])
+    loss = sigmoid_focal_loss(logit, paddle.to_tensor(label), 0.25, None, 0.0, "none", weight=weight, backend=backend)
+    loss.backward()
+    np.testing.assert_allclose(loss.numpy(), [[0, 0], [0, 4e-10 * math.log1p(math.e)]], rtol=1e-6)
+    np.testing.assert_allclose(logit.grad.numpy(), [[0, 0], [0, 4e-10 / (1 + math.exp(-1))]], rtol=1e-6)
 
 
 #: What a caller may pass by mistake, for any argument.

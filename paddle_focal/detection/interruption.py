@@ -38,6 +38,8 @@ class SignalWatch:
         return self
 
     def __exit__(self, *_) -> None:
+        if self.received is not None:  # it may come again while the process ends
+            self._previous[signal.SIGTERM] = signal.SIG_IGN
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

@@ -16,7 +16,7 @@ from paddle_focal.detection.early_stop import METRICS, EarlyStop, StopTraining, 
 from paddle_focal.detection.errors import ToolError
 from paddle_focal.detection.evaluation import EvaluationReport, evaluate
 from paddle_focal.detection.gamma import ScheduledGamma
-from paddle_focal.detection.interruption import SaveOnSignal, SignalWatch, StopOnNonFiniteLoss
+from paddle_focal.detection.interruption import Interrupted, SaveOnSignal, SignalWatch, StopOnNonFiniteLoss
 from paddle_focal.detection.position import ResumedPosition
 from paddle_focal.detection.progress import progress_callbacks
 from paddle_focal.detection.run_state import BestModel, MovingAverages, RandomGenerators
@@ -40,6 +40,8 @@ def train(config, flags) -> None:
     folder = runtime.output_folder(config)
     with SignalWatch() as watch:
         evaluation = _train(config, flags, folder, watch)
+        if watch.received is not None:  # after the last iteration
+            raise Interrupted(128 + watch.received)
     if distributed.get_rank() != 0:
         return
     if not evaluation.evaluated and not flags.skip_final_eval:

@@ -10,7 +10,16 @@ import paddle
 from paddle import Tensor
 
 from paddle_focal.ops import closed_form, label_range
-from paddle_focal.ops.closed_form import all_included, along_classes, compute_dtype, exclude, of_class, on_cpu, view_of
+from paddle_focal.ops.closed_form import (
+    all_included,
+    along_classes,
+    compute_dtype,
+    exclude,
+    of_class,
+    on_cpu,
+    view_of,
+    weighted,
+)
 from paddle_focal.ops.composite_softmax import softmax_focal_loss
 from paddle_focal.ops.formulas import hard, soft
 
@@ -37,7 +46,7 @@ class _SigmoidProblem(closed_form.Problem):
             label = self.label[rows]
             value = elementwise(x, label.astype(dtype) if dense else label)
             if self.weight is not None:
-                value = value * self.weight[rows].astype(dtype)
+                value = weighted(value, self.weight[rows])
             if upstream is not None:
                 value = value * (upstream if self.reduction == "sum" else upstream[rows].astype(dtype))
             if has_excluded:
