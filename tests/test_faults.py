@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,8 @@ def command_line(folder: Path, digits: Path, *options: str) -> list[str]:
     return ["-c", CONFIG, *flags, "-o", *SMALL, *data, f"save_dir={folder}", *options]
 
 
-def start(arguments: list[str], *flags: str, **options) -> subprocess.Popen:
-    command = [sys.executable, "-W", "ignore", "tools/train.py", *flags, *arguments]
+def start(arguments: list[str], *flags: str, launcher: Sequence[str] = (), **options) -> subprocess.Popen:
+    command = [sys.executable, "-W", "ignore", *launcher, "tools/train.py", *flags, *arguments]
     return subprocess.Popen(
         command,
         cwd=ROOT,
@@ -137,6 +138,25 @@ def test_signal(tmp_path, digits, uninterrupted, number, workers):
         assert record["loss"] == pytest.approx(record["loss_cls"] + record["loss_reg"], rel=1e-5)
         assert record["foreground"] >= 20  # every image has objects
     assert_same_weights(tensors(tmp_path), tensors(uninterrupted))
+
+
+def test_signal_to_the_launcher_of_two_ranks(tmp_path, digits):
+    arguments = command_line(tmp_path, digits, "epoch=4", "use_gpu=false", "TrainReader.batch_size=10")
+
+    def launcher(name: str) -> list[str]:
+        return ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / name)]
+
+    process = start(arguments, launcher=launcher("before"))
+    read_until(process, "Epoch: [0] [2/6]")
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    train(arguments, "--resume", "auto", launcher=launcher("after"))
+    logs = [(tmp_path / name / "workerlog.0").read_text() for name in ("before", "after")]
+    assert re.search(r"Interrupted in epoch \d. Go on with the same command and --resume auto, from ", logs[0])
+    before, after = (re.findall(r"Epoch: \[(\d)\] \[ ?(\d)/6\]", log) for log in logs)
+    assert before + after == [(str(epoch), str(i)) for epoch in range(4) for i in range(6)]
+    assert 3 <= len(before) < 24
 
 
 def test_ctrl_c_after_a_signal_ends_at_once(tmp_path, digits):

@@ -12,6 +12,7 @@ from ppdet.data.source.coco import COCODataSet
 
 from paddle_focal.detection import runtime
 from paddle_focal.detection.coco_check import Contents, check_coco
+from paddle_focal.detection.errors import ToolError
 from paddle_focal.detection.findings import Findings, some
 from paddle_focal.detection.runtime import logger
 
@@ -83,7 +84,7 @@ def _compare(train: Contents, evaluation: Contents, findings: Findings) -> None:
 
 
 def stop_on_errors(findings: Findings) -> None:
-    """Log what was found, on the first rank; where there are errors, exit with all of them, on every rank.
+    """Log what was found, on the first rank, and raise a ToolError with all the errors, on every rank.
 
     A rank that alone sees errors, as its machine has other files, so stops the run, too.
     """
@@ -95,12 +96,13 @@ def stop_on_errors(findings: Findings) -> None:
     if findings.errors:
         count = len(findings.errors)
         lines = "".join(f"\n- {error}" for error in findings.errors)
-        raise SystemExit(f"{count} error{'s'[: count > 1]} in the data:{lines}")
+        raise ToolError(f"{count} error{'s'[: count > 1]} in the data:{lines}")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/check_data.py``."""
     flags = runtime.ArgumentParser(DESCRIPTION).parse_args(arguments)
     findings = check_data(runtime.load_config(flags))
-    stop_on_errors(findings)
+    with runtime.errors_in_words():
+        stop_on_errors(findings)
     logger.info("No errors, %d warnings", len(findings.warnings))
