@@ -14,6 +14,7 @@ SOURCES = Path(__file__).parent.parent / "paddle_focal/csrc"
 KERNELS = [SOURCES / f"{name}.cc" for name in ("cpu_tasks", "focal_loss_cpu", "focal_memory", "softmax_focal_loss_cpu")]
 COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
 SANITIZED = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fopenmp", "-std=c++17", "-w"]
+QUICKLY = ["-Og", "-g1", "--param", "asan-instrumentation-with-call-threshold=0"]
 
 pytestmark = pytest.mark.slow
 
@@ -33,22 +34,7 @@ def kernels(tmp_path_factory) -> Path:
 
     def compile_one(source: Path) -> Path:
         target = folder / f"{source.stem}.o"
-        subprocess.run(
-            [
-                COMPILER,
-                *SANITIZED,
-                "-Og",
-                "-g1",
-                "--param",
-                "asan-instrumentation-with-call-threshold=0",
-                f"-I{SOURCES}",
-                "-c",
-                source,
-                "-o",
-                target,
-            ],
-            check=True,
-        )
+        subprocess.run([COMPILER, *SANITIZED, *QUICKLY, f"-I{SOURCES}", "-c", source, "-o", target], check=True)
         return target
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
