@@ -7,10 +7,12 @@ the installation fail without it; unset, the package is installed either way.
 import importlib.util
 import os
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "paddle_focal/__init__.py").read_text(), re.MULTILINE).group(1)
@@ -49,6 +51,15 @@ class BuildOperator(build_ext):
         return {}
 
 
+class BuildWithConfigurations(build_py):
+    """Lays configs/ into the package, whose tools take them by name."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree(ROOT / "configs", Path(self.build_lib, "paddle_focal/configs"), dirs_exist_ok=True)
+
+
 setup(
     name="paddle_focal",
     version=VERSION,
@@ -60,7 +71,7 @@ setup(
     packages=find_packages(include=["paddle_focal", "paddle_focal.*"]),
     package_data={"paddle_focal": ["csrc/*"]},
     ext_modules=[] if BUILD == "0" else [Extension("paddle_focal._C", sources=[])],
-    cmdclass={"build_ext": BuildOperator},
+    cmdclass={"build_ext": BuildOperator, "build_py": BuildWithConfigurations},
     entry_points={"console_scripts": ["paddle-focal = paddle_focal.__main__:main"]},
     install_requires=["numpy"],
     extras_require={"cpu": ["paddlepaddle>=3.3"]},

@@ -15,11 +15,10 @@ COMMANDS = {
     "eval": ("paddle_focal.detection.evaluation", "evaluate a checkpoint, with PaddleDetection's flags"),
     "check-data": ("paddle_focal.detection.preflight", "say everything that is wrong with a data set"),
     "infer": ("paddle_focal.detection.inference", "detect objects in images, with PaddleDetection's flags"),
-    "export": (
-        "paddle_focal.detection.export",
-        "write a checkpoint for paddle.inference",
-    ),
+    "export": ("paddle_focal.detection.export", "write a checkpoint for paddle.inference"),
     "analyze": ("paddle_focal.detection.analysis", "show what focal loss does to a model and its data"),
+    "make-digits": ("paddle_focal.digits", "compose the demo's data set of handwritten digits"),
+    "benchmark": ("paddle_focal.benchmarks.__main__", "measure the losses beside what they replace"),
     "doctor": ("paddle_focal.doctor", "check the installation, for a bug report"),
     "build": ("paddle_focal.build", "compile the native operator for the Paddle that is installed"),
 }

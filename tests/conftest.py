@@ -57,8 +57,8 @@ def workspace_copy():
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory):
     """120 training and 16 validation images."""
-    make_digits = pytest.importorskip("make_digits")
+    digits = pytest.importorskip("paddle_focal.digits")
     folder = tmp_path_factory.mktemp("data") / "digits"
     options = ["--output", str(folder), "--train-images", "120", "--val-images", "16"]
-    make_digits.make_digits(make_digits.parse_arguments(options))
+    digits.main(options)
     return folder

@@ -6,14 +6,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import benchmark
 import cv2
 import numpy as np
 import oracle
 import pytest
-from benchmarks import cases, contenders, loss, measuring, report
-from benchmarks.cases import Case
-from benchmarks.result import Result, Statistics, statistics
+
+from paddle_focal.benchmarks import __main__ as benchmark
+from paddle_focal.benchmarks import cases, contenders, loss, measuring, report
+from paddle_focal.benchmarks.cases import Case
+from paddle_focal.benchmarks.result import Result, Statistics, statistics
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ("--cases", "tiny", "--threads", "1", "--rounds", "2")
@@ -259,7 +260,7 @@ class TestRetinaNet:
         assert "| floor | " in table[-1]
 
     def test_a_wrong_loss_stage_stops_the_benchmark(self, workspace_copy):
-        from benchmarks import head, retina
+        from paddle_focal.benchmarks import head, retina
 
         batch = retina.Batch(1, 128, 128, 3, 2)
         outputs, targets = batch.head_outputs(), batch.targets()

@@ -8,18 +8,17 @@ from collections import Counter
 from pathlib import Path
 
 import cv2
-import make_digits
 import numpy as np
 import pytest
+
+from paddle_focal import digits
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(output, *arguments):
-    options = make_digits.parse_arguments(
-        ["--output", str(output), "--train-images", "12", "--val-images", "6", *arguments]
-    )
-    make_digits.make_digits(options)
+    options = digits.parse_arguments(["--output", str(output), "--train-images", "12", "--val-images", "6", *arguments])
+    digits.make_digits(options)
     return {
         path.relative_to(output).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(output.rglob("*"))
@@ -57,7 +56,7 @@ def test_coco_format(tmp_path):
 
 
 def test_splits_share_no_scan():
-    splits = make_digits.split_scans(np.random.default_rng(0))
+    splits = digits.split_scans(np.random.default_rng(0))
     scans = {name: [scan.tobytes() for label in splits[name] for scan in label] for name in splits}
     assert len(scans["train"]) + len(scans["val"]) == 1797
     assert not set(scans["train"]) & set(scans["val"])
@@ -66,13 +65,13 @@ def test_splits_share_no_scan():
 
 def test_each_split_is_composed_from_its_own_scans(tmp_path, monkeypatch):
     used = {}
-    compose = make_digits.compose
+    compose = digits.compose
 
     def spy(rng, scans, options):
         used.setdefault(id(scans), scans)
         return compose(rng, scans, options)
 
-    monkeypatch.setattr(make_digits, "compose", spy)
+    monkeypatch.setattr(digits, "compose", spy)
     run(tmp_path / "set")
     assert len(used) == 2
     first, second = ({scan.tobytes() for label in scans for scan in label} for scans in used.values())
@@ -89,11 +88,11 @@ def test_overwrite_spares_other_folders(tmp_path):
 
 
 def test_imbalance(tmp_path):
-    frequencies = make_digits.class_frequencies(20.0)
+    frequencies = digits.class_frequencies(20.0)
     assert frequencies.sum() == pytest.approx(1)
     assert frequencies[0] / frequencies[9] == pytest.approx(20)
     assert (np.diff(frequencies) < 0).all()
-    assert make_digits.class_frequencies(1.0) == pytest.approx([0.1] * 10)
+    assert digits.class_frequencies(1.0) == pytest.approx([0.1] * 10)
 
 
 def test_an_existing_folder_is_not_touched(tmp_path):
@@ -115,7 +114,7 @@ def test_an_existing_folder_is_not_touched(tmp_path):
 )
 def test_bad_arguments(arguments, message, capsys):
     with pytest.raises(SystemExit):
-        make_digits.parse_arguments(arguments)
+        digits.parse_arguments(arguments)
     assert message in capsys.readouterr().err
 
 

@@ -18,7 +18,7 @@ from ppdet.utils.check import check_config, check_version
 from ppdet.utils.cli import ArgsParser, merge_args
 from ppdet.utils.logger import setup_logger
 
-from paddle_focal.detection import safe_config
+from paddle_focal.detection import configurations, safe_config
 from paddle_focal.detection.errors import ToolError
 from paddle_focal.detection.registration import register
 
@@ -50,9 +50,8 @@ class ArgumentParser(ArgsParser):
         flags = super(ArgsParser, self).parse_args(argv)
         if flags.config is None:
             self.error("the following arguments are required: -c/--config")
-        if not os.path.isfile(flags.config):
-            self.error(f"no such configuration file: {flags.config}")
         with errors_in_words():
+            flags.config = configurations.find(flags.config)
             if not flags.trust_config:
                 safe_config.check_config(flags.config)
             flags.opt = self._parse_opt(flags.opt, flags.trust_config)

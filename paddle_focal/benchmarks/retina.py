@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import paddle
 
+from paddle_focal.detection import configurations
 from paddle_focal.detection.compatibility import import_ppdet
 
 import_ppdet()
 
 from ppdet.core import workspace
 
-CONFIG = Path(__file__).resolve().parents[2] / "configs/retinanet_r50_fpn_1x_coco.yml"
+CONFIG = configurations.find("retinanet_r50_fpn_1x_coco")
 STRIDES = (8, 16, 32, 64, 128)
 ANCHORS = 9  # at each place
 FLOOR = "floor"
@@ -87,7 +87,7 @@ def mean_of_outputs(head_outputs: Sequence[Sequence[paddle.Tensor]], _) -> dict[
 def configure(contender: str, classes: int) -> None:
     """Puts the COCO configuration with the contender's head and loss into ppdet's workspace."""
     head, loss = CONTENDERS[contender]
-    workspace.load_config(str(CONFIG))
+    workspace.load_config(CONFIG)
     options = {"num_classes": classes, "pretrain_weights": None, "RetinaNet": {"head": head}}
     workspace.merge_config({**options, head: {"loss_class": {"name": loss}}})
 

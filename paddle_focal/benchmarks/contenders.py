@@ -13,7 +13,7 @@ from typing import Callable
 
 import numpy as np
 
-from benchmarks.cases import ALPHA, ITEM_SIZE, NORMALIZER, Inputs
+from paddle_focal.benchmarks.cases import ALPHA, ITEM_SIZE, NORMALIZER, Inputs
 
 
 @dataclass(frozen=True)

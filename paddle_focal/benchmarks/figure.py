@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from benchmarks.cases import SWEEP
-from benchmarks.contenders import CONTENDERS
-from benchmarks.result import Result
-from benchmarks.tables import number
+from paddle_focal.benchmarks.cases import SWEEP
+from paddle_focal.benchmarks.contenders import CONTENDERS
+from paddle_focal.benchmarks.result import Result
+from paddle_focal.benchmarks.tables import number
 
 _MAIN_CASE = "batch2"
 _COLORS = dict(zip(CONTENDERS, color_sequences["tab10"]))

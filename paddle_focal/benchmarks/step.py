@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from benchmarks import measuring, retina, tables
-from benchmarks.head import batch_of
-from benchmarks.result import statistics
-from benchmarks.retina import FLOOR, Batch
+from paddle_focal.benchmarks import measuring, retina, tables
+from paddle_focal.benchmarks.head import batch_of
+from paddle_focal.benchmarks.result import statistics
+from paddle_focal.benchmarks.retina import FLOOR, Batch
 from paddle_focal.detection import runtime
 from paddle_focal.files import write_whole
 

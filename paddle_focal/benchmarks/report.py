@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.cases import ITEM_SIZE
-from benchmarks.contenders import CONTENDERS
-from benchmarks.figure import draw
-from benchmarks.measuring import MIB
-from benchmarks.result import Result
-from benchmarks.tables import environment, facts_in_words, interval, number, table
+from paddle_focal.benchmarks.cases import ITEM_SIZE
+from paddle_focal.benchmarks.contenders import CONTENDERS
+from paddle_focal.benchmarks.figure import draw
+from paddle_focal.benchmarks.measuring import MIB
+from paddle_focal.benchmarks.result import Result
+from paddle_focal.benchmarks.tables import environment, facts_in_words, interval, number, table
 from paddle_focal.files import write_whole
 
 REFERENCE = "fused"

@@ -15,10 +15,9 @@ from typing import Callable
 
 import numpy as np
 
-from benchmarks.cases import Case, as_float64, make_inputs, true_gradient, true_loss
-from benchmarks.contenders import Contender, CopyRun, LossRun
+from paddle_focal.benchmarks.cases import Case, as_float64, make_inputs, true_gradient, true_loss
+from paddle_focal.benchmarks.contenders import Contender, CopyRun, LossRun
 
-TOOL = Path(__file__).resolve().parents[1] / "benchmark.py"
 MIB = 2**20
 SETTLE = 0.25  # seconds; OpenMP's idle threads keep a core busy for up to 0.2 s after a call
 #: Seconds of untimed calls, at least one, before the timed one: after another's turn the cores have slept, the caches
@@ -136,7 +135,9 @@ def last_line_of_fresh_process(*arguments: str) -> str:
     Raises:
         RuntimeError: it failed, or was killed for the memory it took; with the end of what it wrote.
     """
-    result = subprocess.run([sys.executable, "-W", "ignore", str(TOOL), *arguments], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "paddle_focal.benchmarks", *arguments], capture_output=True, text=True
+    )
     if result.returncode != 0:
         raise RuntimeError(f"exit code {result.returncode}: {result.stderr.strip()[-500:]}")
     return result.stdout.splitlines()[-1]

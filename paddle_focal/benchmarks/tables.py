@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
-from benchmarks.result import Statistics
+from paddle_focal.benchmarks.result import Statistics
 
 _PACKAGES = ("paddle_focal", "paddle", "ppdet", "torch", "numpy")
 

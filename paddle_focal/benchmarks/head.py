@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from benchmarks import measuring, tables
-from benchmarks.result import Statistics, statistics
-from benchmarks.retina import FLOOR, Batch, create_head
+from paddle_focal.benchmarks import measuring, tables
+from paddle_focal.benchmarks.result import Statistics, statistics
+from paddle_focal.benchmarks.retina import FLOOR, Batch, create_head
 from paddle_focal.files import write_whole
 
 REFERENCE = "stock"

@@ -1,0 +1,159 @@
+"""Measure paddle_focal against other ways to the same numbers, on this machine.
+
+    python tools/benchmark.py loss
+
+computes a focal loss and its gradient with each contender, in turns, and writes loss.json, loss.md and loss.png. A
+contender that cannot serve is skipped with the reason; one whose numbers are wrong is reported, not timed.
+
+    python tools/benchmark.py head
+    python tools/benchmark.py step
+
+compare RetinaNet's loss stage, and a whole training step, with PaddleDetection's own head, with only the loss replaced
+(drop-in), with FocalRetinaHead and with a loss stage that costs nothing (floor); they write head.* and step.*.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from paddle_focal.benchmarks.cases import CASES, DEFAULT_CASES, ITEM_SIZE
+from paddle_focal.benchmarks.contenders import CONTENDERS
+from paddle_focal.benchmarks.loss import LossBenchmark
+from paddle_focal.benchmarks.measuring import loss_memory
+
+RETINA_CONTENDERS = ("stock", "drop-in", "FocalRetinaHead", "floor")
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, but got {value}")
+    return value
+
+
+def run_loss(options: argparse.Namespace) -> None:
+    LossBenchmark(options).run()
+
+
+def run_memory(options: argparse.Namespace) -> None:
+    print(loss_memory(CONTENDERS[options.contender], CASES[options.case], options.dtype, options.threads))
+
+
+def run_head(options: argparse.Namespace) -> None:
+    from paddle_focal.benchmarks import head
+
+    head.print_memory(options) if options.only_memory else head.run(options)
+
+
+def run_step(options: argparse.Namespace) -> None:
+    from paddle_focal.benchmarks import step
+
+    step.print_steps(options) if options.worker else step.run(options)
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="{loss,head,step}")
+    output = argparse.ArgumentParser(add_help=False)
+    output.add_argument(
+        "--output", default="output/benchmark", metavar="DIR", help="folder to write (default: %(default)s)"
+    )
+    batch = argparse.ArgumentParser(add_help=False, parents=[output])
+    batch.add_argument(
+        "--contenders",
+        nargs="+",
+        choices=RETINA_CONTENDERS,
+        default=RETINA_CONTENDERS,
+        metavar="NAME",
+        help=f"of {', '.join(RETINA_CONTENDERS)} (default: all)",
+    )
+    batch.add_argument("--images", type=positive, default=2, metavar="N", help="of a batch (default: %(default)s)")
+    batch.add_argument(
+        "--size", nargs=2, type=positive, default=(800, 1344), metavar=("H", "W"), help="pixels (default: 800 1344)"
+    )
+    batch.add_argument("--classes", type=positive, default=80, metavar="C", help="default: %(default)s")
+    batch.add_argument("--boxes", type=positive, default=10, metavar="N", help="of an image (default: %(default)s)")
+
+    add_loss(commands, [output])
+    memory = commands.add_parser("memory")  # for `loss` itself, which measures each peak in a fresh process
+    memory.add_argument("contender", choices=CONTENDERS)
+    memory.add_argument("case", choices=CASES)
+    memory.add_argument("dtype", choices=ITEM_SIZE)
+    memory.add_argument("threads", type=positive)
+    memory.set_defaults(run=run_memory)
+
+    head = commands.add_parser(
+        "head",
+        parents=[batch],
+        help="RetinaNet's loss stage, forward and backward",
+        description="Time and peak memory of RetinaNet's loss stage, from the convolutions' outputs to their gradient.",
+    )
+    head.add_argument("--threads", nargs="+", type=positive, default=(1, 2), metavar="N", help="default: 1 2")
+    head.add_argument("--rounds", type=positive, default=5, metavar="N", help="timed calls (default: %(default)s)")
+    head.add_argument("--only-memory", action="store_true", help=argparse.SUPPRESS)
+    head.set_defaults(run=run_head)
+
+    step = commands.add_parser(
+        "step",
+        parents=[batch],
+        help="a training step of RetinaNet R50-FPN",
+        description="Time of each stage, and peak memory, of a training step of RetinaNet R50-FPN.",
+    )
+    step.add_argument("--device", default="cpu", help="cpu or gpu (default: %(default)s)")
+    step.add_argument("--threads", type=positive, default=2, metavar="N", help="on the CPU (default: %(default)s)")
+    step.add_argument("--rounds", type=positive, default=3, metavar="N", help="turns of each (default: %(default)s)")
+    step.add_argument("--steps", type=positive, default=2, metavar="N", help="timed in a turn (default: %(default)s)")
+    step.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    step.set_defaults(run=run_step)
+    return parser.parse_args(arguments)
+
+
+def add_loss(commands, parents: list[argparse.ArgumentParser]) -> None:
+    loss = commands.add_parser(
+        "loss",
+        parents=parents,
+        help="one call of the loss, forward and backward",
+        description="Time and peak memory of one call of the loss, forward and backward.",
+    )
+    cases = loss.add_mutually_exclusive_group()
+    cases.add_argument(
+        "--cases",
+        nargs="+",
+        choices=CASES,
+        default=DEFAULT_CASES,
+        metavar="CASE",
+        help=f"of {', '.join(CASES)} (default: {', '.join(DEFAULT_CASES)})",
+    )
+    cases.add_argument("--all", dest="cases", action="store_const", const=tuple(CASES), help="every case")
+    loss.add_argument(
+        "--contenders",
+        nargs="+",
+        choices=CONTENDERS,
+        default=tuple(CONTENDERS),
+        metavar="NAME",
+        help=f"of {', '.join(CONTENDERS)} (default: all)",
+    )
+    loss.add_argument(
+        "--dtypes",
+        nargs="+",
+        choices=ITEM_SIZE,
+        default=("float32",),
+        metavar="DTYPE",
+        help=f"of {', '.join(ITEM_SIZE)} (default: float32)",
+    )
+    loss.add_argument(
+        "--threads", nargs="+", type=positive, default=(1, 2), metavar="N", help="of every contender (default: 1 2)"
+    )
+    loss.add_argument(
+        "--rounds", type=positive, default=10, metavar="N", help="timed calls of each contender (default: %(default)s)"
+    )
+    loss.set_defaults(run=run_loss)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_arguments(arguments)
+    options.run(options)
+
+
+if __name__ == "__main__":
+    main()
