@@ -8,8 +8,13 @@ Prints a table and the lines for a configuration, and draws both as bars.
 from __future__ import annotations
 
 import argparse
+import os
 import warnings
 from pathlib import Path
+
+# What Paddle and its dependencies say about their own deprecations helps nobody who trains.
+warnings.filterwarnings("ignore")
+os.environ.setdefault("GLOG_minloglevel", "2")
 
 from matplotlib.figure import Figure
 
