@@ -60,9 +60,8 @@ inline Tensor allocate_like(const Tensor& logit) {
   if (!logit.is_cpu() || bytes < cpu::kLargeResult) {
     return paddle::empty(logit.shape(), logit.dtype(), logit.place());
   }
-  const auto release = [bytes](void* data) { cpu::release(data, bytes); };
   return paddle::from_blob(cpu::allocate(bytes), logit.shape(), logit.dtype(),
-                           paddle::DataLayout::NCHW, logit.place(), release);
+                           paddle::DataLayout::NCHW, logit.place(), cpu::release);
 }
 
 /// Refuses an invalid label, and writes the sum of the losses where it is asked for.
