@@ -23,7 +23,8 @@ from paddle_focal.arguments import (
     check_weight_of_labels,
 )
 from paddle_focal.ops import probability
-from paddle_focal.ops.closed_form import compute_dtype, rounded
+from paddle_focal.ops.closed_form import compute_dtype
+from paddle_focal.ops.rounding import rounded
 
 
 @paddle.jit.not_to_static  # traced as it is: its branches are on shapes and numbers

@@ -17,6 +17,7 @@ from paddle import Tensor
 from paddle.autograd import PyLayer
 
 from paddle_focal.ops import devices
+from paddle_focal.ops.rounding import rounded
 
 #: Elements in a block on the CPU: 1 MiB of float32, which a core's second-level cache holds.
 BLOCK = 1 << 18
@@ -138,14 +139,6 @@ def gather(logit: Tensor, block_of: Callable[[slice], Tensor], shape: list[int])
     for part in rows(logit):
         result[part].copy_(rounded(block_of(part), logit.dtype), False)
     return result
-
-
-def rounded(value: Tensor, dtype: paddle.dtype) -> Tensor:
-    """The value in a dtype; differentiable."""
-    if dtype == paddle.float16:
-        # Paddle's cast on the CPU turns numbers from 1e-27 to 6e-24 into some up to 1e-4: what rounds to 0 is made 0.
-        value = value - paddle.where(value.abs() < 2.0**-25, value, paddle.zeros_like(value)).detach()
-    return value.astype(dtype)
 
 
 def add_up(logit: Tensor, block_of: Callable[[slice], Tensor]) -> Tensor:

@@ -31,7 +31,9 @@ def hard(z: Tensor, gamma: float, gradient: bool, extra: Tensor | None = None, d
     if not gradient:
         return cross_entropy.multiply_(modulation)
     d_modulator = (-z).sigmoid_().scale_(gamma).multiply_(cross_entropy)
-    return d_modulator.add_(wrong + d_extra if d_extra else wrong).multiply_(modulation)
+    if d_extra:
+        wrong = wrong + paddle.full_like(wrong, d_extra)  # of + d_extra Paddle 2.6 makes a float32
+    return d_modulator.add_(wrong).multiply_(modulation)
 
 
 def modulator(z: Tensor, gamma: float) -> Tensor:
@@ -49,7 +51,7 @@ def soft(x: Tensor, target: Tensor, gamma: float, smoothing: float, gradient: bo
     tail = log1p_exp_neg(distance)
     small = paddle.exp(-distance)
     positive = (x > 0).astype(x.dtype)
-    smoothed = target * (1.0 - smoothing) + 0.5 * smoothing
+    smoothed = target + smoothing * (0.5 - target)  # nothing is added that is no float32, for Paddle 2.6
     lost = (positive - target).abs()
     cross_entropy = distance * (positive - smoothed).abs() + tail
     mixed = lost + (1.0 - lost) * small

@@ -6,7 +6,8 @@ import paddle
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
-from paddle_focal.ops import closed_form, devices, label_range
+from paddle_focal.ops import devices, label_range
+from paddle_focal.ops.rounding import rounded
 
 # In place of 0, which has no logarithm. Gradients are divided by it, so it is far above the 6e-309 that Paddle's exp on
 # the CPU gives for 0.
@@ -37,7 +38,7 @@ class _Logit(PyLayer):
         (prob,) = ctx.saved_tensor()
         p, q = _both(prob)
         largest = paddle.finfo(prob.dtype).max
-        return closed_form.rounded((upstream / p / q).clip(-largest, largest), prob.dtype)
+        return rounded((upstream / p / q).clip(-largest, largest), prob.dtype)
 
 
 def _both(prob: Tensor) -> tuple[Tensor, Tensor]:
