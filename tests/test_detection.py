@@ -182,6 +182,8 @@ class TestSameNumbersAsPpdet:
         np.testing.assert_allclose(ours[1], stock[1], rtol=1e-4, atol=1e-8)
 
     def test_yolof_head(self, rng):
+        # Two boxes may get the same anchor, and which of the threads wins is left to chance by Paddle 2.6.
+        paddle.base.core.set_num_threads(1)
         features = [paddle.to_tensor(rng.normal(size=(2, 8, 4, 4)).astype("float32"))]
         sections = {
             "conv_feat": {

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("ppdet")
 
 import two_ranks
+from paddle_limits import IS_PADDLE_2, needs_boxless_retina_head
 from ppdet.core import workspace
 from ppdet.modeling.losses import FocalLoss
 from two_ranks import CLASSES, SIZE, STRIDES, create_head
@@ -59,7 +60,11 @@ def losses_and_gradients(head, outputs, targets) -> tuple[dict, list[np.ndarray]
 
 
 class TestSameAsRetinaHead:
-    @pytest.mark.parametrize("boxes", [[3, 2], [0, 3], [2, 0, 0], [0, 0]], ids=str)
+    @pytest.mark.parametrize(
+        "boxes",
+        [[3, 2], *(pytest.param(boxes, marks=needs_boxless_retina_head) for boxes in ([0, 3], [2, 0, 0], [0, 0]))],
+        ids=str,
+    )
     def test_losses_and_gradients(self, on_backend, box_loss_over, rng, boxes):
         targets = two_ranks.batch(two_ranks.images(boxes))
         outputs = head_outputs(rng, len(boxes))
@@ -132,8 +137,11 @@ class TestLossStage:
             tensor.stop_gradient = False
         actual, expected = losses_and_gradients(head, outputs, targets), losses_and_gradients(head, full, targets)
         assert actual[0]["loss"] == pytest.approx(expected[0]["loss"], rel=1e-5)
-        for half, whole in zip(actual[1], expected[1]):
-            np.testing.assert_allclose(half, whole, rtol=2**-8, atol=1e-6 * np.abs(whole).max())
+        rounding = [2**-8] * len(STRIDES) + [2**-7 if IS_PADDLE_2 else 2**-8] * len(
+            STRIDES
+        )  # the deltas by Paddle's cast
+        for half, whole, rtol in zip(actual[1], expected[1], rounding):
+            np.testing.assert_allclose(half, whole, rtol=rtol, atol=1e-6 * np.abs(whole).max())
 
     def test_every_parameter_has_a_gradient_without_any_box(self, box_loss_over):
         model = two_ranks.SmallRetinaNet(create_head("FocalRetinaHead"))

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("ppdet")
 
 import two_ranks
+from paddle_limits import needs_boxless_retina_head
 from two_ranks import CHANNELS, SIZE, STRIDES, create_head
 
 from paddle_focal.detection import training
@@ -64,6 +65,7 @@ def feature_maps(rng, images):
     return [paddle.to_tensor(rng.normal(size=shape).astype("float32")) for shape in shapes]
 
 
+@needs_boxless_retina_head
 def test_mean_over_the_images(annotations, rng):
     head, reference = create_head("FocalRetinaHead", is_inference_output=True), create_head("RetinaHead")
     reference.set_state_dict(head.state_dict())

@@ -53,7 +53,9 @@ class Anchors:
     @paddle.no_grad()
     def _compute(self, outputs: Sequence[Tensor]) -> tuple[Tensor, list[Level]]:
         anchors, levels, start = [], [], 0
-        for output, level_anchors in zip(outputs, self._generator(list(outputs))):
+        # The generator reads the sizes, on the CPU of Paddle 2.6 not those of half precision.
+        maps = [paddle.empty([1, 1, *output.shape[-2:]], "float32") for output in outputs]
+        for output, level_anchors in zip(outputs, self._generator(maps)):
             places = output.shape[-2] * output.shape[-1]
             anchors.append(level_anchors.reshape([places, -1, 4]).transpose([1, 0, 2]).reshape([-1, 4]))
             levels.append(Level(slice(start, start + len(level_anchors)), places))

@@ -179,10 +179,10 @@ def _check_loss_class(loss_class) -> None:
 
 def _check_classes(gt_class: Sequence[Tensor], num_classes: int) -> None:
     """The loss itself takes the class ``num_classes`` for background, as RetinaHead's does."""
-    classes = paddle.concat([one.flatten() for one in gt_class])
-    if len(classes) == 0 or not (kind(classes) == "cpu" or is_wanted_everywhere()):
+    classes = [one.flatten() for one in gt_class if len(one)]
+    if not classes or not (kind(classes[0]) == "cpu" or is_wanted_everywhere()):
         return
-    highest = int(classes.max())
+    highest = int(paddle.concat(classes).max())
     if highest >= num_classes:
         raise ValueError(
             f"gt_class must be in [0, {num_classes - 1}], but it contains {highest}: the data set has more categories "

@@ -31,6 +31,5 @@ def check_unit_interval(name: str, values: Tensor) -> None:
 def _check(name: str, values: Tensor, valid: Tensor, accepted: str) -> None:
     if math.prod(values.shape) == 0 or bool(valid.all()):
         return
-    value = values.flatten()[valid.logical_not().flatten()][0]
-    value = value.astype("float64" if values.is_floating_point() else "int64").item()
-    raise ValueError(f"{name} must be {accepted}, but it contains {value}")
+    values = values.flatten().astype("float64" if values.is_floating_point() else "int64")
+    raise ValueError(f"{name} must be {accepted}, but it contains {values[valid.logical_not().flatten()][0].item()}")

@@ -30,7 +30,7 @@ def _representable(value: Tensor, dtype: paddle.dtype) -> Tensor:
     bits = value.view("int32")
     is_odd = bits.bitwise_and(_integer(unit)).astype("bool").astype("int32")
     result = (bits + is_odd + _integer(unit // 2 - 1)).bitwise_and(_integer(-unit)).view("float32")
-    if dtype == paddle.float16:  # below its normal numbers, to a multiple of 2^-24, which is what 0.75 leaves of a float32
+    if dtype == paddle.float16:  # its subnormal numbers are multiples of 2^-24, as are the float32 from 0.5 to 1
         result = paddle.where(value.abs() < 2.0**-14, value + 0.75 - 0.75, result)
     return result
 
