@@ -22,7 +22,7 @@ class Model(paddle.nn.Layer):
 
 
 def scheduled(section, *losses) -> ScheduledGamma:
-    return ScheduledGamma(SimpleNamespace(model=Model(*losses)), section)
+    return ScheduledGamma(SimpleNamespace(model=Model(*losses), cfg={}), section)
 
 
 def step(epoch: int, iteration: int, mode: str = "train") -> dict:

@@ -13,6 +13,7 @@ pytest.importorskip("ppdet")
 
 import two_ranks
 from paddle_limits import needs_boxless_retina_head
+from ppdet.core.workspace import AttrDict
 from two_ranks import CHANNELS, SIZE, STRIDES, create_head
 
 from paddle_focal.detection import training
@@ -57,7 +58,7 @@ def annotations(tmp_path):
 
 def trainer_of(model, annotations):
     dataset = SimpleNamespace(get_anno=lambda: str(annotations))
-    return SimpleNamespace(model=model, cfg=SimpleNamespace(EvalDataset=dataset, metric="COCO"))
+    return SimpleNamespace(model=model, cfg=AttrDict(EvalDataset=dataset, metric="COCO"))
 
 
 def feature_maps(rng, images):
@@ -124,7 +125,7 @@ def test_only_where_it_is_asked_for(annotations):
 def run_epochs(values, patience, metric):
     """The epoch after which it stops, or None."""
     evaluation = SimpleNamespace(metrics={}, validation=object())
-    stop = EarlyStop(SimpleNamespace(), evaluation, patience, metric)
+    stop = EarlyStop(SimpleNamespace(cfg={}), evaluation, patience, metric)
     for epoch, value in enumerate(values):
         evaluation.metrics = {metric: value}
         try:
@@ -152,7 +153,7 @@ def test_stops_when_patience_is_at_its_end(values, patience, metric, stopped):
 
 def test_validation_loss_must_be_there():
     with pytest.raises(ValueError, match="val_loss needs FocalRetinaHead with is_inference_output: true"):
-        EarlyStop(SimpleNamespace(), SimpleNamespace(validation=None), 1, "val_loss")
+        EarlyStop(SimpleNamespace(cfg={}), SimpleNamespace(validation=None), 1, "val_loss")
 
 
 def test_the_last_checkpoint_becomes_the_final_one(tmp_path):

@@ -7,9 +7,13 @@ import functools
 import importlib
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable
+from unittest.mock import patch
 
 import paddle
 from paddle import Tensor
@@ -42,6 +46,15 @@ def import_ppdet() -> None:
                 handler.setStream(sys.stdout)
 
 
+def save_in(trainer, folder: Path) -> None:
+    """Have ppdet write its checkpoints into a folder, not into ``save_dir`` itself as its develop branch does."""
+    from ppdet.engine.callbacks import Checkpointer
+
+    for callback in trainer._callbacks:
+        if isinstance(callback, Checkpointer):
+            callback.save_dir = str(folder)
+
+
 @contextlib.contextmanager
 def exportable() -> Iterator[None]:
     """What ppdet up to 2.7 leaves out where it traces a model to export it.
@@ -52,14 +65,12 @@ def exportable() -> Iterator[None]:
     """
     from ppdet.modeling import ops
 
-    to_static, multiclass_nms = paddle.jit.to_static, ops.multiclass_nms
-    paddle.jit.to_static = functools.partial(to_static, full_graph=True)
-    if hasattr(paddle, "pir_utils"):
-        ops.multiclass_nms = _multiclass_nms
-    try:
+    with contextlib.ExitStack() as cures:
+        whole = functools.partial(paddle.jit.to_static, full_graph=True)
+        cures.enter_context(patch.object(paddle.jit, "to_static", whole))
+        if hasattr(paddle, "pir_utils"):
+            cures.enter_context(patch.object(ops, "multiclass_nms", _multiclass_nms))
         yield
-    finally:
-        paddle.jit.to_static, ops.multiclass_nms = to_static, multiclass_nms
 
 
 def _multiclass_nms(
@@ -84,12 +95,25 @@ def _multiclass_nms(
 
 @contextlib.contextmanager
 def drawable() -> Iterator[None]:
-    """``ImageDraw.textsize``, with which ppdet up to 2.7 draws labels, and which Pillow 10 has removed."""
-    if hasattr(ImageDraw.ImageDraw, "textsize"):
+    """What ppdet leaves out where it draws labels.
+
+    ppdet up to 2.7 calls ``ImageDraw.textsize``, which Pillow 10 has removed. Its develop branch downloads a font into a
+    folder named ``~`` of the working directory, because it does not expand that name.
+    """
+    from ppdet.utils import visualizer
+
+    with contextlib.ExitStack() as cures:
+        if not hasattr(ImageDraw.ImageDraw, "textsize"):
+            cures.enter_context(patch.object(ImageDraw.ImageDraw, "textsize", _textsize, create=True))
+        if hasattr(visualizer, "get_path"):
+            into_home = functools.partial(_download_into_home, visualizer.get_path)
+            cures.enter_context(patch.object(visualizer, "get_path", into_home))
         yield
-        return
-    ImageDraw.ImageDraw.textsize = lambda draw, text: draw.textbbox((0, 0), text)[2:]
-    try:
-        yield
-    finally:
-        del ImageDraw.ImageDraw.textsize
+
+
+def _textsize(draw: ImageDraw.ImageDraw, text: str) -> tuple[int, int]:
+    return draw.textbbox((0, 0), text)[2:]
+
+
+def _download_into_home(get_path: Callable[[str, str], tuple[str, bool]], url: str, folder: str) -> tuple[str, bool]:
+    return get_path(url, os.path.expanduser(folder))

@@ -23,6 +23,7 @@ from paddle_focal.detection.errors import ToolError
 from paddle_focal.detection.registration import register
 
 logger = setup_logger("paddle_focal")
+setup_logger("ppdet.engine.callbacks")  # ppdet's develop branch makes it with a callback, too late for log_to_file
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from ppdet.slim import build_slim_model
 
 from paddle_focal.detection import preflight, runtime
 from paddle_focal.detection.checkpoint import Checkpoints
+from paddle_focal.detection.compatibility import save_in
 from paddle_focal.detection.early_stop import METRICS, EarlyStop, StopTraining, keep_as_final
 from paddle_focal.detection.errors import ToolError
 from paddle_focal.detection.evaluation import EvaluationReport, evaluate
@@ -51,6 +52,7 @@ def train(config, flags) -> None:
 
 def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
     trainer = Trainer(config, mode="train")
+    save_in(trainer, folder)
     evaluation = EvaluationReport(trainer, folder)
     section = config.get("gamma_schedule")
     gamma = None if section is None else ScheduledGamma(trainer, section)
