@@ -97,8 +97,8 @@ def _multiclass_nms(
 def drawable() -> Iterator[None]:
     """What ppdet leaves out where it draws labels.
 
-    ppdet up to 2.7 calls ``ImageDraw.textsize``, which Pillow 10 has removed. Its develop branch downloads a font into a
-    folder named ``~`` of the working directory, because it does not expand that name.
+    ppdet up to 2.7 calls ``ImageDraw.textsize``, which Pillow 10 has removed. Its develop branch downloads a font into
+    a folder named ``~`` of the working directory, because it does not expand that name.
     """
     from ppdet.utils import visualizer
 
