@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,25 @@ def test_commands(capsys):
     assert all(f"  {name} " in usage for name in command.COMMANDS)
     assert command.main(["trian"]) == 2
     assert "there is no command 'trian'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "sys.modules['paddle'] = None",
+            "paddle_focal needs Paddle, but .*paddle.* `pip install paddlepaddle`",
+        ),
+        (
+            "sys.modules['paddle'] = types.SimpleNamespace(__version__='2.5.2')",
+            "paddle_focal needs Paddle 2.6 or later, but this is 2.5.2.",
+        ),
+    ],
+)
+def test_without_paddle(code, message):
+    code = f"import sys, types; {code}; import paddle_focal"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert re.search(f"^ImportError: {message}", result.stderr, re.MULTILINE), result.stderr
 
 
 @pytest.mark.slow

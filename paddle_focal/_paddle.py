@@ -1,0 +1,16 @@
+"""Imports Paddle before anything else of the package does, or says what is missing."""
+
+# Before Paddle, because Paddle 2.6 exports the functions of a zlib of its own: where Python's zlib is a shared library
+# and is loaded later, it calls those and crashes.
+import zlib  # noqa: F401
+
+try:
+    import paddle
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"paddle_focal needs Paddle, but {error}. It does not come along, because the choice is yours: "
+        "`pip install paddlepaddle` for the CPU, or the paddlepaddle-gpu that fits your CUDA."
+    ) from error
+
+if not hasattr(paddle, "base"):  # which it is called from 2.6 on
+    raise ImportError(f"paddle_focal needs Paddle 2.6 or later, but this is {paddle.__version__}.")

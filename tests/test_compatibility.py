@@ -1,0 +1,45 @@
+"""The cures of what PaddleDetection and older Paddles lack; those of the export are tested by exporting."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("ppdet")
+
+from PIL import Image, ImageDraw
+from ppdet.engine.callbacks import Checkpointer
+from ppdet.utils import visualizer
+
+from paddle_focal.detection import compatibility
+
+
+@pytest.mark.parametrize("first", ["paddle_focal", "paddle_focal.detection"])
+def test_zlib_after_paddle(first):
+    """Paddle 2.6 brings functions of the same names; with those the process crashes."""
+    code = f"import {first}, zlib; print(zlib.decompress(zlib.compress(b'whole')))"
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert result.stdout == "b'whole'\n", result.stderr
+
+
+def test_checkpoints_are_in_the_folder_of_the_configuration(tmp_path):
+    checkpointer = Checkpointer.__new__(Checkpointer)  # its arguments differ from branch to branch
+    checkpointer.save_dir = "elsewhere"
+    compatibility.save_in(SimpleNamespace(_callbacks=[object(), checkpointer]), tmp_path)
+    assert checkpointer.save_dir == str(tmp_path)
+
+
+def test_labels_are_drawn_and_their_font_is_kept_at_home(monkeypatch):
+    downloads = []
+    monkeypatch.setattr(visualizer, "get_path", lambda *arguments: downloads.append(arguments), raising=False)
+    before = hasattr(ImageDraw.ImageDraw, "textsize")
+    with compatibility.drawable():
+        width, height = ImageDraw.Draw(Image.new("RGB", (9, 9))).textsize("label")
+        visualizer.get_path("font.ttf", "~/.cache")
+    assert width > height > 0
+    assert downloads == [("font.ttf", str(Path.home() / ".cache"))]
+    assert hasattr(ImageDraw.ImageDraw, "textsize") == before
