@@ -68,7 +68,7 @@ def exportable() -> Iterator[None]:
     with contextlib.ExitStack() as cures:
         whole = functools.partial(paddle.jit.to_static, full_graph=True)
         cures.enter_context(patch.object(paddle.jit, "to_static", whole))
-        if hasattr(paddle, "pir_utils"):
+        if paddle.base.framework.use_pir_api():
             cures.enter_context(patch.object(ops, "multiclass_nms", _multiclass_nms))
         yield
 
