@@ -26,6 +26,22 @@ def test_zlib_after_paddle(first):
     assert result.stdout == "b'whole'\n", result.stderr
 
 
+@pytest.mark.parametrize(
+    ("module", "remedy"),
+    [
+        ("sklearn", "`pip install scikit-learn` brings it."),
+        ("scipy", "`pip install scipy` brings it."),
+        ("ppdet", "Install it with `pip install --no-deps paddledet==2.6.0` and the packages it imports"),
+    ],
+)
+def test_what_is_missing_is_said(module, remedy):
+    code = f"import sys; sys.modules[{module!r}] = None; import paddle_focal.detection"
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    (message,) = (line for line in result.stderr.splitlines() if line.startswith("ImportError: paddle_focal.detection"))
+    assert "needs PaddleDetection (ppdet), which cannot be imported: " in message
+    assert remedy in message
+
+
 def test_checkpoints_are_in_the_folder_of_the_configuration(tmp_path):
     checkpointer = Checkpointer.__new__(Checkpointer)  # its arguments differ from branch to branch
     checkpointer.save_dir = "elsewhere"

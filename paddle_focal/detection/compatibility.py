@@ -19,6 +19,10 @@ import paddle
 from paddle import Tensor
 from PIL import ImageDraw
 
+#: Modules that ppdet imports from packages of other names. What paddledet 2.6.0 itself asks for cannot be installed
+#: together: the empty package sklearn, NumPy below 1.24, an OpenCV that needs libGL. NumPy 2 and these serve.
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "Pillow", "sklearn": "scikit-learn", "yaml": "PyYAML"}
+
 
 def import_ppdet() -> None:
     """Import ppdet without its chatter, or say how to install it.
@@ -35,15 +39,23 @@ def import_ppdet() -> None:
             importlib.import_module("ppdet")
     except ImportError as error:
         raise ImportError(
-            f"paddle_focal.detection needs PaddleDetection (ppdet), which cannot be imported: {error}. Install it with "
-            "`pip install --no-deps paddledet==2.6.0` and the packages it imports (requirements.txt lists them), or "
-            "put a PaddleDetection source tree on PYTHONPATH. paddle_focal.SigmoidFocalLoss works without it."
+            f"paddle_focal.detection needs PaddleDetection (ppdet), which cannot be imported: {error}. "
+            f"{_remedy(error)} paddle_focal.SigmoidFocalLoss works without it."
         ) from error
     # ppdet's loggers took hold of standard output as it was during the import.
     for logger in logging.root.manager.loggerDict.values():
         for handler in getattr(logger, "handlers", ()):
             if getattr(handler, "stream", None) is chatter:
                 handler.setStream(sys.stdout)
+
+
+def _remedy(error: ImportError) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name != "ppdet":
+        return f"`pip install {DISTRIBUTIONS.get(error.name, error.name)}` brings it."
+    return (
+        "Install it with `pip install --no-deps paddledet==2.6.0` and the packages it imports (requirements.txt lists "
+        "them), or put a PaddleDetection source tree on PYTHONPATH."
+    )
 
 
 def save_in(trainer, folder: Path) -> None:
