@@ -50,8 +50,9 @@ def import_ppdet() -> None:
 
 
 def _remedy(error: ImportError) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name != "ppdet":
-        return f"`pip install {DISTRIBUTIONS.get(error.name, error.name)}` brings it."
+    package = (error.name or "ppdet").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and package != "ppdet":
+        return f"`pip install {DISTRIBUTIONS.get(package, package)}` brings it."
     return (
         "Install it with `pip install --no-deps paddledet==2.6.0` and the packages it imports (requirements.txt lists "
         "them), or put a PaddleDetection source tree on PYTHONPATH."
