@@ -15,12 +15,11 @@ from ppdet.core import workspace
 from ppdet.data.reader import BatchCompose, Compose
 from ppdet.data.source.coco import COCODataSet
 from ppdet.metrics import get_infer_results
-from ppdet.utils.checkpoint import is_url
-from ppdet.utils.download import get_weights_path
 from pycocotools.coco import COCO
 from tqdm import tqdm
 
-from paddle_focal.detection import report, runtime
+from paddle_focal.detection import report, runtime, weights
+from paddle_focal.detection.errors import ToolError
 from paddle_focal.detection.loss_analysis import LossAnalysis, summary
 from paddle_focal.detection.loss_distribution import draw_distribution
 from paddle_focal.files import write_whole
@@ -38,27 +37,12 @@ def load_model(config) -> nn.Layer:
     """The model of the configuration with its weights, in evaluation mode.
 
     Raises:
-        ValueError: no weights are named, they are not there, or they belong to another model.
+        ToolError: no weights are named, they are not there, or they belong to another model.
     """
-    weights = config.get("weights")
-    if not weights:
-        raise ValueError("no weights: name a checkpoint with -o weights=FILE")
-    path = Path(get_weights_path(weights) if is_url(weights) else weights)
-    path = path if path.suffix == ".pdparams" else path.with_name(path.name + ".pdparams")
-    if not path.is_file():
-        raise ValueError(f"no such weights: {path}; name a checkpoint with -o weights=FILE")
     # An image's loss is divided by its own foreground anchors, whatever the training divided by.
     workspace.merge_config({"FocalRetinaHead": {"normalizer": "local"}})
     model = workspace.create(config.architecture)
-    state = paddle.load(str(path))
-    wrong = [
-        name
-        for name, value in model.state_dict().items()
-        if name not in state or list(state[name].shape) != list(value.shape)
-    ]
-    if wrong:
-        raise ValueError(f"{path} is of another model: {len(wrong)} parameters are missing or differ, first {wrong[0]}")
-    model.set_state_dict(state)
+    weights.load(model, config.get("weights"))
     model.eval()
     return model
 
@@ -67,17 +51,17 @@ def load_dataset(config, section: str) -> COCODataSet:
     """The images of ``TrainDataset`` or ``EvalDataset`` with their boxes, through the transforms of evaluation.
 
     Raises:
-        ValueError: the data set is no COCODataSet, or empty.
+        ToolError: the data set is no COCODataSet, or empty.
     """
     dataset = workspace.create(section)()
     if not isinstance(dataset, COCODataSet):
-        raise ValueError(f"{section} must be a COCODataSet, but is a {type(dataset).__name__}")
+        raise ToolError(f"{section} must be a COCODataSet, but is a {type(dataset).__name__}")
     dataset.data_fields = ["image", "gt_bbox", "gt_class", "is_crowd"]
     dataset.check_or_download_dataset()
     try:
         dataset.parse_dataset()
     except AssertionError as error:  # ppdet's: nothing in it can be used
-        raise ValueError(f"{section} is empty: {error}") from error
+        raise ToolError(f"{section} is empty: {error}") from error
     dataset.set_kwargs()
     dataset.set_transform(Compose(config.EvalReader["sample_transforms"], config.num_classes))
     return dataset
@@ -136,6 +120,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+@runtime.errors_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/analyze.py``."""
     flags = parse_arguments(arguments)
@@ -152,7 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
         files = {image_id: image["file_name"] for image_id, image in truth.imgs.items()}
         results = analysis.results(list(dataset.cname2cid), files)
     except ValueError as error:
-        raise SystemExit(str(error)) from error
+        raise ToolError(str(error)) from error
     text = json.dumps({"weights": config.weights, "annotations": dataset.get_anno(), **results}, indent=2)
     write_whole(folder / "analysis.json", lambda partial: partial.write_text(text + "\n"))
     panels = {

@@ -20,6 +20,7 @@ import paddle
 from paddle import distributed
 from ppdet.engine import callbacks
 
+from paddle_focal.detection import weights
 from paddle_focal.detection.errors import ToolError
 from paddle_focal.detection.runtime import logger
 from paddle_focal.files import flush, write_whole
@@ -188,21 +189,13 @@ def _check_fits(model: paddle.nn.Layer, base: Path) -> None:
     """Raises ToolError unless the checkpoint has every tensor of the model, in its shape."""
     ending = ".pdema" if _file(base, ".pdema").exists() else ".pdparams"
     try:
-        given = paddle.load(str(_file(base, ending)))
-    except Exception as error:  # of many types: whatever unpickling a damaged file comes to
-        raise ToolError(f"{_file(base, ending)} cannot be read: {error}. {_in_words(newest(base.parent))}") from error
-    own = getattr(model, "student_model", model).state_dict()
-    wrong = [f"{key} is missing" for key in own if key not in given]
-    wrong += [
-        f"{key} has shape {list(given[key].shape)} instead of {list(tensor.shape)}"
-        for key, tensor in own.items()
-        if key in given and list(given[key].shape) != list(tensor.shape)
-    ]
-    if wrong:
-        some = "; ".join(wrong[:3]) + ("; ..." if len(wrong) > 3 else "")
+        state = weights.read(_file(base, ending))
+    except ToolError as error:
+        raise ToolError(f"{error}. {_in_words(newest(base.parent))}") from error
+    if wrong := weights.misfits(getattr(model, "student_model", model), state):
         raise ToolError(
-            f"The checkpoint {base} is of another model than the configuration's: of {len(own)} tensors, {len(wrong)} "
-            f"do not fit: {some}. To start a training from its weights, set pretrain_weights instead of --resume."
+            f"The checkpoint {base} is of another model than the configuration's: {wrong}. "
+            "To start a training from its weights, set pretrain_weights instead of --resume."
         )
 
 

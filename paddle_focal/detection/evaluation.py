@@ -13,7 +13,7 @@ from ppdet.engine.callbacks import Callback
 from ppdet.metrics.coco_utils import json_eval_results
 from ppdet.slim import build_slim_model
 
-from paddle_focal.detection import report, runtime
+from paddle_focal.detection import report, runtime, weights
 from paddle_focal.detection.runtime import logger
 from paddle_focal.detection.validation import validation_loss_of
 
@@ -60,12 +60,12 @@ class EvaluationReport(Callback):
         logger.info("%s: metrics.json, predictions.png", self.folder)
 
 
-def evaluate(config, weights: str) -> None:
+def evaluate(config, path: str) -> None:
     """Evaluate the weights on the validation set; the COCO table goes to the terminal."""
     trainer = Trainer(config, mode="eval")
     evaluation = EvaluationReport(trainer, runtime.output_folder(config))
     trainer.register_callbacks([*evaluation.callbacks_before(), evaluation])
-    trainer.load_weights(weights)
+    weights.load_into(trainer, path)
     with paddle.no_grad():
         # Not trainer.evaluate(): it would make every rank wait for the others.
         trainer._eval_with_loader(trainer.loader)
@@ -84,6 +84,7 @@ def parse_arguments(arguments: list[str] | None = None):
     return parser.parse_args(arguments)
 
 
+@runtime.errors_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/eval.py``."""
     flags = parse_arguments(arguments)

@@ -7,7 +7,7 @@ from pathlib import Path
 from ppdet.engine import Trainer
 from ppdet.slim import build_slim_model
 
-from paddle_focal.detection import runtime
+from paddle_focal.detection import runtime, weights
 from paddle_focal.detection.compatibility import exportable
 
 
@@ -22,7 +22,7 @@ def export(config, output_dir: str) -> Path:
         Path: that folder.
     """
     trainer = Trainer(config, mode="test")
-    trainer.load_weights(config.weights)
+    weights.load_into(trainer, config.weights)
     with exportable():
         trainer.export(output_dir)
     return Path(output_dir, config.filename)
@@ -36,11 +36,11 @@ def parse_arguments(arguments: list[str] | None = None):
     return parser.parse_args(arguments)
 
 
+@runtime.errors_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/export_model.py``."""
     flags = parse_arguments(arguments)
     config = runtime.load_config(flags)
     if flags.slim_config:
         config = build_slim_model(config, flags.slim_config, mode="test")
-    with runtime.errors_in_words():
-        export(config, flags.output_dir)
+    export(config, flags.output_dir)

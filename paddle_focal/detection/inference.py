@@ -11,7 +11,7 @@ from ppdet.data.source.category import get_categories
 from ppdet.engine import Trainer
 from ppdet.slim import build_slim_model
 
-from paddle_focal.detection import runtime
+from paddle_focal.detection import runtime, weights
 from paddle_focal.detection.compatibility import drawable
 from paddle_focal.detection.errors import ToolError
 from paddle_focal.detection.runtime import logger
@@ -66,7 +66,7 @@ def infer(config, images: Sequence[str], output_dir: str, draw_threshold: float 
         whatever its score.
     """
     trainer = Trainer(config, mode="test")
-    trainer.load_weights(config.weights)
+    weights.load_into(trainer, config.weights)
     with drawable():
         results = trainer.predict(list(images), draw_threshold, output_dir, visualize=visualize)
     category_ids, names = get_categories(config.metric, trainer.dataset.get_anno())
@@ -99,12 +99,12 @@ def parse_arguments(arguments: list[str] | None = None):
     return parser.parse_args(arguments)
 
 
+@runtime.errors_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/infer.py``."""
     flags = parse_arguments(arguments)
-    with runtime.errors_in_words():
-        images = find_images(flags.infer_img, flags.infer_dir)
-        config = runtime.load_config(flags)
-        if flags.slim_config:
-            config = build_slim_model(config, flags.slim_config, mode="test")
-        infer(config, images, flags.output_dir, flags.draw_threshold, flags.visualize)
+    images = find_images(flags.infer_img, flags.infer_dir)
+    config = runtime.load_config(flags)
+    if flags.slim_config:
+        config = build_slim_model(config, flags.slim_config, mode="test")
+    infer(config, images, flags.output_dir, flags.draw_threshold, flags.visualize)

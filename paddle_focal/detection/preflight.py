@@ -99,10 +99,10 @@ def stop_on_errors(findings: Findings) -> None:
         raise ToolError(f"{count} error{'s'[: count > 1]} in the data:{lines}")
 
 
+@runtime.errors_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/check_data.py``."""
     flags = runtime.ArgumentParser(DESCRIPTION).parse_args(arguments)
     findings = check_data(runtime.load_config(flags))
-    with runtime.errors_in_words():
-        stop_on_errors(findings)
+    stop_on_errors(findings)
     logger.info("No errors, %d warnings", len(findings.warnings))

@@ -18,7 +18,7 @@ from ppdet.utils.check import check_config, check_version
 from ppdet.utils.cli import ArgsParser, merge_args
 from ppdet.utils.logger import setup_logger
 
-from paddle_focal.detection import configurations, safe_config
+from paddle_focal.detection import configurations, safe_config, weights
 from paddle_focal.detection.errors import ToolError
 from paddle_focal.detection.registration import register
 
@@ -44,6 +44,9 @@ class ArgumentParser(ArgsParser):
         self.description = description
         self.add_argument(
             "--trust-config", action="store_true", help="run the Python code that tags of the configuration name"
+        )
+        self.add_argument(
+            "--trust-weights", action="store_true", help="run the Python code that a file of weights names"
         )
         self.formatter_class = RawDescriptionHelpFormatter
 
@@ -90,6 +93,8 @@ def boolean(text: str) -> bool:
 def load_config(flags):
     """The configuration of the command line, with the device set."""
     register()
+    if not flags.trust_weights:
+        weights.restrict()
     config = workspace.load_config(flags.config)
     merge_args(config, flags)
     workspace.merge_config(flags.opt)

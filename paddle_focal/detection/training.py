@@ -152,6 +152,7 @@ def parse_arguments(arguments: list[str] | None = None):
     return flags
 
 
+@runtime.errors_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/train.py``."""
     flags = parse_arguments(arguments)
@@ -161,6 +162,5 @@ def main(arguments: list[str] | None = None) -> None:
         runtime.workspace.merge_config(flags.opt)
     if distributed.get_rank() == 0:
         runtime.log_to_file(runtime.output_folder(config) / "train.log")
-    with runtime.errors_in_words():
-        preflight.stop_on_errors(preflight.check_data(config, _sections_in_use(flags)))
-        train(config, flags)
+    preflight.stop_on_errors(preflight.check_data(config, _sections_in_use(flags)))
+    train(config, flags)
