@@ -1,11 +1,16 @@
-"""Imports Paddle before anything else of the package does, or says what is missing."""
+"""Imports Paddle before anything else of the package does, or says what is missing.
 
-# Before Paddle, because Paddle 2.6 exports the functions of a zlib of its own: where Python's zlib is a shared library
-# and is loaded later, it calls those and crashes.
+zlib comes before it, because Paddle 2.6 exports the functions of a zlib of its own: where Python's is a shared library
+and is loaded later, it calls those and crashes.
+"""
+
+import warnings
 import zlib  # noqa: F401
 
 try:
-    import paddle
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of ccache, which compiling would be faster with
+        import paddle
 except ModuleNotFoundError as error:
     raise ImportError(
         f"paddle_focal needs Paddle, but {error}. It does not come along, because the choice is yours: "
