@@ -1,8 +1,9 @@
 """The native operator's build: ``python -m paddle_focal.build`` compiles it for the Paddle that is installed.
 
-The library's name holds what it was built from and for: Paddle's version and flavour, and a fingerprint of Paddle's
-commit and of the sources. A library that does not fit is therefore never loaded. This module imports nothing of the
-package, because setup.py reads it where Paddle may be missing.
+The library's name holds what it was built from and for: the version of Python, whose functions Paddle's headers call,
+Paddle's version and flavour, and a fingerprint of Paddle's commit and of the sources. A library that does not fit is
+therefore never loaded. This module imports nothing of the package, because setup.py reads it where Paddle may be
+missing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class BuildError(RuntimeError):
 
 
 def library_name() -> str:
-    """The file name of the operator's library for the Paddle that is installed and the sources that are here."""
+    """The file name of the operator's library for this Python, its Paddle and the sources that are here."""
     import paddle
 
     cuda = paddle.version.cuda()
@@ -37,7 +38,8 @@ def library_name() -> str:
     for path in sorted(SOURCES.iterdir()):
         if flavour != "cpu" or not path.suffix.startswith(".cu"):
             fingerprint.update(path.name.encode() + path.read_bytes())
-    return f"_C-paddle{paddle.version.full_version}-{flavour}-{fingerprint.hexdigest()[:10]}.so"
+    python = f"py{sys.version_info.major}.{sys.version_info.minor}"
+    return f"_C-{python}-paddle{paddle.version.full_version}-{flavour}-{fingerprint.hexdigest()[:10]}.so"
 
 
 def build(directory: Path = PACKAGE) -> Path:

@@ -73,7 +73,7 @@ def _report(problems: list[str]) -> Iterator[str]:
     yield from paddle_focal.backend_report().splitlines()[1:]
     stale = sorted(path.name for path in build.PACKAGE.glob("_C-*.so") if path.name != build.library_name())
     if stale:
-        yield f"Operators of another Paddle or of other sources, not loaded: {', '.join(stale)}"
+        yield f"Operators of another Python, Paddle or state of the sources, not loaded: {', '.join(stale)}"
     yield _ppdet(problems)
     problems += _clashes()
     yield ""

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import oracle
@@ -85,8 +86,9 @@ class TestLibrary:
         assert "python -m paddle_focal.build" in report
 
     def test_of_another_paddle(self, package):
-        (package / "paddle_focal/_C-paddle2.4.0-cpu-0123456789.so").write_bytes(b"of another Paddle")
-        assert "there is _C-paddle2.4.0-cpu-0123456789.so: another Paddle or other sources" in self.report(package)
+        other = "_C-py3.9-paddle2.4.0-cpu-0123456789.so"
+        (package / "paddle_focal" / other).write_bytes(b"of another Paddle")
+        assert f"there is {other}: another Python, Paddle or other sources" in self.report(package)
 
     @needs_fused
     def test_of_other_sources(self, package):
@@ -94,7 +96,12 @@ class TestLibrary:
         assert "cpu: fused" in self.report(package)
         with (package / "paddle_focal/csrc/focal_math.h").open("a") as file:
             file.write("// changed\n")
-        assert "another Paddle or other sources" in self.report(package)
+        assert "another Python, Paddle or other sources" in self.report(package)
+
+    def test_of_another_python(self, monkeypatch):
+        fitting = build.library_name()
+        monkeypatch.setattr(sys, "version_info", SimpleNamespace(major=3, minor=99))
+        assert build.library_name() != fitting
 
     def test_that_is_broken(self, package):
         (package / "paddle_focal" / build.library_name()).write_bytes(b"not a library")

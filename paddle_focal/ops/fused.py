@@ -42,7 +42,7 @@ def library() -> ctypes.CDLL:
     path = build.PACKAGE / build.library_name()
     if not path.exists():
         others = sorted(other.name for other in build.PACKAGE.glob("_C-*.so"))
-        found = f" (there is {', '.join(others)}: another Paddle or other sources)" if others else ""
+        found = f" (there is {', '.join(others)}: another Python, Paddle or other sources)" if others else ""
         raise UnavailableError(f"the native operator has not been built for this Paddle{found}: {REMEDY}")
     try:
         loaded = ctypes.CDLL(str(path))
