@@ -13,7 +13,7 @@ try:
         import paddle
 except ModuleNotFoundError as error:
     raise ImportError(
-        f"paddle_focal needs Paddle, but {error}. It does not come along, because the choice is yours: "
+        f"paddle_focal needs Paddle ({error}), which does not come along, because the choice is yours: "
         "`pip install paddlepaddle` for the CPU, or the paddlepaddle-gpu that fits your CUDA."
     ) from error
 

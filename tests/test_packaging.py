@@ -50,7 +50,7 @@ def test_commands(capsys):
     [
         (
             "sys.modules['paddle'] = None",
-            "paddle_focal needs Paddle, but .*paddle.* `pip install paddlepaddle`",
+            "paddle_focal needs Paddle .*paddle.*, which does not come along.* `pip install paddlepaddle`",
         ),
         (
             "sys.modules['paddle'] = types.SimpleNamespace(__version__='2.5.2')",
