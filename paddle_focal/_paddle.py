@@ -12,6 +12,8 @@ try:
         warnings.simplefilter("ignore")  # of ccache, which compiling would be faster with
         import paddle
 except ModuleNotFoundError as error:
+    if error.name != "paddle":
+        raise
     raise ImportError(
         f"paddle_focal needs Paddle ({error}), which does not come along, because the choice is yours: "
         "`pip install paddlepaddle` for the CPU, or the paddlepaddle-gpu that fits your CUDA."

@@ -84,6 +84,8 @@ def _compile(compiler: str, nvcc: str | None, library: Path) -> None:
     paddle = (CUDAExtension if nvcc else CppExtension)(sources=names, extra_compile_args={"cxx": [], "nvcc": []})
     includes = [f"-I{path}" for path in paddle.include_dirs]
     defines = ["-DPADDLE_WITH_CUSTOM_KERNEL", "-D_GLIBCXX_USE_CXX11_ABI=1"] + (["-DPADDLE_WITH_CUDA"] if nvcc else [])
+    if _deleters_are_kept():
+        defines.append("-DPADDLE_FOCAL_OWN_MEMORY")
 
     def compile_one(name: str) -> str:
         source, target = str(SOURCES / name), str(library.parent / f"{name}.o")
@@ -99,6 +101,13 @@ def _compile(compiler: str, nvcc: str | None, library: Path) -> None:
     directories += [f"-Wl,-rpath,{path}" for path in paddle.runtime_library_dirs]
     # Without -fopenmp: OpenMP is the one that Paddle has loaded, and so is its number of threads.
     _run([compiler, "-shared", *objects, *directories, *paddle.extra_link_args, "-o", str(library)])
+
+
+def _deleters_are_kept() -> bool:
+    """Whether Paddle can be given memory: up to 2.6 it calls the deleter of a thread's first tensor for all of them."""
+    import paddle
+
+    return (int(paddle.version.major), int(paddle.version.minor)) >= (3, 3)  # it was not tried in between
 
 
 def _architectures(nvcc: str) -> list[str]:

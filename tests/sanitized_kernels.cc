@@ -278,7 +278,7 @@ void check_memory(Random& random) {
     const int64_t bytes = cpu::kLargeResult + random.below(3 << 20);
     char* block = static_cast<char*>(cpu::allocate(bytes));
     block[0] = block[bytes - 1] = 1;
-    cpu::release(block);
+    cpu::release(block, bytes);
   }
 }
 

@@ -30,7 +30,7 @@ def test_zlib_after_paddle(first):
     ("module", "remedy"),
     [
         ("sklearn", "`pip install scikit-learn` brings it."),
-        ("scipy", "`pip install scipy` brings it."),
+        ("six", "`pip install six` brings it."),
         ("ppdet", "Install it with `pip install --no-deps paddledet==2.6.0` and the packages it imports"),
     ],
 )

@@ -15,7 +15,7 @@ import paddle
 import pytest
 import test_functional
 from paddle.distributed.fleet.utils import recompute
-from paddle_limits import needs_keywords_in_traces
+from paddle_limits import needs_deleters, needs_keywords_in_traces
 
 import paddle_focal
 from paddle_focal import SigmoidFocalLoss, build, ops, sigmoid_focal_loss
@@ -26,10 +26,12 @@ NOT_BUILT = fused.reason_against("cpu")
 needs_fused = pytest.mark.skipif(NOT_BUILT is not None, reason=str(NOT_BUILT))
 
 
-def python(code: str, **environment: str) -> subprocess.CompletedProcess:
+def python(code: str, timeout: float | None = None, **environment: str) -> subprocess.CompletedProcess:
     """Runs code in a fresh interpreter that sees this package."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, cwd="/")
+    return subprocess.run(
+        [sys.executable, "-c", code], env=variables, capture_output=True, text=True, cwd="/", timeout=timeout
+    )
 
 
 class TestLadder:
@@ -229,6 +231,7 @@ class TestPasses:
         np.testing.assert_allclose(float(loss), expected[0].sum(), rtol=1e-12)
         np.testing.assert_allclose(x.grad.numpy(), expected[1], rtol=1e-12)
 
+    @needs_deleters
     def test_memory_of_large_gradients_is_used_again(self):
         def addresses():
             inputs = [paddle.zeros([rows, 1024]) for rows in (1024, 2048, 4096)]
@@ -239,6 +242,25 @@ class TestPasses:
 
         first = addresses()
         assert addresses() == first
+
+    def test_large_results_of_another_thread(self):
+        code = (
+            "import paddle_focal, paddle, threading\n"
+            "results = []\n"
+            "def compute():\n"
+            "    for rows in (1024, 2048, 1024):\n"
+            "        logit, label = paddle.zeros([rows, 1024]), paddle.zeros([rows], 'int64')\n"
+            "        results.append(paddle_focal.sigmoid_focal_loss(logit, label, reduction='none'))\n"
+            "thread = threading.Thread(target=compute)\n"
+            "thread.start(), thread.join()\n"
+            "first = [float(result[0, 0]) for result in results]\n"
+            "results.clear()\n"
+            "compute(), results.clear()\n"
+            "print(first)\n"
+        )
+        result = python(code, timeout=100)
+        assert result.returncode == 0, result.stderr
+        assert eval(result.stdout) == pytest.approx([0.25 * 0.25 * np.log(2)] * 3)
 
     @pytest.mark.large
     def test_more_elements_than_32_bits_count(self):

@@ -86,7 +86,7 @@ def test_train_and_export(folder):
     (folder / "dataset/cells/images").symlink_to(DATA / "images")
     for split in ("train", "val"):
         few(DATA / f"annotations/instances_{split}.json", folder / f"dataset/cells/annotations/instances_{split}.json")
-    for command in COMMANDS[COMMANDS.index("python tools/train.py -c configs/cells.yml --eval") :]:
+    for command in COMMANDS[COMMANDS.index("python tools/train.py -c configs/cells.yml --eval --enable_ce true") :]:
         if command.startswith("python tools/train.py"):
             command += " -o epoch=1"
         if command.startswith("python tools/analyze.py"):

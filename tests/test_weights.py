@@ -34,7 +34,7 @@ class Harm:
 @pytest.fixture
 def restricted(monkeypatch):
     monkeypatch.setattr(paddle.framework.io, "pickle", pickle)  # and so again afterwards
-    weights.restrict()
+    weights.restrict(is_trusted=False)
 
 
 @pytest.fixture
@@ -48,7 +48,9 @@ def test_what_paddle_saves_is_read(tmp_path, restricted, model, protocol):
     optimizer = paddle.optimizer.AdamW(paddle.optimizer.lr.NoamDecay(8, 10), parameters=model.parameters())
     model(paddle.ones([1, 2, 4, 4])).sum().backward()
     optimizer.step()
-    for name, state in (("model", model.state_dict()), ("optimizer", optimizer.state_dict())):
+    nested = {"a": {"b": paddle.arange(4.0)}, "c": paddle.zeros([0, 2])}
+    states = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "nested": nested}
+    for name, state in states.items():
         path = tmp_path / f"{name}.pdparams"
         paddle.save(state, str(path), protocol=protocol)
         read = weights.read(path)
@@ -56,6 +58,8 @@ def test_what_paddle_saves_is_read(tmp_path, restricted, model, protocol):
         for key, value in state.items():
             if paddle.is_tensor(value):
                 np.testing.assert_array_equal(read[key].numpy(), value.numpy())
+            elif name == "nested":
+                np.testing.assert_array_equal(read[key]["b"].numpy(), value["b"].numpy())
             else:
                 assert read[key] == value
 
@@ -73,6 +77,34 @@ def test_code_is_refused(tmp_path, restricted, model):
     with pytest.raises(ToolError, match=r"weights.pdparams would call posix.mkdir when it is loaded.*--trust-weights"):
         weights.load(model, str(path))
     assert not (tmp_path / "h").exists()
+
+
+def test_arrays_of_other_systems_are_read(tmp_path, restricted):
+    """Of NumPy before version 2, and of a machine with the other byte order."""
+    arrays = {"weight": np.arange(6, dtype=">f4").reshape(2, 3, order="F"), "rate": np.float64(0.1)}
+    content = pickle.dumps(arrays, protocol=2).replace(b"numpy._core.", b"numpy.core.")
+    assert b"numpy.core.multiarray\n_reconstruct" in content
+    (tmp_path / "old.pdparams").write_bytes(content)
+    read = weights.read(tmp_path / "old.pdparams")
+    np.testing.assert_array_equal(np.asarray(read["weight"]), arrays["weight"])
+    assert read["rate"] == 0.1
+
+
+def test_memory_beside_an_array_is_out_of_reach(tmp_path, restricted):
+    """A pickle that grows a dtype, or makes a view of memory, would write where it likes."""
+
+    class Grown:
+        def __reduce__(self):
+            return np.dtype, ("V8", False, True), (3, "|", None, None, None, 2**30, 1, 0)
+
+    class View:
+        def __reduce__(self):
+            return np.ndarray, ((2,), "uint8", bytearray(2))
+
+    for what, message in ((Grown(), "the dtype 'V8' is none of numbers"), (View(), "cannot be read|would call")):
+        (tmp_path / "bad.pdparams").write_bytes(pickle.dumps({"x": what}))
+        with pytest.raises(ToolError, match=message):
+            weights.read(tmp_path / "bad.pdparams")
 
 
 @pytest.mark.parametrize("trusted", [False, True])
@@ -102,6 +134,27 @@ def test_of_another_model(tmp_path, model):
     )
     with pytest.raises(ToolError, match=message):
         weights.load(model, str(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_of_another_dtype(tmp_path, model, dtype):
+    expected = {key: value.numpy() for key, value in model.state_dict().items()}
+    paddle.save({k: v.astype(dtype) for k, v in model.state_dict().items()}, str(tmp_path / "other.pdparams"))
+    for parameter in model.parameters():
+        parameter.set_value(paddle.zeros_like(parameter))
+    weights.load(model, str(tmp_path / "other.pdparams"))
+    for key, value in model.state_dict().items():
+        np.testing.assert_allclose(value.numpy(), expected[key], rtol=2**-10)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(5, "has no tensors by name, but is a int"), ({"0.bias": 1.0}, "0.bias is no")]
+)
+def test_of_something_else(tmp_path, model, content, message):
+    state = {**model.state_dict(), **content} if isinstance(content, dict) else content
+    paddle.save(state, str(tmp_path / "else.pdparams"))
+    with pytest.raises(ToolError, match=message):
+        weights.load(model, str(tmp_path / "else.pdparams"))
 
 
 def test_damaged(tmp_path, model):

@@ -22,8 +22,7 @@ struct Block {
 };
 
 std::mutex mutex;
-std::vector<Block> spares;    // the oldest first
-std::vector<Block> borrowed;  // what is in use
+std::vector<Block> spares;  // the oldest first
 
 /// Takes a spare block of this size or, if there is none, the oldest, to be freed: so there are never more of them than
 /// were once in use together.
@@ -40,38 +39,26 @@ Block take_spare(int64_t bytes) {
 
 int64_t whole_pages(int64_t bytes) { return (bytes + kHugePage - 1) / kHugePage * kHugePage; }
 
-Block fresh(int64_t bytes) {
-  const Block block{std::aligned_alloc(kHugePage, bytes), bytes};
-  if (!block.data) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-  madvise(block.data, bytes, MADV_HUGEPAGE);
-#endif
-  return block;
-}
-
 }  // namespace
 
 void* allocate(int64_t bytes) {
-  bytes = whole_pages(bytes);
-  Block block = take_spare(bytes);
-  if (block.bytes != bytes) {
-    std::free(block.data);
-    block = fresh(bytes);
-  }
-  const std::lock_guard<std::mutex> lock(mutex);
-  borrowed.push_back(block);
-  return block.data;
+  const Block spare = take_spare(whole_pages(bytes));
+  if (spare.bytes == whole_pages(bytes)) return spare.data;
+  std::free(spare.data);
+  void* data = std::aligned_alloc(kHugePage, whole_pages(bytes));
+  if (!data) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+  madvise(data, whole_pages(bytes), MADV_HUGEPAGE);
+#endif
+  return data;
 }
 
-void release(void* data) {
-  const std::lock_guard<std::mutex> lock(mutex);
-  const auto is_this = [data](const Block& block) { return block.data == data; };
-  const auto found = std::find_if(borrowed.begin(), borrowed.end(), is_this);
+void release(void* data, int64_t bytes) {
 #if defined(MADV_FREE)
-  madvise(data, found->bytes, MADV_FREE);
+  madvise(data, whole_pages(bytes), MADV_FREE);
 #endif
-  spares.push_back(*found);
-  borrowed.erase(found);
+  const std::lock_guard<std::mutex> lock(mutex);
+  spares.push_back({data, whole_pages(bytes)});
 }
 
 }  // namespace cpu

@@ -15,9 +15,8 @@ constexpr int64_t kLargeResult = 2 << 20;
 void* allocate(int64_t bytes);
 
 /// Keeps the block for a later allocate(), as the gradients of a pyramid's levels are asked for again and again; the
-/// system may take its pages meanwhile, and an allocate() that no kept block fits frees the oldest. The sizes are known
-/// here and not to the caller, because Paddle 2.6 calls for every tensor the deleter that it was given for the first.
-void release(void* data);
+/// system may take its pages meanwhile, and an allocate() that no kept block fits frees the oldest.
+void release(void* data, int64_t bytes);
 
 }  // namespace cpu
 }  // namespace paddle_focal

@@ -56,12 +56,15 @@ void set_view(Problem& problem, const Shape& shape, size_t axis) {
 
 /// A tensor for one number for each logit.
 inline Tensor allocate_like(const Tensor& logit) {
+#if defined(PADDLE_FOCAL_OWN_MEMORY)
   const int64_t bytes = logit.numel() * phi::SizeOf(logit.dtype());
-  if (!logit.is_cpu() || bytes < cpu::kLargeResult) {
-    return paddle::empty(logit.shape(), logit.dtype(), logit.place());
+  if (logit.is_cpu() && bytes >= cpu::kLargeResult) {
+    const auto release = [bytes](void* data) { cpu::release(data, bytes); };
+    return paddle::from_blob(cpu::allocate(bytes), logit.shape(), logit.dtype(),
+                             paddle::DataLayout::NCHW, logit.place(), release);
   }
-  return paddle::from_blob(cpu::allocate(bytes), logit.shape(), logit.dtype(),
-                           paddle::DataLayout::NCHW, logit.place(), cpu::release);
+#endif
+  return paddle::empty(logit.shape(), logit.dtype(), logit.place());
 }
 
 /// Refuses an invalid label, and writes the sum of the losses where it is asked for.

@@ -9,7 +9,6 @@ import io
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
@@ -27,15 +26,14 @@ DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "Pillow", "sklearn": "s
 def import_ppdet() -> None:
     """Import ppdet without its chatter, or say how to install it.
 
-    ppdet prints five lines about packages for tracking, and Paddle's extension builder warns that ccache is missing.
+    ppdet prints five lines about packages for tracking.
 
     Raises:
         ImportError: ppdet or a package that it needs is not installed.
     """
     chatter = io.StringIO()
     try:
-        with contextlib.redirect_stdout(chatter), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with contextlib.redirect_stdout(chatter):
             importlib.import_module("ppdet")
     except ImportError as error:
         raise ImportError(
@@ -50,8 +48,8 @@ def import_ppdet() -> None:
 
 
 def _remedy(error: ImportError) -> str:
-    package = (error.name or "ppdet").partition(".")[0]
-    if isinstance(error, ModuleNotFoundError) and package != "ppdet":
+    package = error.name or "ppdet"
+    if isinstance(error, ModuleNotFoundError) and package != "ppdet" and "." not in package:
         return f"`pip install {DISTRIBUTIONS.get(package, package)}` brings it."
     return (
         "Install it with `pip install --no-deps paddledet==2.6.0` and the packages it imports (requirements.txt lists "

@@ -93,8 +93,7 @@ def boolean(text: str) -> bool:
 def load_config(flags):
     """The configuration of the command line, with the device set."""
     register()
-    if not flags.trust_weights:
-        weights.restrict()
+    weights.restrict(flags.trust_weights)
     config = workspace.load_config(flags.config)
     merge_args(config, flags)
     workspace.merge_config(flags.opt)

@@ -1,15 +1,19 @@
 """Weights that are read without running what they name, and are those of the model.
 
 ``paddle.load`` unpickles, and a pickle may call any Python function. What Paddle saves of weights and optimizers calls
-those few that put arrays together, so the tools of this package let ``paddle.load`` call these and no others.
+those few that put arrays together. The tools of this package have ``paddle.load`` call stand-ins for them and nothing
+else: NumPy's own would let a pickle write outside of an array.
 """
 
 from __future__ import annotations
 
+import codecs
 import pickle
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import paddle
 from paddle import nn
 from ppdet.utils.checkpoint import is_url
@@ -17,21 +21,55 @@ from ppdet.utils.download import get_weights_path
 
 from paddle_focal.detection.errors import ToolError
 
-#: NumPy's functions are in ``numpy.core`` up to version 1 and in ``numpy._core`` from version 2 on.
-_ALLOWED = {
-    ("_codecs", "encode"),
-    ("builtins", "tuple"),
-    ("collections", "OrderedDict"),
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
-    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+
+class _Dtype:
+    """In place of ``numpy.dtype``, of which a pickle may set the size."""
+
+    def __init__(self, name: str, *_) -> None:
+        self.own = np.dtype(name)
+        if self.own.kind not in "biufc":
+            raise ValueError(f"the dtype {name!r} is none of numbers")
+
+    def __setstate__(self, state: tuple) -> None:
+        self.own = self.own.newbyteorder(state[1])
+
+
+class _Array(np.ndarray):
+    """In place of ``numpy.ndarray``, filled once and without a way to share its memory."""
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, is_fortran, data = state
+        super().__setstate__((1, shape, dtype.own, is_fortran, data))
+
+
+def _array(*_) -> _Array:
+    return np.ndarray.__new__(_Array, 0, "uint8")
+
+
+def _scalar(dtype: _Dtype, data: bytes) -> np.generic:
+    return np.frombuffer(data, dtype.own)[0]
+
+
+#: What a pickle of weights may name. Protocol 2 says ``__builtin__``, NumPy before its version 2 ``numpy.core``.
+_STAND_INS = {
+    ("_codecs", "encode"): codecs.encode,
+    ("builtins", "tuple"): tuple,
+    ("builtins", "bytes"): bytes,
+    ("__builtin__", "tuple"): tuple,
+    ("__builtin__", "bytes"): bytes,
+    ("collections", "OrderedDict"): OrderedDict,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy", "ndarray"): None,  # only named as what is to be put together
+    ("numpy.core.multiarray", "_reconstruct"): _array,
+    ("numpy._core.multiarray", "_reconstruct"): _array,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): _scalar,
 }
 
 
-def restrict() -> None:
-    """From now on, ``paddle.load`` raises a ToolError for a file that would call another function."""
-    paddle.framework.io.pickle = _RestrictedPickle()
+def restrict(is_trusted: bool) -> None:
+    """From now on, unless files are trusted, ``paddle.load`` raises a ToolError for one that would call anything else."""
+    paddle.framework.io.pickle = pickle if is_trusted else _RestrictedPickle()
 
 
 class _RestrictedPickle:
@@ -50,12 +88,12 @@ class _Unpickler(pickle.Unpickler):
         self._name = getattr(file, "name", "the file of the weights")
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
+        if (module, name) not in _STAND_INS:
             raise ToolError(
-                f"{self._name} would call {module}.{name} when it is loaded, which weights do not need. If you know "
-                "where this file comes from, repeat the command with --trust-weights."
+                f"{self._name} would call {module}.{name} when it is loaded, which weights do not need: if you know "
+                "where this file comes from, repeat the command with --trust-weights"
             )
-        return super().find_class(module, name)
+        return _STAND_INS[module, name]
 
 
 def load_into(trainer, weights: str | None) -> None:
@@ -68,7 +106,7 @@ def load(model: nn.Layer, weights: str | None) -> None:
     """Load all weights of a model; ppdet's own ``load_weights`` keeps random ones where the file has none that fit.
 
     Args:
-        model: gets them.
+        model: gets them, in its own dtypes.
         weights: path, with or without ending, or URL.
 
     Raises:
@@ -83,28 +121,31 @@ def load(model: nn.Layer, weights: str | None) -> None:
     state = read(path)
     if wrong := misfits(model, state):
         raise ToolError(f"{path} is of another model than the configuration's: {wrong}")
-    model.set_state_dict(state)
+    model.set_state_dict({key: state[key].astype(own.dtype) for key, own in model.state_dict().items()})
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The tensors of a file by name; raises ToolError if it cannot be read."""
+    """The tensors of a file by name; raises ToolError if it cannot be read, or has something else."""
     try:
-        return paddle.load(str(path))
+        state = paddle.load(str(path))
     except ToolError:
         raise
     except Exception as error:  # of many types: whatever unpickling a damaged file comes to
         raise ToolError(f"{path} cannot be read: {error}") from error
+    if not isinstance(state, dict):
+        raise ToolError(f"{path} has no tensors by name, but is a {type(state).__name__}")
+    return state
 
 
 def misfits(model: nn.Layer, state: dict[str, Any]) -> str | None:
     """What of a model is not in the tensors, or in another shape; None if nothing."""
     own = model.state_dict()
     wrong = [f"{key} is missing" for key in own if key not in state]
-    wrong += [
-        f"{key} has shape {list(state[key].shape)} instead of {list(tensor.shape)}"
-        for key, tensor in own.items()
-        if key in state and list(state[key].shape) != list(tensor.shape)
-    ]
+    for key, tensor in own.items():
+        if key in state and not paddle.is_tensor(state[key]):
+            wrong.append(f"{key} is no tensor")
+        elif key in state and list(state[key].shape) != list(tensor.shape):
+            wrong.append(f"{key} has shape {list(state[key].shape)} instead of {list(tensor.shape)}")
     if not wrong:
         return None
     some = "; ".join(wrong[:3]) + ("; ..." if len(wrong) > 3 else "")

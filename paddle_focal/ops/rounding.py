@@ -36,4 +36,4 @@ def _representable(value: Tensor, dtype: paddle.dtype) -> Tensor:
 
 
 def _integer(value: int) -> Tensor:
-    return paddle.full([1], value, "int32")
+    return paddle.full([], value, "int32")
