@@ -68,7 +68,7 @@ _STAND_INS = {
 
 
 def restrict(is_trusted: bool) -> None:
-    """From now on, unless files are trusted, ``paddle.load`` raises a ToolError for one that would call anything else."""
+    """Have ``paddle.load`` raise a ToolError for a file that would call anything else, unless files are trusted."""
     paddle.framework.io.pickle = pickle if is_trusted else _RestrictedPickle()
 
 
@@ -133,7 +133,7 @@ def read(path: Path) -> dict[str, Any]:
     except Exception as error:  # of many types: whatever unpickling a damaged file comes to
         raise ToolError(f"{path} cannot be read: {error}") from error
     if not isinstance(state, dict):
-        raise ToolError(f"{path} has no tensors by name, but is a {type(state).__name__}")
+        raise ToolError(f"{path} has no tensors by name: what is in it is of the type {type(state).__name__}")
     return state
 
 
