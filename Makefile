@@ -10,7 +10,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# What the package's behaviour on another Paddle depends on; its slow tests but for those of faults, which take minutes.
+# The tests of what can depend on Paddle, but for those of faults, which take minutes.
 ON_PADDLE_2.6 := $(addprefix tests/test_,$(addsuffix .py,analysis checkpoint compatibility detection distributed doctor functional \
 	fuzz gamma inference layers max_iou normalizer ops preflight probability retina_head softmax tools validation weights))
 
