@@ -11,8 +11,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # The tests of what can depend on Paddle, but for those of faults, which take minutes.
-ON_PADDLE_2.6 := $(addprefix tests/test_,$(addsuffix .py,analysis checkpoint compatibility detection distributed doctor functional \
-	fuzz gamma inference layers max_iou normalizer ops preflight probability retina_head softmax tools validation weights))
+ON_PADDLE_2.6 := $(addprefix tests/test_,$(addsuffix .py,analysis checkpoint compatibility detection distributed doctor \
+	functional fuzz gamma inference layers max_iou normalizer ops preflight probability retina_head softmax tools \
+	validation weights))
 
 .PHONY: setup demo test test-paddle2.6 lint lock clean
 .SECONDARY:
@@ -25,7 +26,7 @@ setup: $(VENV)/.complete
 	$*/bin/python -W ignore -m paddle_focal
 	touch $@
 
-%/.packages: requirements.txt requirements-paddle2.6.txt
+%/.packages: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 9) <= sys.version_info < (3, $(NEWEST) + 1))' || \
 		{ echo "Paddle has packages for Python 3.9 to 3.$(NEWEST), but this is: $$($(PYTHON) --version 2>&1)."; \
 		  echo "Choose another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
@@ -35,6 +36,7 @@ setup: $(VENV)/.complete
 
 $(VENV)/.packages: NEWEST = 13
 $(VENV)/.packages: REQUIREMENTS = cat requirements.txt
+$(VENV)-paddle2.6/.packages: requirements-paddle2.6.txt
 $(VENV)-paddle2.6/.packages: NEWEST = 12
 $(VENV)-paddle2.6/.packages: REQUIREMENTS = grep -v ^paddlepaddle== requirements.txt | cat - requirements-paddle2.6.txt
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -260,7 +261,7 @@ class TestPasses:
         )
         result = python(code, timeout=100)
         assert result.returncode == 0, result.stderr
-        assert eval(result.stdout) == pytest.approx([0.25 * 0.25 * np.log(2)] * 3)
+        assert json.loads(result.stdout) == pytest.approx([0.25 * 0.25 * np.log(2)] * 3)
 
     @pytest.mark.large
     def test_more_elements_than_32_bits_count(self):

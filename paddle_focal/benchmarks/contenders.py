@@ -55,7 +55,11 @@ class LossRun:
 
     def clear(self) -> None:
         """Frees the results, as is to be done before the next call."""
-        self._loss = self._logit.grad = None
+        self._loss = None
+        try:
+            self._logit.grad = None
+        except ValueError:  # of Paddle 2.6, which takes no None
+            self._logit.clear_gradient(set_to_zero=False)
 
     def loss(self) -> float:
         return float(self._loss)

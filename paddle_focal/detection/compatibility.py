@@ -20,7 +20,7 @@ from PIL import ImageDraw
 
 #: Modules that ppdet imports from packages of other names. What paddledet 2.6.0 itself asks for cannot be installed
 #: together: the empty package sklearn, NumPy below 1.24, an OpenCV that needs libGL. NumPy 2 and these serve.
-DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "Pillow", "sklearn": "scikit-learn", "yaml": "PyYAML"}
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "sklearn": "scikit-learn", "yaml": "PyYAML"}
 
 
 def import_ppdet() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Callable
 
 import numpy as np
@@ -18,8 +19,14 @@ Assigner = Callable[[Tensor, Tensor], "tuple[Tensor, Tensor]"]
 
 
 def assigner_for(configured: Assigner) -> Assigner:
-    """The assigner as configured, but ppdet's MaxIoUAssigner replaced by a :class:`LeanMaxIoU` where that serves."""
-    return LeanMaxIoU(configured) if type(configured) is MaxIoUAssigner else configured
+    """The assigner as configured, but a :class:`LeanMaxIoU` for ppdet's MaxIoUAssigner where it does the same."""
+    return LeanMaxIoU(configured) if type(configured) is MaxIoUAssigner and _compares_exactly() else configured
+
+
+@cache
+def _compares_exactly() -> bool:
+    """To Paddle 2.6, numbers up to 1e-8 apart are equal, and more anchors share the greatest IoU with a box."""
+    return not bool(paddle.to_tensor(1e-9, "float32", place=paddle.CPUPlace()) == 0.0)
 
 
 @dataclass(frozen=True)
