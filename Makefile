@@ -11,8 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # The tests of what can depend on Paddle, but for those of faults, which take minutes.
-ON_PADDLE_2.6 := $(addprefix tests/test_,$(addsuffix .py,analysis checkpoint compatibility detection distributed doctor \
-	functional fuzz gamma inference layers max_iou normalizer ops preflight probability retina_head softmax tools \
+ON_PADDLE_2.6 := $(addprefix tests/test_,$(addsuffix .py,analysis benchmark checkpoint compatibility detection distributed \
+	doctor functional fuzz gamma inference layers max_iou normalizer ops preflight probability retina_head softmax tools \
 	validation weights))
 
 .PHONY: setup demo test test-paddle2.6 lint lock clean
