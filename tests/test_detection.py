@@ -83,6 +83,12 @@ class TestRegistration:
         with pytest.raises(ValueError, match="no key 'gama'; did you mean 'gamma'\\? Its keys are use_sigmoid, alpha"):
             create_head("RetinaHead", {"name": "SigmoidFocalLoss", "gama": 2.0})
 
+    def test_unknown_key_of_the_softmax(self):
+        register()
+        workspace.merge_config({"SoftmaxFocalLoss": {"gama": 2.0}})
+        with pytest.raises(ValueError, match="SoftmaxFocalLoss has no key 'gama'; did you mean 'gamma'"):
+            workspace.create("SoftmaxFocalLoss")
+
     def test_bad_value_is_refused(self):
         with pytest.raises(ValueError, match="gamma must be a finite number >= 0, but got -1"):
             create_head("RetinaHead", {"name": "SigmoidFocalLoss", "gamma": -1})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import oracle
 import paddle
@@ -408,6 +410,8 @@ LABEL = paddle.to_tensor([0, 3])
         (ValueError, r"alpha must be .* got -0.1", {"alpha": [0.5, -0.1, 0.5]}),
         (ValueError, r"alpha must be one number or 3 numbers, one per class, but got 2", {"alpha": [0.5, 0.5]}),
         (TypeError, r"alpha must be .* got 'x' \(str\)", {"alpha": "x"}),
+        (ValueError, r"alpha must be .* got inf", {"alpha": float("inf")}),
+        (ValueError, r"alpha must be .* got nan", {"alpha": [0.5, float("nan"), 0.5]}),
         (ValueError, r"gamma must be a finite number >= 0, but got -1", {"gamma": -1}),
         (ValueError, r"gamma must be a finite number >= 0, but got nan", {"gamma": float("nan")}),
         (ValueError, r"gamma must be a finite number >= 0, but got inf", {"gamma": float("inf")}),
@@ -474,3 +478,10 @@ class TestOtherDevices:
         for result in (loss, gradient):
             assert np.isnan(result).all(axis=1).tolist() == [False, True, True, False]
             assert np.isfinite(result[[0, 3]]).all()
+
+    @pytest.mark.parametrize("value", ["0", "1"])
+    def test_labels_are_looked_at_on_demand_only(self, monkeypatch, value):
+        monkeypatch.setenv("PADDLE_FOCAL_CHECK", value)
+        for label in ([0, 4], np.full((2, 3), 1.5)):
+            with pytest.raises(ValueError, match="label must be") if value == "1" else nullcontext():
+                run([[1.0, 2.0, 3.0]] * 2, label, backend="composite")

@@ -54,6 +54,15 @@ def test_ignore_index_and_axis(logit):
     np.testing.assert_allclose(loss(logit.t(), label).numpy(), expected.numpy(), rtol=1e-12)
 
 
+def test_axis_of_the_call(rng):
+    """The attribute yields to it, also to axis 0; no axis is the last one."""
+    pred, target = rng.normal(size=(3, 3)), paddle.to_tensor([0, 3, 2])
+    for axis in (0, 1):
+        loss = SigmoidFocalLoss(reduction="sum", axis=1 - axis)(paddle.to_tensor(pred), target, axis=axis)
+        expected = oracle.loss_and_gradient(pred, oracle.one_hot([0, 3, 2], 3, axis)[0])[0].sum()
+        np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-12)
+
+
 def test_weight_and_avg_factor(logit, label):
     """The call of PaddleDetection's PETRHead: ``loss_cls(pred, target, weight, avg_factor=n)``."""
     weight, expected = [1.0, 0.0, 2.0, 1.0], elements(logit) * np.array([[1.0], [0.0], [2.0], [1.0]])
@@ -141,6 +150,9 @@ def test_dividing_twice_is_refused(logit, label, arguments):
         (TypeError, "gamma", "x"),
         (ValueError, "alpha", 2),
         (ValueError, "alpha", []),
+        (ValueError, "alpha", float("inf")),
+        (ValueError, "gamma", float("inf")),
+        (ValueError, "loss_weight", float("inf")),
         (ValueError, "loss_weight", -1.0),
         (TypeError, "loss_weight", None),
         (ValueError, "label_smoothing", 1.0),

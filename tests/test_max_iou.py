@@ -74,6 +74,15 @@ class TestSameAsMaxIoUAssigner:
         boxes = tensor(np.concatenate([corner, corner + 20], axis=1))
         assert -1 not in assert_same_assignment(MaxIoUAssigner(0.5, 0.5), grid_of_anchors(), boxes)
 
+    @pytest.mark.parametrize(("positive", "negative"), [(0.5, 0.25), (0.75, 0.5), (0.25, 0.25)])
+    def test_exactly_at_a_threshold(self, positive, negative):
+        # IoU 1/4, 1/2 and 3/4 without rounding: the upper threshold is foreground, the lower one is not background.
+        anchors = tensor([[0, 0, width, 16] for width in (4, 8, 12)])
+        label = assert_same_assignment(
+            MaxIoUAssigner(positive, negative, allow_low_quality=False), anchors, tensor([[0, 0, 16, 16]])
+        )
+        assert label.tolist() == [1 if iou >= positive else 0 if iou < negative else -1 for iou in (0.25, 0.5, 0.75)]
+
 
 class TestLeanMaxIoU:
     def test_by_hand(self):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import paddle
 import pytest
 
-from paddle_focal import ForegroundNormalizer
+from paddle_focal import ForegroundNormalizer, normalizer
 
 
 def divisors(normalizer: ForegroundNormalizer, *counts: float) -> list[float]:
@@ -43,6 +43,41 @@ def test_outside_the_state_dict_but_settable():
     assert normalizer.state_dict() == {}
     normalizer.average = paddle.to_tensor(50.0)
     assert divisors(normalizer, 5) == pytest.approx([45.5], rel=1e-6)
+
+
+@pytest.fixture
+def other_rank(monkeypatch):
+    """A second rank that has five foreground labels in every batch; the list gets what this one tells it."""
+    told = []
+
+    def all_reduce(tensor):
+        told.append(float(tensor))
+        tensor.add_(paddle.full_like(tensor, 5))
+
+    monkeypatch.setattr(normalizer.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(normalizer.distributed, "all_reduce", all_reduce)
+    return told
+
+
+def test_mean_over_the_ranks(other_rank):
+    # What counts as at least one is the mean, not the count of a rank.
+    assert divisors(ForegroundNormalizer("sync"), 0, 3, 5) == [2.5, 4, 5]
+    assert divisors(ForegroundNormalizer("ema"), 15) == pytest.approx([0.9 * 100 + 0.1 * 10], rel=1e-6)
+    assert other_rank == [0, 3, 5, 15]
+
+
+def test_ranks_exchange_nothing_where_it_would_be_no_use(other_rank):
+    assert divisors(ForegroundNormalizer("local"), 3) == [3]
+    evaluating = ForegroundNormalizer("sync")
+    evaluating.eval()
+    assert divisors(evaluating, 3) == [3]
+    assert other_rank == []
+
+
+def test_the_count_is_left_as_it_was(other_rank):
+    count = paddle.to_tensor([3.0])
+    ForegroundNormalizer("sync")(count)
+    assert count.tolist() == [3]
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "float32", "float64"])

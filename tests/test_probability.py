@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddle_focal import SigmoidFocalLoss, binary_focal_loss, sigmoid_focal_loss
+from paddle_focal import SigmoidFocalLoss, binary_focal_loss, ops, sigmoid_focal_loss
 
 GAMMAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
 TOLERANCE = {"float64": 1e-12, "float32": 2e-6, "float16": 1.01 * 2**-11, "bfloat16": 1.01 * 2**-8}
@@ -108,6 +108,19 @@ def test_every_argument_as_with_logits(backend, rng):
     )
     theirs = sigmoid_focal_loss(paddle.to_tensor(logit), paddle.to_tensor(label), backend=backend, **arguments)
     np.testing.assert_allclose(float(ours), float(theirs), rtol=1e-12)
+
+
+@pytest.mark.parametrize("wanted", [None, "composite"])
+def test_the_backend_that_is_asked_for(monkeypatch, wanted):
+    select, asked = ops.select, []
+
+    def recorded(backend, *arguments):
+        asked.append(backend)
+        return select(backend, *arguments)
+
+    monkeypatch.setattr(ops, "select", recorded)
+    binary_focal_loss(paddle.to_tensor([[0.9, 0.2]]), paddle.to_tensor([0]), backend=wanted)
+    assert asked == [wanted]
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])

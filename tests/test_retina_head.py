@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import paddle
 import pytest
@@ -16,7 +18,7 @@ from two_ranks import CLASSES, SIZE, STRIDES, create_head
 
 from paddle_focal import SigmoidFocalLoss, ops
 from paddle_focal.detection import FocalRetinaHead, retina_head
-from paddle_focal.detection.anchor_targets import Anchors
+from paddle_focal.detection.anchor_targets import Anchors, assign
 
 KINDS = 9  # of anchors at each place
 
@@ -195,12 +197,53 @@ class TestAnchors:
             anchors(outputs)
         assert calls == [[(2, 3)], [(3, 4)], [(4, 5)], [(2, 3)]]
 
+    def test_sizes_of_equal_width_or_height_are_different(self):
+        anchors = Anchors(lambda outputs: [paddle.zeros([math.prod(output.shape[-2:]), 4]) for output in outputs])
+        for height, width in ((2, 4), (3, 4), (2, 5)):
+            assert len(anchors([paddle.zeros([1, 1, height, width])])[0]) == height * width
+
+    def test_the_least_recently_used_goes_first(self):
+        calls = []
+
+        def generator(outputs):
+            calls.append(outputs[0].shape[-1])
+            return [paddle.zeros([outputs[0].shape[-1], 4])]
+
+        anchors = Anchors(generator, kept=2)
+        for width in (1, 2, 1, 3, 1, 2):
+            anchors([paddle.zeros([1, 1, 1, width])])
+        assert calls == [1, 2, 3, 2]
+
     def test_kind_before_place(self):
         # Two kinds at each of 1 x 2 places, as ppdet orders them: place, then kind.
         generated = [paddle.to_tensor([[0, 0, 1, 1], [0, 0, 2, 2], [8, 0, 9, 1], [8, 0, 10, 2]], dtype="float32")]
         anchors, levels = Anchors(lambda outputs: generated)([paddle.zeros([1, 2, 1, 2])])
         assert anchors.tolist() == [[0, 0, 1, 1], [8, 0, 9, 1], [0, 0, 2, 2], [8, 0, 10, 2]]
         assert (levels[0].anchors, levels[0].places) == (slice(0, 4), 2)
+
+
+class TestAssign:
+    def test_rows_of_several_images(self):
+        # Three images with 1, 2 and 2 boxes; each anchor is foreground of its image's last box, or background.
+        def assigner(anchors, boxes):
+            count = len(anchors)
+            return paddle.full([count], len(boxes) - 1, "int64"), paddle.to_tensor([1, 0, -1], dtype="int32")
+
+        boxes = [np.arange(4 * count).reshape(count, 4) + 100 * count for count in (1, 2, 2)]
+        classes = [[[0]], [[1], [2]], [[3], [4]]]
+        target = assign(
+            assigner,
+            paddle.zeros([3, 4]),
+            [paddle.to_tensor(one.astype("float32")) for one in boxes],
+            [paddle.to_tensor(np.array(one, "int32")) for one in classes],
+            num_classes=7,
+            ignore_index=-5,
+        )
+        assert target.label.tolist() == [[0, 7, -5], [2, 7, -5], [4, 7, -5]]
+        assert target.is_foreground.tolist() == [[True, False, False]] * 3
+        assert target.row.tolist() == [[0, 5, 5], [2, 5, 5], [4, 5, 5]]
+        for image, last in enumerate(one[-1] for one in boxes):
+            assert target.boxes[target.row[image, 0]].tolist() == last.tolist()
 
 
 class TestConfiguration:
