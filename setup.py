@@ -69,10 +69,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.9",
     packages=find_packages(include=["paddle_focal", "paddle_focal.*"]),
-    package_data={"paddle_focal": ["csrc/*"]},
+    package_data={"paddle_focal": ["csrc/*", "csrc/*/*"]},
     ext_modules=[] if BUILD == "0" else [Extension("paddle_focal._C", sources=[])],
     cmdclass={"build_ext": BuildOperator, "build_py": BuildWithConfigurations},
-    entry_points={"console_scripts": ["paddle-focal = paddle_focal.__main__:main"]},
+    entry_points={"console_scripts": ["paddle-focal = paddle_focal.cli.main:main"]},
     install_requires=["numpy"],
     extras_require={"cpu": ["paddlepaddle>=3.3"]},
     classifiers=[

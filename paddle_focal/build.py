@@ -35,11 +35,15 @@ def library_name() -> str:
     cuda = paddle.version.cuda()
     flavour = "cpu" if str(cuda) == "False" else f"cuda{cuda}"
     fingerprint = hashlib.sha256(f"{paddle.version.commit} {flavour}".encode())
-    for path in sorted(SOURCES.iterdir()):
+    for path in _sources():
         if flavour != "cpu" or not path.suffix.startswith(".cu"):
-            fingerprint.update(path.name.encode() + path.read_bytes())
+            fingerprint.update(path.relative_to(SOURCES).as_posix().encode() + path.read_bytes())
     python = f"py{sys.version_info.major}.{sys.version_info.minor}"
     return f"_C-{python}-paddle{paddle.version.full_version}-{flavour}-{fingerprint.hexdigest()[:10]}.so"
+
+
+def _sources() -> list[Path]:
+    return sorted(path for path in SOURCES.rglob("*") if path.is_file())
 
 
 def build(directory: Path = PACKAGE) -> Path:
@@ -80,17 +84,32 @@ def _find_nvcc() -> str | None:
 def _compile(compiler: str, nvcc: str | None, library: Path) -> None:
     from paddle.utils.cpp_extension import CppExtension, CUDAExtension
 
-    names = sorted(path.name for path in SOURCES.iterdir() if path.suffix == ".cc" or (nvcc and path.suffix == ".cu"))
+    names = [
+        str(path.relative_to(SOURCES)) for path in _sources() if path.suffix in ((".cc", ".cu") if nvcc else (".cc",))
+    ]
     paddle = (CUDAExtension if nvcc else CppExtension)(sources=names, extra_compile_args={"cxx": [], "nvcc": []})
-    includes = [f"-I{path}" for path in paddle.include_dirs]
+    includes = [f"-I{path}" for path in (SOURCES, *paddle.include_dirs)]
     defines = ["-DPADDLE_WITH_CUSTOM_KERNEL", "-D_GLIBCXX_USE_CXX11_ABI=1"] + (["-DPADDLE_WITH_CUDA"] if nvcc else [])
     if _deleters_are_kept():
         defines.append("-DPADDLE_FOCAL_OWN_MEMORY")
 
     def compile_one(name: str) -> str:
-        source, target = str(SOURCES / name), str(library.parent / f"{name}.o")
+        source, target = str(SOURCES / name), str(library.parent / f"{name.replace('/', '_')}.o")
         if name.endswith(".cu"):
-            _run([nvcc, "-std=c++17", "-O3", "-Xcompiler=-fPIC", *_architectures(nvcc), "-c", source, "-o", target])
+            _run(
+                [
+                    nvcc,
+                    "-std=c++17",
+                    "-O3",
+                    "-Xcompiler=-fPIC",
+                    *_architectures(nvcc),
+                    f"-I{SOURCES}",
+                    "-c",
+                    source,
+                    "-o",
+                    target,
+                ]
+            )
         else:
             _run([compiler, *OPTIMIZED, "-fopenmp", "-w", *defines, *includes, "-c", source, "-o", target])
         return target

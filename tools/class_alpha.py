@@ -18,7 +18,7 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 
 from matplotlib.figure import Figure
 
-from paddle_focal.class_balance import METHODS, class_alpha, count_objects
+from paddle_focal.data.class_balance import METHODS, class_alpha, count_objects
 from paddle_focal.files import write_whole
 
 

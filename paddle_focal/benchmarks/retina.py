@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import paddle
 
-from paddle_focal.detection import configurations
 from paddle_focal.detection.compatibility import import_ppdet
+from paddle_focal.engine import configurations
 
 import_ppdet()
 

@@ -17,7 +17,7 @@ from paddle_focal.benchmarks import measuring, retina, tables
 from paddle_focal.benchmarks.head import batch_of
 from paddle_focal.benchmarks.result import statistics
 from paddle_focal.benchmarks.retina import FLOOR, Batch
-from paddle_focal.detection import runtime
+from paddle_focal.engine import runtime
 from paddle_focal.files import write_whole
 
 STAGES = ("backbone", "neck", "head", "loss", "backward", "optimizer")

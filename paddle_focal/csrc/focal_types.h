@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "focal_math.h"
+#include "formulas/focal_math.h"
 
 namespace paddle_focal {
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ppdet.core.config.schema import SchemaDict
 from ppdet.modeling.heads import RetinaHead, YOLOFHead
 
-from paddle_focal import layers
 from paddle_focal.detection.sections import check_keys, name_of, sections_in_use
+from paddle_focal.losses import base as layers
 
 #: Heads that divide the sum their ``loss_class`` returns by the number of foreground anchors.
 DIVIDING_HEADS = (RetinaHead, YOLOFHead)

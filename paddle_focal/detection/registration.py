@@ -6,8 +6,8 @@ from ppdet.core import workspace
 from ppdet.core.config.schema import SchemaDict
 
 import paddle_focal
+from paddle_focal.detection.heads.retina_head import FocalRetinaHead
 from paddle_focal.detection.losses import SigmoidFocalLoss, SoftmaxFocalLoss
-from paddle_focal.detection.retina_head import FocalRetinaHead
 
 COMPONENTS = (SigmoidFocalLoss, SoftmaxFocalLoss, FocalRetinaHead)
 

@@ -1,0 +1,149 @@
+"""``tools/analyze.py``: what focal loss does to a trained RetinaNet on its data."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import ArgumentTypeError
+from collections.abc import Sequence
+from pathlib import Path
+
+import paddle
+from paddle import nn
+from paddle.io import DataLoader, Subset
+from ppdet.core import workspace
+from ppdet.data.reader import BatchCompose, Compose
+from ppdet.data.source.coco import COCODataSet
+from ppdet.metrics import get_infer_results
+from pycocotools.coco import COCO
+from tqdm import tqdm
+
+from paddle_focal.analysis.loss_analysis import LossAnalysis, summary
+from paddle_focal.analysis.loss_distribution import draw_distribution
+from paddle_focal.engine import report, runtime, weights
+from paddle_focal.errors import ToolError
+from paddle_focal.files import write_whole
+
+DESCRIPTION = """Show what focal loss does to a trained RetinaNet on its data, as figure 4 of arXiv:1708.02002.
+
+The images go through the transforms of evaluation, without augmentation. Writes analysis.json, loss_distribution.png
+and hardest_images.png into the output folder of the configuration, and prints a summary."""
+
+#: Images in hardest_images.png.
+SHEET = 12
+
+
+def load_model(config) -> nn.Layer:
+    """The model of the configuration with its weights, in evaluation mode.
+
+    Raises:
+        ToolError: no weights are named, they are not there, or they belong to another model.
+    """
+    # An image's loss is divided by its own foreground anchors, whatever the training divided by.
+    workspace.merge_config({"FocalRetinaHead": {"normalizer": "local"}})
+    model = workspace.create(config.architecture)
+    weights.load(model, config.get("weights"))
+    model.eval()
+    return model
+
+
+def load_dataset(config, section: str) -> COCODataSet:
+    """The images of ``TrainDataset`` or ``EvalDataset`` with their boxes, through the transforms of evaluation.
+
+    Raises:
+        ToolError: the data set is no COCODataSet, or empty.
+    """
+    dataset = workspace.create(section)()
+    if not isinstance(dataset, COCODataSet):
+        raise ToolError(f"{section} must be a COCODataSet, but is a {type(dataset).__name__}")
+    dataset.data_fields = ["image", "gt_bbox", "gt_class", "is_crowd"]
+    dataset.check_or_download_dataset()
+    try:
+        dataset.parse_dataset()
+    except AssertionError as error:  # ppdet's: nothing in it can be used
+        raise ToolError(f"{section} is empty: {error}") from error
+    dataset.set_kwargs()
+    dataset.set_transform(Compose(config.EvalReader["sample_transforms"], config.num_classes))
+    return dataset
+
+
+def one_by_one(config, dataset: COCODataSet, indices: Sequence[int]) -> DataLoader:
+    """Batches of one image each."""
+    collate = BatchCompose(config.EvalReader.get("batch_transforms", []), config.num_classes, collate_batch=False)
+    return DataLoader(
+        Subset(dataset, indices), batch_size=1, collate_fn=collate, num_workers=config.worker_num, return_list=True
+    )
+
+
+@paddle.no_grad()
+def draw_hardest(
+    config, model: nn.Layer, dataset: COCODataSet, truth: COCO, images: Sequence[dict], path: Path
+) -> None:
+    """Images with their loss, their boxes and what the model detects.
+
+    Args:
+        config: the configuration.
+        model: in evaluation mode.
+        dataset: with the images.
+        truth: its annotations.
+        images: as in ``analysis.json``.
+        path: the PNG to write.
+    """
+    index = {int(record["im_id"][0]): i for i, record in enumerate(dataset.roidbs)}
+    categories = {label: category for category, label in dataset.catid2clsid.items()}
+    found = []
+    for batch in one_by_one(config, dataset, [index[image["image_id"]] for image in images]):
+        found += get_infer_results({**model(batch), "im_id": batch["im_id"].numpy()}, categories)["bbox"]
+    titles = {
+        image["image_id"]: f"{image['file_name']}\n"
+        f"loss {image['loss']:.2f} = {image['loss_cls']:.2f} class + {image['loss_reg']:.2f} box"
+        for image in images
+    }
+    folder = os.path.join(dataset.dataset_dir, dataset.image_dir)
+    report.draw_images(truth, titles, folder, found, "Images with the highest loss", path)
+
+
+def parse_arguments(arguments: list[str] | None = None):
+    parser = runtime.ArgumentParser(DESCRIPTION)
+    parser.add_argument(
+        "--dataset", choices=["train", "eval"], default="train", help="whose images (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--images", type=_positive, default=200, metavar="N", help="at most, evenly spaced (default: %(default)s)"
+    )
+    return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"must be an integer >= 1, but got {text!r}")
+    return int(text)
+
+
+@runtime.errors_in_words()
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``tools/analyze.py``."""
+    flags = parse_arguments(arguments)
+    config = runtime.load_config(flags)
+    folder = runtime.output_folder(config)
+    try:
+        model = load_model(config)
+        dataset = load_dataset(config, f"{flags.dataset.capitalize()}Dataset")
+        batches = one_by_one(config, dataset, report.evenly_spaced(len(dataset.roidbs), flags.images))
+        analysis = LossAnalysis(model)
+        for batch in tqdm(batches, desc="analyze", unit="image", dynamic_ncols=True):
+            analysis.add(batch)
+        truth = report.read_annotations(dataset.get_anno())
+        files = {image_id: image["file_name"] for image_id, image in truth.imgs.items()}
+        results = analysis.results(list(dataset.cname2cid), files)
+    except ValueError as error:
+        raise ToolError(str(error)) from error
+    text = json.dumps({"weights": config.weights, "annotations": dataset.get_anno(), **results}, indent=2)
+    write_whole(folder / "analysis.json", lambda partial: partial.write_text(text + "\n"))
+    panels = {
+        f"{results['anchors'][kind]:,} {kind} anchors": getattr(analysis, kind) for kind in ("foreground", "background")
+    }
+    title = f"Cumulative classification loss; trained with $\\gamma$ = {analysis.gamma:g}"
+    draw_distribution(panels, title, folder / "loss_distribution.png")
+    draw_hardest(config, model, dataset, truth, results["images"][:SHEET], folder / "hardest_images.png")
+    print(f"\n{summary(results)}\n\n{folder}: analysis.json, loss_distribution.png, hardest_images.png")

@@ -1,0 +1,109 @@
+"""Reading a COCO annotation file that may have any fault."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+
+from paddle_focal.data.checks.data_report import Findings, some
+
+_NUMBER = ({int, float, bool}, "a number")
+_ID = ({int, float, str}, "a number or text")
+_AREA = (_NUMBER[0], "a number: width x height, or that of the segmentation")
+_FLAG = (_NUMBER[0], "0 or 1")
+_TEXT = ({str}, "text")
+#: What ppdet or pycocotools read of every entry, and end with a KeyError or worse where it is missing.
+_KEYS = {
+    "images": {"id": _NUMBER, "file_name": _TEXT, "width": _NUMBER, "height": _NUMBER},
+    "categories": {"id": _ID, "name": _ID},
+    "annotations": {"id": _ID, "image_id": _ID, "category_id": _ID, "area": _AREA, "iscrowd": _FLAG},
+}
+
+
+def read_coco(
+    folder: str, anno_path: str | None, findings: Findings
+) -> tuple[list[dict], list[dict], list[dict]] | None:
+    """The images, categories and annotations of a file that have what is needed of them; None if there is no such file.
+
+    Every number and text that ppdet reads but ``bbox`` is then there, and each annotation's category, too.
+
+    Args:
+        folder: of the data set.
+        anno_path: the file, relative to it.
+        findings: to add to.
+    """
+    document = _parse(folder, anno_path, findings)
+    if document is None:
+        return None
+    images, categories, annotations = (_sound(kind, document[kind], findings) for kind in _KEYS)
+    annotations = _with_references(annotations, document["images"], categories, findings)
+    ids = {image["id"] for image in images}
+    return images, categories, [annotation for annotation in annotations if annotation["image_id"] in ids]
+
+
+def _parse(folder: str, anno_path: str | None, findings: Findings) -> dict | None:
+    if not anno_path:
+        findings.error("anno_path names no annotation file")
+        return None
+    path = os.path.join(folder, anno_path)
+    if not path.endswith(".json"):
+        findings.error(f"the annotation file must end in .json, but is {path}")
+        return None
+    if not os.path.isfile(path):
+        findings.error(f"no such annotation file: {path}; set dataset_dir and anno_path")
+        return None
+    try:
+        with open(path) as file:
+            document = json.load(file)
+    except (OSError, ValueError) as error:
+        findings.error(f"{path} cannot be read as JSON: {error}")
+        return None
+    lists = {key for key in _KEYS if isinstance(document, dict) and isinstance(document.get(key), list)}
+    if lists < set(_KEYS):
+        lacking = ", ".join(key for key in _KEYS if key not in lists)
+        findings.error(f"{path} is no COCO annotation file: it has no list of {lacking}")
+        return None
+    return document
+
+
+def _sound(kind: str, entries: list, findings: Findings) -> list[dict]:
+    """The entries that have all that is needed."""
+    broken: set[int] = set()
+    for key, (types, accepted) in _KEYS[kind].items():
+        values = [entry.get(key) if isinstance(entry, dict) else None for entry in entries]
+        wrong = [i for i, value in enumerate(values) if type(value) not in types]
+        if wrong:
+            places = some([f"{kind}[{i}]" for i in wrong])
+            findings.error(f"{len(wrong):,} of {len(entries):,} {kind} lack {key}, {accepted}: {places}")
+            broken.update(wrong)
+    sound = [entry for i, entry in enumerate(entries) if i not in broken]
+    twice = repeated(entry["id"] for entry in sound)
+    if twice:
+        findings.error(f"{len(twice):,} ids of {kind} occur more than once: {some(twice)}")
+    return sound
+
+
+def _with_references(annotations: list[dict], images: list, categories: list[dict], findings: Findings) -> list[dict]:
+    """The annotations of categories that there are. What an image lacks is no fault of its annotations."""
+    listed = {image["id"] for image in images if isinstance(image, dict) and type(image.get("id")) in _NUMBER[0]}
+    lost = [annotation["image_id"] for annotation in annotations if annotation["image_id"] not in listed]
+    if lost:
+        findings.warn(
+            f"{len(lost):,} of {len(annotations):,} annotations are of images that there are not, and have no effect: "
+            f"image_id {some(lost)}"
+        )
+    known = dict.fromkeys(category["id"] for category in categories)
+    foreign = [annotation["category_id"] for annotation in annotations if annotation["category_id"] not in known]
+    if foreign:
+        findings.error(
+            f"{len(foreign):,} of {len(annotations):,} annotations are of categories that there are not: "
+            f"category_id {some(list(dict.fromkeys(foreign)))}; there are {some(list(known))}"
+        )
+    return [annotation for annotation in annotations if annotation["category_id"] in known]
+
+
+def repeated(values: Iterable) -> list:
+    """Those that occur more than once."""
+    return [value for value, count in Counter(values).items() if count > 1]

@@ -1,0 +1,108 @@
+"""``tools/check_data.py``, and the check of the data set before a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from paddle import distributed
+from ppdet.core import workspace
+from ppdet.data import source
+from ppdet.data.source.coco import COCODataSet
+
+from paddle_focal.data.checks.coco_check import Contents, check_coco
+from paddle_focal.data.checks.data_report import Findings, some
+from paddle_focal.engine import runtime
+from paddle_focal.engine.runtime import logger
+from paddle_focal.errors import ToolError
+
+SECTIONS = ("TrainDataset", "EvalDataset")
+
+DESCRIPTION = """Check the training and the validation set of a configuration, as tools/train.py does before it trains.
+
+Says everything that is wrong at once. Errors, which make training fail or use wrong labels, end it with exit status 1;
+warnings are what PaddleDetection leaves out, or what looks wrong."""
+
+
+def check_data(config, sections: Sequence[str] = SECTIONS) -> Findings:
+    """Check the data sets of a configuration that has been loaded.
+
+    Args:
+        config: of PaddleDetection.
+        sections: of 'TrainDataset' and 'EvalDataset', those to check. One that is no COCODataSet is only named.
+    """
+    findings = Findings()
+    contents: dict[str, Contents] = {}
+    for section in sections:
+        kind = _kind(config[section])
+        if kind is None or not issubclass(kind, COCODataSet):
+            name = kind.__name__ if kind else "none"
+            findings.note(f"{section} is not checked: only a COCODataSet is, but this is {name}")
+            continue
+        checked = check_coco(workspace.create(section)(), config.num_classes, findings.about(section))
+        if checked:
+            contents[section] = checked
+    if "TrainDataset" in contents:
+        _check_training(contents["TrainDataset"], config["TrainReader"], findings.about("TrainDataset"))
+    if len(contents) == len(SECTIONS):
+        _compare(*(contents[section] for section in SECTIONS), findings.about(" and ".join(SECTIONS)))
+    return findings
+
+
+def _kind(section) -> type | None:
+    """The class of a data set: ``{name: COCODataSet, ...}``, or the object that the tag ``!COCODataSet`` makes."""
+    if not isinstance(section, dict):
+        return type(section)
+    kind = getattr(source, str(section.get("name")), None)
+    return kind if isinstance(kind, type) else None
+
+
+def _check_training(train: Contents, reader, findings: Findings) -> None:
+    ranks, batch = distributed.get_world_size(), reader["batch_size"]
+    share = -(-train.images // ranks)
+    if 0 < share < batch and reader["drop_last"]:
+        of = f" for each of {ranks} processes" if ranks > 1 else ""
+        findings.error(f"{share} images{of} make no batch: TrainReader.batch_size is {batch}, and drop_last is true")
+    without = [train.classes[i] for i in np.flatnonzero(train.boxes == 0)]
+    if without and len(without) == len(train.classes):
+        findings.error("no boxes to train on")
+    elif without:
+        findings.warn(f"{len(without)} classes have no boxes: {some(without, 10)}")
+
+
+def _compare(train: Contents, evaluation: Contents, findings: Findings) -> None:
+    for index, (one, other) in enumerate(zip(train.classes, evaluation.classes)):
+        if one != other:
+            findings.error(
+                f"their categories differ: class {index} is {one!r} in training and {other!r} in evaluation. Name the "
+                "same categories in the same order in both files"
+            )
+            break
+    shared = sorted(train.files & evaluation.files)
+    if shared:
+        findings.warn(f"{len(shared):,} images are in both: {some(shared)}")
+
+
+def stop_on_errors(findings: Findings) -> None:
+    """Log what was found, on the first rank, and raise a ToolError with all the errors, on every rank.
+
+    A rank that alone sees errors, as its machine has other files, so stops the run, too.
+    """
+    if distributed.get_rank() == 0:
+        for note in findings.notes:
+            logger.info(note)
+        for warning in findings.warnings:
+            logger.warning(warning)
+    if findings.errors:
+        count = len(findings.errors)
+        lines = "".join(f"\n- {error}" for error in findings.errors)
+        raise ToolError(f"{count} error{'s'[: count > 1]} in the data:{lines}")
+
+
+@runtime.errors_in_words()
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``tools/check_data.py``."""
+    flags = runtime.ArgumentParser(DESCRIPTION).parse_args(arguments)
+    findings = check_data(runtime.load_config(flags))
+    stop_on_errors(findings)
+    logger.info("No errors, %d warnings", len(findings.warnings))

@@ -1,0 +1,205 @@
+"""RetinaNet's head with its loss stage rebuilt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import paddle
+from paddle import Tensor
+from ppdet.core import workspace
+from ppdet.core.config.schema import SchemaDict
+from ppdet.modeling.bbox_utils import bbox2delta
+from ppdet.modeling.heads import RetinaHead
+
+from paddle_focal.detection.assigners.anchor_targets import Anchors, AnchorTargets, Level, assign
+from paddle_focal.detection.assigners.max_iou import assigner_for
+from paddle_focal.detection.sections import check_keys
+from paddle_focal.losses import base as layers
+from paddle_focal.losses.normalizer import ForegroundNormalizer
+from paddle_focal.ops.devices import kind
+from paddle_focal.ops.label_range import is_wanted_everywhere
+
+
+class FocalRetinaHead(RetinaHead):
+    """RetinaHead with the same parameters, predictions and losses, and a loss stage that costs next to nothing.
+
+    .. code-block:: yaml
+
+        RetinaNet:
+          head: FocalRetinaHead
+
+    What differs from PaddleDetection's RetinaHead:
+
+    - The classification loss reads each convolution's output where it lies: no transposed copy, no concatenation, no
+      gather; its gradient is written in the same order. Ignored anchors get the loss's ``ignore_index``.
+    - The box loss looks at foreground anchors only.
+    - The anchors of a size are computed once, and MaxIoUAssigner's assignment without its matrix of all pairs.
+    - Images without boxes are nothing special: every parameter gets its gradient, if need be zero, so that several
+      ranks stay in step without ``find_unused_parameters``.
+    - ``normalizer`` divides both losses by the foreground count of this rank, or of all ranks.
+
+    Nothing waits for a GPU, but for the anchors of a size that has not been seen before (ppdet's generator does).
+    There the box loss takes all anchors and masks those that are not foreground, as their number would have to be
+    waited for.
+
+    The section takes each key that it does not have from the section ``RetinaHead``, so a configuration changes from
+    one head to the other by its name alone.
+
+    Args:
+        num_classes: C, without background.
+        conv_feat, anchor_generator, bbox_assigner, loss_bbox, nms, prior_prob, nms_pre, weights: RetinaHead's own.
+            ``loss_bbox`` is called with ``reduction="none"``, as SmoothL1Loss can be.
+        loss_class: a :class:`paddle_focal.SigmoidFocalLoss` without a normalizer of its own.
+        normalizer: 'local', 'sync' or 'ema', see :class:`paddle_focal.ForegroundNormalizer`; afterwards the object.
+        is_inference_output: whether the project's tools compute the losses of the validation images, too.
+
+    Raises:
+        TypeError: ``loss_class`` is another loss, which could not read the classes along any axis;
+            ``is_inference_output`` is no bool.
+        ValueError: ``loss_class`` has a normalizer: the loss would be divided twice.
+    """
+
+    def __init__(
+        self,
+        num_classes=80,
+        conv_feat="RetinaFeat",
+        anchor_generator="RetinaAnchorGenerator",
+        bbox_assigner="MaxIoUAssigner",
+        loss_class="SigmoidFocalLoss",
+        loss_bbox="SmoothL1Loss",
+        nms="MultiClassNMS",
+        prior_prob=0.01,
+        nms_pre=1000,
+        weights=(1.0, 1.0, 1.0, 1.0),
+        normalizer="local",
+        is_inference_output=False,
+    ):
+        _check_loss_class(loss_class)
+        if not isinstance(is_inference_output, bool):
+            raise TypeError(f"is_inference_output must be true or false, but got {is_inference_output!r}")
+        super().__init__(
+            num_classes=num_classes,
+            conv_feat=conv_feat,
+            anchor_generator=anchor_generator,
+            bbox_assigner=bbox_assigner,
+            loss_class=loss_class,
+            loss_bbox=loss_bbox,
+            nms=nms,
+            prior_prob=prior_prob,
+            nms_pre=nms_pre,
+            weights=list(weights),
+        )
+        self.normalizer = ForegroundNormalizer(normalizer)
+        self.is_inference_output = is_inference_output
+        self._anchors = Anchors(anchor_generator)
+        self._assigner = assigner_for(bbox_assigner)
+
+    @classmethod
+    def from_config(cls, config: SchemaDict, **_) -> dict:
+        """Complete the section from RetinaHead's; ppdet calls it before it creates the component.
+
+        Raises:
+            ValueError: an unknown key.
+        """
+        check_keys(config)
+        inherited = {key: value for key, value in workspace.global_config["RetinaHead"].items() if key not in config}
+        config.update(inherited)
+        return inherited
+
+    def get_loss(self, head_outputs: Sequence[Sequence[Tensor]], targets: dict) -> dict[str, Tensor]:
+        """The losses of a batch of N images.
+
+        Args:
+            head_outputs: logits ``[N, A * C, H, W]`` and box deltas ``[N, A * 4, H, W]`` of each level.
+            targets: ``gt_bbox``, float32 ``[G_i, 4]`` for each image, corners in pixels; ``gt_class``, integer
+                ``[G_i, 1]``. G_i may be 0.
+
+        Returns:
+            dict: the scalars ``loss_cls``, ``loss_reg`` and their sum ``loss``.
+
+        Raises:
+            ValueError: a class that the head does not have; on a GPU only with ``PADDLE_FOCAL_CHECK=1``.
+        """
+        logits, deltas = head_outputs
+        _check_classes(targets["gt_class"], self.num_classes)
+        anchors, anchor_levels = self._anchors(logits)
+        target = assign(
+            self._assigner,
+            anchors,
+            list(targets["gt_bbox"]),
+            list(targets["gt_class"]),
+            self.num_classes,
+            self.loss_class.ignore_index,
+        )
+        divisor = self.normalizer(target.is_foreground.sum())
+        loss_cls = self._classification_loss(logits, anchor_levels, target) / divisor
+        loss_reg = self._box_loss(deltas, anchors, anchor_levels, target) / divisor
+        return {"loss_cls": loss_cls, "loss_reg": loss_reg, "loss": loss_cls + loss_reg}
+
+    def _classification_loss(self, logits: Sequence[Tensor], levels: Sequence[Level], target: AnchorTargets) -> Tensor:
+        losses = []
+        for logit, level in zip(logits, levels):
+            logit = logit.reshape([-1, self.num_classes, level.places])
+            label = target.label[:, level.anchors].reshape([-1, level.places])
+            losses.append(self.loss_class(logit, label, reduction="sum", axis=1))
+        return paddle.add_n(losses)
+
+    def _box_loss(
+        self, deltas: Sequence[Tensor], anchors: Tensor, levels: Sequence[Level], target: AnchorTargets
+    ) -> Tensor:
+        predictions, indices = [], []
+        for delta, level in zip(deltas, levels):
+            is_foreground = target.is_foreground[:, level.anchors]
+            index = _chosen(is_foreground.flatten())
+            predictions.append(_gather_deltas(delta, index, level.places).astype(anchors.dtype))
+            in_image = level.anchors.stop - level.anchors.start
+            indices.append(index // in_image * len(anchors) + index % in_image + level.anchors.start)
+        index = paddle.concat(indices)
+        is_foreground = target.is_foreground.flatten()[index].unsqueeze(1)
+        anchor = anchors[index % len(anchors)]
+        # An anchor that is not foreground gets itself as its target, so that no infinity arises.
+        box = paddle.where(is_foreground, target.boxes[target.row.flatten()[index]], anchor)
+        expected = bbox2delta(anchor, box, self.weights)
+        loss = self.loss_bbox(paddle.concat(predictions), expected, reduction="none")
+        return paddle.where(is_foreground, loss, paddle.zeros_like(loss)).sum()
+
+
+def _check_loss_class(loss_class) -> None:
+    if not isinstance(loss_class, layers.SigmoidFocalLoss):
+        raise TypeError(
+            "FocalRetinaHead needs loss_class: {name: SigmoidFocalLoss}, which reads the classes along any axis, but "
+            f"got {type(loss_class).__name__}; with another loss_class use RetinaHead"
+        )
+    if loss_class.normalizer is not None:
+        raise ValueError(
+            f"the normalizer of loss_class is {loss_class.normalizer!r}, but FocalRetinaHead itself divides the losses "
+            "by the number of foreground anchors: set the normalizer of FocalRetinaHead instead"
+        )
+
+
+def _check_classes(gt_class: Sequence[Tensor], num_classes: int) -> None:
+    """The loss itself takes the class ``num_classes`` for background, as RetinaHead's does."""
+    classes = [one.flatten() for one in gt_class if len(one)]
+    if not classes or not (kind(classes[0]) == "cpu" or is_wanted_everywhere()):
+        return
+    highest = int(paddle.concat(classes).max())
+    if highest >= num_classes:
+        raise ValueError(
+            f"gt_class must be in [0, {num_classes - 1}], but it contains {highest}: the data set has more categories "
+            f"than num_classes, which is {num_classes}"
+        )
+
+
+def _chosen(is_foreground: Tensor) -> Tensor:
+    """Indices of the anchors in the box loss: the foreground; all, to be masked, where counting it would wait."""
+    if kind(is_foreground) != "cpu":
+        return paddle.arange(len(is_foreground))
+    index = is_foreground.nonzero().flatten()
+    return index if len(index) else paddle.zeros([1], "int64")  # one stands in: the parameters get their gradient
+
+
+def _gather_deltas(delta: Tensor, index: Tensor, places: int) -> Tensor:
+    """The deltas ``[P, 4]`` of anchors by their index in ``[N * A, H * W]``, from ``[N, A * 4, H, W]``."""
+    first = index // places * (4 * places) + index % places
+    flat = first.unsqueeze(1) + paddle.arange(4, dtype=first.dtype) * places
+    return delta.flatten().gather(flat.flatten()).reshape([-1, 4])

@@ -1,0 +1,231 @@
+"""Checkpoints: written whole or not at all, found again, and loaded if they fit.
+
+A checkpoint is ``NAME.pdparams`` and ``NAME.pdopt``, and ``NAME.pdema`` where weights are averaged, all as ppdet reads
+them, and ``NAME.state.json``: how far training had come, what ppdet's files leave out, and a digest of each of them.
+
+All files are first written beside their places. ``NAME.commit.json``, the state file to be, is the last of them; from
+then on the checkpoint counts, and whoever finds that file moves the others to their places.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import paddle
+from paddle import distributed
+from ppdet.engine import callbacks
+
+from paddle_focal.engine import weights
+from paddle_focal.engine.runtime import logger
+from paddle_focal.errors import ToolError
+from paddle_focal.files import flush, write_whole
+
+STATE, COMMIT = ".state.json", ".commit.json"
+
+
+class Part(Protocol):
+    """Something of a run that goes on where it was: ``state`` is its JSON."""
+
+    def state(self) -> Any: ...
+
+    def restore(self, state: Any) -> None: ...
+
+
+class Checkpoints:
+    """Writes the checkpoints of a run, and resumes it from one.
+
+    Args:
+        trainer: ppdet's, whose checkpoints are from now on written here.
+        folder: where they are.
+        parts: what they hold beside weights and optimizer, by name.
+    """
+
+    def __init__(self, trainer, folder: Path, parts: Mapping[str, Part]) -> None:
+        self._trainer, self._folder, self._parts = trainer, folder, parts
+        callbacks.save_model = self.write
+
+    def write(self, model, optimizer, save_dir, save_name, last_epoch, ema_model=None, iteration: int = 0) -> None:
+        """Take the place of ppdet's ``save_model``, whose arguments come first.
+
+        Args:
+            model: state dict of the weights.
+            optimizer: the optimizer.
+            save_dir: folder.
+            save_name: file name without its ending.
+            last_epoch: complete epochs.
+            ema_model: state dict of the averaged weights, or None.
+            iteration: complete iterations of the epoch after them.
+
+        Raises:
+            ToolError: the files cannot be written; what was there before is still there.
+        """
+        if distributed.get_rank() != 0:
+            return
+        base = Path(save_dir, save_name)
+        contents = {".pdparams": model, ".pdopt": {**optimizer.state_dict(), "last_epoch": last_epoch}}
+        if ema_model is not None:
+            contents.update({".pdparams": ema_model, ".pdema": model})
+        state: dict[str, Any] = {"epoch": last_epoch, "iteration": iteration, "digests": {}}
+        state.update({name: part.state() for name, part in self._parts.items()})
+        try:
+            base.parent.mkdir(parents=True, exist_ok=True)
+            for ending, content in contents.items():
+                partial = _file(base, f".partial{ending}")
+                paddle.save(content, str(partial))
+                flush(partial)
+                state["digests"][ending] = _digest(partial)
+            text = json.dumps(state) + "\n"
+            write_whole(_file(base, COMMIT), lambda partial: partial.write_text(text))
+            _commit(base)
+        except OSError as error:
+            for ending in contents:
+                _file(base, f".partial{ending}").unlink(missing_ok=True)
+            raise ToolError(
+                f"The checkpoint {base} could not be written: {error}. {_in_words(newest(base.parent))} "
+                "Make room, then go on from there with --resume auto."
+            ) from error
+        logger.info("Checkpoint: %s", base)
+
+    def resume(self, name: str) -> tuple[int, int]:
+        """Load a checkpoint, or with 'auto' the newest whole one of the folder.
+
+        Args:
+            name: 'auto', or a path with or without ending.
+
+        Returns:
+            tuple[int, int]: complete epochs, and complete iterations of the next one; (0, 0) if there is none for
+            'auto'.
+
+        Raises:
+            ToolError: the checkpoint is not there, damaged, or of another model.
+        """
+        if name == "auto":
+            base = newest(self._folder)
+            if base is None:
+                logger.info("%s", _in_words(None))
+                return 0, 0
+            logger.info("Resuming from %s", base)
+        else:
+            base = _base_of(name)
+            _check_is_there(base)
+            reason = damage(base) if _file(base, STATE).exists() else None
+            if reason:
+                raise ToolError(f"The checkpoint {base} is damaged: {reason}. {_in_words(newest(base.parent))}")
+        _check_fits(self._trainer.model, base)
+        self._trainer.resume_weights(str(base))
+        state = _read(_file(base, STATE)) or {}
+        for key, part in self._parts.items():
+            part.restore(state.get(key))
+        return self._trainer.start_epoch, state.get("iteration", 0)
+
+
+def newest(folder: Path) -> Path | None:
+    """The whole checkpoint of a folder, without ending, with which training had come the furthest."""
+    if distributed.get_rank() == 0:
+        for path in folder.glob(f"*{COMMIT}"):
+            _commit(_base_of(path))
+    for base in sorted(_checkpoints(folder), key=_progress, reverse=True):
+        reason = damage(base)
+        if reason is None:
+            return base
+        logger.warning("The checkpoint %s is passed over: %s", base, reason)
+    return None
+
+
+def damage(base: Path) -> str | None:
+    """Why the files of a checkpoint are not those that were written; None if they are, or if nobody knows."""
+    state = _read(_file(base, STATE))
+    if state is None:
+        return f"{_file(base, STATE).name} is no JSON object"
+    for ending, digest in state.get("digests", {}).items():
+        path = _file(base, ending)
+        if not path.exists():
+            return f"{path.name} is missing"
+        if _digest(path) != digest:
+            return f"{path.name} has not the content that was written: {path.stat().st_size:,} bytes are there"
+    return None
+
+
+def remove(base: Path) -> None:
+    """Remove a checkpoint, its state file first."""
+    for ending in (STATE, ".pdopt", ".pdema", ".pdparams"):
+        _file(base, ending).unlink(missing_ok=True)
+
+
+def _commit(base: Path) -> None:
+    """Move the files of a checkpoint that is written to their places."""
+    for ending in _read(_file(base, COMMIT))["digests"]:
+        partial = _file(base, f".partial{ending}")
+        if partial.exists():
+            os.replace(partial, _file(base, ending))
+    os.replace(_file(base, COMMIT), _file(base, STATE))
+    flush(base.parent)
+
+
+def _checkpoints(folder: Path) -> Iterator[Path]:
+    for path in folder.glob(f"*{STATE}"):
+        state = _read(path)
+        if state is None or "digests" in state:  # without: of ppdet's own files nobody knows whether they are whole
+            yield _base_of(path)
+
+
+def _progress(base: Path) -> tuple[int, int]:
+    state = _read(_file(base, STATE)) or {}
+    return state.get("epoch", 0), state.get("iteration", 0)
+
+
+def _check_is_there(base: Path) -> None:
+    path = _file(base, ".pdparams")
+    if not path.exists():
+        raise ToolError(f"There is no checkpoint {path}. {_in_words(newest(base.parent))}")
+
+
+def _check_fits(model: paddle.nn.Layer, base: Path) -> None:
+    """Raises ToolError unless the checkpoint has every tensor of the model, in its shape."""
+    ending = ".pdema" if _file(base, ".pdema").exists() else ".pdparams"
+    try:
+        state = weights.read(_file(base, ending))
+    except ToolError as error:
+        raise ToolError(f"{error}. {_in_words(newest(base.parent))}") from error
+    if wrong := weights.misfits(getattr(model, "student_model", model), state):
+        raise ToolError(
+            f"The checkpoint {base} is of another model than the configuration's: {wrong}. "
+            "To start a training from its weights, set pretrain_weights instead of --resume."
+        )
+
+
+def _in_words(checkpoint: Path | None) -> str:
+    return f"The newest whole checkpoint is {checkpoint}." if checkpoint else "There is no whole checkpoint yet."
+
+
+def _base_of(path: str | Path) -> Path:
+    path = Path(path)
+    for ending in (STATE, COMMIT, ".pdparams", ".pdopt", ".pdema"):
+        if path.name.endswith(ending):
+            return path.with_name(path.name[: -len(ending)])
+    return path
+
+
+def _file(base: Path, ending: str) -> Path:
+    return base.with_name(base.name + ending)
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        state = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return state if isinstance(state, dict) else None
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Callbacks of PaddleDetection's trainer, one file each."""

@@ -1,0 +1,78 @@
+"""The end of a training run that no longer gets better."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+from ppdet.engine.callbacks import Callback
+
+from paddle_focal.engine.evaluation import EvaluationReport
+from paddle_focal.engine.runtime import logger
+from paddle_focal.files import write_whole
+
+#: What is watched, and the sign that makes more of it better.
+METRICS = {"bbox_AP": 1, "val_loss": -1}
+
+
+class StopTraining(Exception):  # noqa: N818 - it is no error
+    """Leaves ppdet's loop over the epochs, which has no other way out."""
+
+
+class EarlyStop(Callback):
+    """Raises StopTraining after ``patience`` evaluations in a row without a better value.
+
+    Args:
+        trainer: ppdet's.
+        evaluation: whose metrics are watched; registered before.
+        patience: evaluations.
+        metric: 'bbox_AP' or 'val_loss'.
+
+    Raises:
+        ValueError: 'val_loss' without a head that gives it.
+    """
+
+    def __init__(self, trainer, evaluation: EvaluationReport, patience: int, metric: str) -> None:
+        super().__init__(trainer)
+        if metric == "val_loss" and evaluation.validation is None:
+            raise ValueError("--early-stop-metric val_loss needs FocalRetinaHead with is_inference_output: true")
+        self._evaluation, self._patience, self._metric = evaluation, patience, metric
+        self._best, self._best_epoch, self._waited = -math.inf, 0, 0
+
+    def state(self) -> dict[str, float]:
+        return {"metric": self._metric, "best": self._best, "best_epoch": self._best_epoch, "waited": self._waited}
+
+    def restore(self, state: dict[str, float] | None) -> None:
+        """Go on counting; of another metric from the start."""
+        if state and state["metric"] == self._metric:
+            self._best, self._best_epoch, self._waited = state["best"], state["best_epoch"], state["waited"]
+
+    def on_epoch_end(self, status: dict) -> None:
+        if status["mode"] != "eval":
+            return
+        epoch, value = status["epoch_id"] + 1, self._evaluation.metrics[self._metric]
+        score = -math.inf if value is None else METRICS[self._metric] * value
+        if score > self._best:
+            self._best, self._best_epoch, self._waited = score, epoch, 0
+            return
+        self._waited += 1
+        if self._waited < self._patience:
+            return
+        best = f"{METRICS[self._metric] * self._best:.4f}" if self._best > -math.inf else "none"
+        logger.info(
+            "Stopped after epoch %d: no better %s for %d evaluations; the best was %s, after epoch %d",
+            epoch,
+            self._metric,
+            self._waited,
+            best,
+            self._best_epoch,
+        )
+        raise StopTraining
+
+
+def keep_as_final(folder: Path, epoch_id: int) -> None:
+    """Makes the checkpoint of an epoch the final one as well."""
+    for path in sorted(folder.glob(f"{epoch_id}.*")):  # the state file last
+        final = folder / path.name.replace(str(epoch_id), "model_final", 1)
+        write_whole(final, lambda partial, path=path: shutil.copy(path, partial))

@@ -1,0 +1,138 @@
+"""Runs that end before their time: by a signal, or because the loss is no number any more."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from pathlib import Path
+
+import paddle
+from ppdet.engine.callbacks import Callback
+
+from paddle_focal.engine import checkpoint
+from paddle_focal.engine.checkpoint import STATE, Checkpoints
+from paddle_focal.engine.runtime import logger
+from paddle_focal.errors import ToolError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(SystemExit):
+    """Ends the process with the exit code that shells give it for the signal."""
+
+
+class SignalWatch:
+    """A context in which SIGINT (Ctrl-C) and SIGTERM are noted; a Ctrl-C after that ends the process.
+
+    Entered before the data loader starts its workers, which then leave Ctrl-C to the process that started them.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._process = os.getpid()
+        self._previous = {}
+
+    def __enter__(self) -> SignalWatch:
+        self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.received is not None:  # it may come again while the process ends
+            self._previous[signal.SIGTERM] = signal.SIG_IGN
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame) -> None:
+        if os.getpid() != self._process:
+            return
+        if self.received is None:
+            self.received = number
+            name = signal.Signals(number).name
+            logger.info("%s: leaving after this iteration, with a checkpoint. Ctrl-C ends the run at once.", name)
+        elif number == signal.SIGINT:  # not SIGTERM, which Paddle's launcher repeats
+            raise KeyboardInterrupt
+
+
+class SaveOnSignal(Callback):
+    """Saves a checkpoint after the iteration in which a signal came, and raises Interrupted.
+
+    Of several ranks, which are at the same iteration when their gradients are averaged, the first one saves, and the
+    launcher ends the others when it leaves.
+
+    Args:
+        trainer: ppdet's.
+        watch: where signals are noted.
+        checkpoints: what writes the checkpoint.
+        folder: where to.
+    """
+
+    def __init__(self, trainer, watch: SignalWatch, checkpoints: Checkpoints, folder: Path) -> None:
+        super().__init__(trainer)
+        self._watch, self._checkpoints, self._folder = watch, checkpoints, folder
+        self._saved: Path | None = None
+
+    def on_step_end(self, status: dict) -> None:
+        if self._watch.received is None or paddle.distributed.get_rank() != 0:
+            return
+        if status["mode"] == "train":
+            self._save(status["epoch_id"], status["step_id"] + 1)
+        logger.info(
+            "Interrupted in epoch %d. Go on with the same command and --resume auto%s",
+            status["epoch_id"] + 1,
+            f", from {self._saved}" if self._saved else "",
+        )
+        raise Interrupted(128 + self._watch.received)
+
+    def on_epoch_end(self, status: dict) -> None:
+        """The checkpoint of an interruption has served once there is a later one of a whole epoch."""
+        if status["mode"] != "train" or paddle.distributed.get_rank() != 0:
+            return
+        newest = checkpoint.newest(self._folder)
+        for path in self._folder.glob(f"interrupted_*{STATE}"):
+            base = path.with_name(path.name[: -len(STATE)])
+            if base != newest:
+                checkpoint.remove(base)
+
+    def _save(self, epochs: int, iterations: int) -> None:
+        trainer = self.model
+        weights = getattr(trainer.model, "student_model", trainer.model).state_dict()
+        averaged = trainer.ema.apply() if trainer.use_ema else None
+        name = f"interrupted_{epochs}_{iterations}"
+        self._checkpoints.write(weights, trainer.optimizer, self._folder, name, epochs, averaged, iterations)
+        self._saved = self._folder / name
+
+
+class StopOnNonFiniteLoss(Callback):
+    """Raises ToolError after an iteration whose loss is NaN or infinite, which has spoilt the weights.
+
+    Args:
+        trainer: ppdet's.
+        folder: of the checkpoints.
+    """
+
+    def __init__(self, trainer, folder: Path) -> None:
+        super().__init__(trainer)
+        self._folder = folder
+        self._images = self._losses = None
+        trainer.model.register_forward_post_hook(self._note)
+
+    def _note(self, model, inputs: tuple[dict], outputs: dict) -> None:
+        if model.training:
+            self._images, self._losses = inputs[0]["im_id"], outputs
+
+    def on_step_end(self, status: dict) -> None:
+        if status["mode"] != "train":
+            return
+        if math.isfinite(float(self._losses["loss"])):  # ppdet has read it for its log: nothing waits for the device
+            return
+        files = {int(record["im_id"][0]): record["im_file"] for record in self.model.dataset.roidbs}
+        images = "".join(f"\n  {files[image]}" for image in self._images.flatten().tolist())
+        newest = checkpoint.newest(self._folder)
+        raise ToolError(
+            f"The loss is no number any more in iteration {status['step_id'] + 1} of epoch {status['epoch_id'] + 1}: "
+            + ", ".join(f"{name} {float(value):g}" for name, value in self._losses.items() if value.size == 1)
+            + ". "
+            + (f"The newest checkpoint, {newest}, is from before. " if newest else "There is no checkpoint yet. ")
+            + f"Look at the learning rate, and at these images and their boxes:{images}"
+        )

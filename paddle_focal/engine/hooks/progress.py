@@ -1,0 +1,106 @@
+"""What a person sees of a run: a progress bar on a terminal, plain lines elsewhere, the loss curve."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from paddle import distributed
+from ppdet.engine.callbacks import Callback
+from tqdm import tqdm
+
+from paddle_focal.engine.evaluation import EvaluationReport
+from paddle_focal.engine.hooks.gamma_schedule import ScheduledGamma
+from paddle_focal.engine.hooks.metrics_log import MetricsLog, latest_losses
+from paddle_focal.engine.report import draw_loss_curve
+from paddle_focal.engine.runtime import console_handlers
+
+
+class _AboveTheBar:
+    """A stream that prints above the progress bar instead of through it."""
+
+    def write(self, text: str) -> None:
+        tqdm.write(text, file=sys.stdout, end="")
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+class ProgressBar(Callback):
+    """A bar with the loss, the learning rate and the time left, in place of ppdet's lines on the terminal.
+
+    The lines still go to the log file. Where gamma is scheduled, it is there, too.
+    """
+
+    def __init__(self, trainer, gamma: ScheduledGamma | None) -> None:
+        super().__init__(trainer)
+        self.gamma = gamma
+        self.bar = None
+        for handler in console_handlers():
+            handler.setStream(_AboveTheBar())
+            handler.addFilter(_is_not_a_progress_line)
+
+    def on_train_begin(self, status: dict) -> None:
+        steps, epochs = status["steps_per_epoch"], self.model.cfg.epoch
+        first = self.model.start_epoch * steps
+        self.bar = tqdm(total=epochs * steps, initial=first, unit="it", desc="train", dynamic_ncols=True)
+
+    def on_step_end(self, status: dict) -> None:
+        if status["mode"] != "train":
+            return
+        self.bar.set_description(f"epoch {status['epoch_id'] + 1}/{self.model.cfg.epoch}", refresh=False)
+        shown = {"loss": f"{latest_losses(status)['loss']:.4f}", "lr": f"{status['learning_rate']:.2e}"}
+        if self.gamma:
+            shown["gamma"] = f"{self.gamma.gamma:.3g}"
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update()
+
+    def on_train_end(self, status: dict) -> None:
+        self.bar.close()
+
+
+def _is_not_a_progress_line(record: logging.LogRecord) -> bool:
+    return not (record.module == "callbacks" and record.funcName == "on_step_end")
+
+
+class LossCurve(Callback):
+    """Draws ``loss_curve.png`` after each epoch and evaluation.
+
+    Args:
+        trainer: ppdet's.
+        path: the file.
+        log: where the losses are; registered before.
+    """
+
+    def __init__(self, trainer, path: Path, log: MetricsLog) -> None:
+        super().__init__(trainer)
+        self._path, self._log = path, log
+
+    def on_epoch_end(self, status: dict) -> None:
+        steps = [record for record in self._log.records if "loss" in record]
+        names = [name for name in steps[-1] if name.startswith("loss")] if steps else []
+        losses = {name: [record[name] for record in steps] for name in names}
+        points = {record["iteration"]: record["val_loss"] for record in self._log.records if "val_loss" in record}
+        draw_loss_curve([record["iteration"] for record in steps], losses, self._path, points)
+
+
+def progress_callbacks(
+    trainer, folder: Path, seen: int, gamma: ScheduledGamma | None, evaluation: EvaluationReport
+) -> list[Callback]:
+    """The callbacks of a training run; none but on the first rank.
+
+    Args:
+        trainer: ppdet's.
+        folder: of the files.
+        seen: iterations before the first one of this process.
+        gamma: its schedule, or None.
+        evaluation: registered before.
+    """
+    if distributed.get_rank() != 0:
+        return []
+    log = MetricsLog(trainer, folder / "metrics.jsonl", seen, gamma, evaluation)
+    callbacks: list[Callback] = [log, LossCurve(trainer, folder / "loss_curve.png", log)]
+    if sys.stdout.isatty() and sys.stderr.isatty():
+        callbacks.insert(0, ProgressBar(trainer, gamma))
+    return callbacks

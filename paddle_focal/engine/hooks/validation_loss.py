@@ -1,0 +1,86 @@
+"""The losses of the validation images, beside their AP."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import paddle
+from paddle import Tensor
+from ppdet.engine.callbacks import Callback
+from pycocotools.coco import COCO
+
+from paddle_focal.detection.heads.retina_head import FocalRetinaHead
+from paddle_focal.engine.report import read_annotations
+from paddle_focal.engine.runtime import logger
+
+
+class ValidationLoss(Callback):
+    """Computes the losses of every image that is evaluated, from the outputs that its predictions are made of.
+
+    The ground truth comes from the annotations of the validation set, as ppdet's training does without its crowds. Each
+    image is divided by its own foreground, so the mean does not depend on the batches.
+
+    Args:
+        trainer: ppdet's, with a FocalRetinaHead whose ``is_inference_output`` is true.
+
+    Attributes:
+        results: the means over the images of the latest evaluation: ``val_loss_cls``, ``val_loss_reg``, ``val_loss``.
+    """
+
+    def __init__(self, trainer) -> None:
+        super().__init__(trainer)
+        self.results: dict[str, float] = {}
+        self._losses: list[list[float]] = []
+        self._outputs: list[list[Tensor]] = []
+        self._head = trainer.model.head
+        self._head.register_forward_post_hook(self._keep_outputs)
+        trainer.model.register_forward_post_hook(self._add_batch)
+
+    @cached_property
+    def _truth(self) -> COCO:
+        return read_annotations(self.model.cfg.EvalDataset.get_anno())  # ppdet makes the data set when it evaluates
+
+    @cached_property
+    def _classes(self) -> dict[int, int]:
+        return {category: i for i, category in enumerate(self._truth.getCatIds())}
+
+    def _keep_outputs(self, head: paddle.nn.Layer, _, outputs) -> None:
+        if not head.training:
+            self._outputs = outputs
+
+    @paddle.no_grad()
+    def _add_batch(self, model: paddle.nn.Layer, inputs: tuple[dict], _) -> None:
+        if model.training:
+            return
+        (batch,) = inputs
+        for i, image in enumerate(batch["im_id"].flatten().tolist()):
+            outputs = [[level[i : i + 1] for level in levels] for levels in self._outputs]
+            losses = self._head.get_loss(outputs, self._targets(image, batch["scale_factor"][i]))
+            self._losses.append([float(losses[name]) for name in ("loss_cls", "loss_reg", "loss")])
+
+    def _targets(self, image: int, scale: Tensor) -> dict:
+        annotations = self._truth.loadAnns(self._truth.getAnnIds(imgIds=[image], iscrowd=False))
+        height, width = scale.tolist()  # factors from the file to the input of the network
+        boxes = [annotation["bbox"] for annotation in annotations]
+        corners = [(x * width, y * height, (x + w) * width, (y + h) * height) for x, y, w, h in boxes]
+        classes = [[self._classes[annotation["category_id"]]] for annotation in annotations]
+        return {
+            "gt_bbox": [paddle.to_tensor(np.array(corners, "float32").reshape(-1, 4))],
+            "gt_class": [paddle.to_tensor(np.array(classes, "int32").reshape(-1, 1))],
+        }
+
+    def on_epoch_end(self, status: dict) -> None:
+        if status["mode"] != "eval" or not self._losses:
+            return
+        means = np.mean(self._losses, axis=0).tolist()
+        self.results = dict(zip(("val_loss_cls", "val_loss_reg", "val_loss"), means))
+        logger.info("%d images: %s", len(self._losses), ", ".join(f"{n} {v:.4f}" for n, v in self.results.items()))
+        self._losses = []
+
+
+def validation_loss_of(trainer) -> ValidationLoss | None:
+    """The callback for a model whose head is to give its losses in evaluation."""
+    head = getattr(trainer.model, "head", None)
+    wanted = isinstance(head, FocalRetinaHead) and head.is_inference_output and trainer.cfg.metric == "COCO"
+    return ValidationLoss(trainer) if wanted else None

@@ -1,0 +1,110 @@
+"""``tools/infer.py``: detect objects in images, with PaddleDetection's flags."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from ppdet.data.source.category import get_categories
+from ppdet.engine import Trainer
+from ppdet.slim import build_slim_model
+
+from paddle_focal.detection.compatibility import drawable
+from paddle_focal.engine import runtime, weights
+from paddle_focal.engine.runtime import logger
+from paddle_focal.errors import ToolError
+from paddle_focal.files import write_whole
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
+
+
+def find_images(image: str | None, folder: str | None) -> list[str]:
+    """The images of the command line: the one, or those of the folder, by name.
+
+    Raises:
+        ToolError: there is none, or some cannot be read.
+    """
+    if image is None and folder is None:
+        raise ToolError("Name an image with --infer_img, or a folder of images with --infer_dir")
+    if image is None and not Path(folder).is_dir():
+        raise ToolError(f"--infer_dir is no folder: {folder}")
+    paths = (
+        [Path(image)] if image else sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in ENDINGS)
+    )
+    if not paths:
+        raise ToolError(f"There is no image ({', '.join(ENDINGS)}) in {folder}")
+    broken = "".join(f"\n- {path}: {reason}" for path in paths if (reason := _reason_against(path)))
+    if broken:
+        raise ToolError(f"Images that cannot be read:{broken}")
+    return [str(path) for path in paths]
+
+
+def _reason_against(path: Path) -> str | None:
+    try:
+        with Image.open(path) as image:
+            image.verify()
+    except Exception as error:  # of many types: whatever a decoder comes to
+        return str(error) or type(error).__name__
+    return None
+
+
+def infer(config, images: Sequence[str], output_dir: str, draw_threshold: float = 0.5, visualize: bool = True) -> Path:
+    """Detect objects with the ``weights`` of the configuration.
+
+    Args:
+        config: a configuration that has been loaded.
+        images: paths.
+        output_dir: gets ``predictions.json``, and each image with its boxes drawn.
+        draw_threshold: the score from which a box is drawn.
+        visualize: whether to draw.
+
+    Returns:
+        Path: ``predictions.json``, a list of boxes with ``file_name``, ``category_id`` and ``category`` as in the
+        annotation file, ``bbox`` ``[x, y, width, height]`` in pixels and ``score``; every box that the model gives,
+        whatever its score.
+    """
+    trainer = Trainer(config, mode="test")
+    weights.load_into(trainer, config.weights)
+    with drawable():
+        results = trainer.predict(list(images), draw_threshold, output_dir, visualize=visualize)
+    category_ids, names = get_categories(config.metric, trainer.dataset.get_anno())
+    files = trainer.dataset.get_imid2path()
+    boxes = []
+    for result in results:
+        rows = iter(result["bbox"].tolist())
+        for image, count in zip(result["im_id"].flatten().tolist(), result["bbox_num"].tolist()):
+            for category, score, left, top, right, bottom in (next(rows) for _ in range(count)):
+                category_id = category_ids[int(category)]
+                box = {"file_name": files[image], "category_id": category_id, "category": names[category_id]}
+                boxes.append({**box, "bbox": [left, top, right - left, bottom - top], "score": score})
+    path = Path(output_dir, "predictions.json")
+    write_whole(path, lambda partial: partial.write_text(json.dumps(boxes, indent=1) + "\n"))
+    logger.info("%s: %d boxes in %d images", path, len(boxes), len(images))
+    return path
+
+
+def parse_arguments(arguments: list[str] | None = None):
+    """The command line of PaddleDetection's ``tools/infer.py``, but for slices."""
+    parser = runtime.ArgumentParser("Detect objects in images.")
+    parser.add_argument("--infer_img", help="an image; takes precedence over --infer_dir")
+    parser.add_argument("--infer_dir", help="a folder of images")
+    parser.add_argument("--output_dir", default="output", help="folder to write (default: %(default)s)")
+    parser.add_argument(
+        "--draw_threshold", type=float, default=0.5, help="score from which a box is drawn (default: %(default)s)"
+    )
+    parser.add_argument("--visualize", type=runtime.boolean, default=True, help="draw the boxes (default: true)")
+    parser.add_argument("--slim_config", help="configuration of PaddleSlim")
+    return parser.parse_args(arguments)
+
+
+@runtime.errors_in_words()
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``tools/infer.py``."""
+    flags = parse_arguments(arguments)
+    images = find_images(flags.infer_img, flags.infer_dir)
+    config = runtime.load_config(flags)
+    if flags.slim_config:
+        config = build_slim_model(config, flags.slim_config, mode="test")
+    infer(config, images, flags.output_dir, flags.draw_threshold, flags.visualize)

@@ -1,0 +1,63 @@
+"""What ppdet's checkpoints leave out of a run, part by part; see :class:`paddle_focal.engine.checkpoint.Part`."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import paddle
+from paddle import nn
+from ppdet.engine.callbacks import Checkpointer
+
+from paddle_focal.engine.runtime import logger
+from paddle_focal.losses.normalizer import ForegroundNormalizer
+
+
+class MovingAverages:
+    """The averages of the normalizers of mode 'ema'."""
+
+    def __init__(self, model: nn.Layer) -> None:
+        self._layers = {
+            name: layer
+            for name, layer in model.named_sublayers()
+            if isinstance(layer, ForegroundNormalizer) and layer.mode == "ema"
+        }
+
+    def state(self) -> dict[str, float]:
+        return {name: float(layer.average) for name, layer in self._layers.items()}
+
+    def restore(self, state: dict[str, float] | None) -> None:
+        for name, layer in self._layers.items():
+            if name in (state or {}):
+                layer.average = paddle.to_tensor(state[name], dtype="float32")
+            else:
+                average = float(layer.average)
+                logger.info("The checkpoint has no moving average of %s: it starts anew at %g", name, average)
+
+
+class RandomGenerators:
+    """Those of Python and NumPy, from which augmentations and the seeds of the loader's workers are drawn."""
+
+    def state(self) -> dict[str, list]:
+        kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - the one that ppdet draws from
+        return {"python": list(random.getstate()), "numpy": [kind, keys.tolist(), *rest]}
+
+    def restore(self, state: dict[str, list] | None) -> None:
+        if state:
+            version, numbers, gauss = state["python"]
+            random.setstate((version, tuple(numbers), gauss))
+            np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002
+
+
+class BestModel:
+    """The AP of ``best_model``; ppdet would take the first one after resuming for the best."""
+
+    def __init__(self, trainer) -> None:
+        self._checkpointers = [callback for callback in trainer._callbacks if isinstance(callback, Checkpointer)]
+
+    def state(self) -> float | None:
+        return max((float(one.best_ap) for one in self._checkpointers), default=None)
+
+    def restore(self, state: float | None) -> None:
+        for one in self._checkpointers if state is not None else ():
+            one.best_ap = state

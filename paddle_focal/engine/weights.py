@@ -1,0 +1,152 @@
+"""Weights that are read without running what they name, and are those of the model.
+
+``paddle.load`` unpickles, and a pickle may call any Python function. What Paddle saves of weights and optimizers calls
+those few that put arrays together. The tools of this package have ``paddle.load`` call stand-ins for them and nothing
+else: NumPy's own would let a pickle write outside of an array.
+"""
+
+from __future__ import annotations
+
+import codecs
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import paddle
+from paddle import nn
+from ppdet.utils.checkpoint import is_url
+from ppdet.utils.download import get_weights_path
+
+from paddle_focal.errors import ToolError
+
+
+class _Dtype:
+    """In place of ``numpy.dtype``, of which a pickle may set the size."""
+
+    def __init__(self, name: str, *_) -> None:
+        self.own = np.dtype(name)
+        if self.own.kind not in "biufc":
+            raise ValueError(f"the dtype {name!r} is none of numbers")
+
+    def __setstate__(self, state: tuple) -> None:
+        self.own = self.own.newbyteorder(state[1])
+
+
+class _Array(np.ndarray):
+    """In place of ``numpy.ndarray``, filled once and without a way to share its memory."""
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, is_fortran, data = state
+        super().__setstate__((1, shape, dtype.own, is_fortran, data))
+
+
+def _array(*_) -> _Array:
+    return np.ndarray.__new__(_Array, 0, "uint8")
+
+
+def _scalar(dtype: _Dtype, data: bytes) -> np.generic:
+    return np.frombuffer(data, dtype.own)[0]
+
+
+#: What a pickle of weights may name. Protocol 2 says ``__builtin__``, NumPy before its version 2 ``numpy.core``.
+_STAND_INS = {
+    ("_codecs", "encode"): codecs.encode,
+    ("builtins", "tuple"): tuple,
+    ("builtins", "bytes"): bytes,
+    ("__builtin__", "tuple"): tuple,
+    ("__builtin__", "bytes"): bytes,
+    ("collections", "OrderedDict"): OrderedDict,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy", "ndarray"): None,  # only named as what is to be put together
+    ("numpy.core.multiarray", "_reconstruct"): _array,
+    ("numpy._core.multiarray", "_reconstruct"): _array,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): _scalar,
+}
+
+
+def restrict(is_trusted: bool) -> None:
+    """Have ``paddle.load`` raise a ToolError for a file that would call anything else, unless files are trusted."""
+    paddle.framework.io.pickle = pickle if is_trusted else _RestrictedPickle()
+
+
+class _RestrictedPickle:
+    """The module ``pickle`` with a ``load`` that is safe."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(pickle, name)
+
+    def load(self, file: BinaryIO, **options) -> Any:
+        return _Unpickler(file, **options).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: BinaryIO, **options) -> None:
+        super().__init__(file, **options)
+        self._name = getattr(file, "name", "the file of the weights")
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _STAND_INS:
+            raise ToolError(
+                f"{self._name} would call {module}.{name} when it is loaded, which weights do not need: if you know "
+                "where this file comes from, repeat the command with --trust-weights"
+            )
+        return _STAND_INS[module, name]
+
+
+def load_into(trainer, weights: str | None) -> None:
+    """Load the weights of a trainer of ppdet, unless PaddleSlim already has."""
+    if not trainer.is_loaded_weights:
+        load(trainer.model, weights)
+
+
+def load(model: nn.Layer, weights: str | None) -> None:
+    """Load all weights of a model; ppdet's own ``load_weights`` keeps random ones where the file has none that fit.
+
+    Args:
+        model: gets them, in its own dtypes.
+        weights: path, with or without ending, or URL.
+
+    Raises:
+        ToolError: no weights are named, they are not there, cannot be read, or are not those of the model.
+    """
+    if not weights:
+        raise ToolError("no weights: name a checkpoint with -o weights=FILE")
+    path = Path(get_weights_path(weights) if is_url(weights) else weights)
+    path = path if path.suffix == ".pdparams" else path.with_name(path.name + ".pdparams")
+    if not path.is_file():
+        raise ToolError(f"no such weights: {path}; name a checkpoint with -o weights=FILE")
+    state = read(path)
+    if wrong := misfits(model, state):
+        raise ToolError(f"{path} is of another model than the configuration's: {wrong}")
+    model.set_state_dict({key: state[key].astype(own.dtype) for key, own in model.state_dict().items()})
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The tensors of a file by name; raises ToolError if it cannot be read, or has something else."""
+    try:
+        state = paddle.load(str(path))
+    except ToolError:
+        raise
+    except Exception as error:  # of many types: whatever unpickling a damaged file comes to
+        raise ToolError(f"{path} cannot be read: {error}") from error
+    if not isinstance(state, dict):
+        raise ToolError(f"{path} has no tensors by name: what is in it is of the type {type(state).__name__}")
+    return state
+
+
+def misfits(model: nn.Layer, state: dict[str, Any]) -> str | None:
+    """What of a model is not in the tensors, or in another shape; None if nothing."""
+    own = model.state_dict()
+    wrong = [f"{key} is missing" for key in own if key not in state]
+    for key, tensor in own.items():
+        if key in state and not paddle.is_tensor(state[key]):
+            wrong.append(f"{key} is no tensor")
+        elif key in state and list(state[key].shape) != list(tensor.shape):
+            wrong.append(f"{key} has shape {list(state[key].shape)} instead of {list(tensor.shape)}")
+    if not wrong:
+        return None
+    some = "; ".join(wrong[:3]) + ("; ..." if len(wrong) > 3 else "")
+    return f"of {len(own)} tensors, {len(wrong)} do not fit: {some}"

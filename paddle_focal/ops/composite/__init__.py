@@ -1,0 +1,1 @@
+"""The composite backend: losses from Paddle operators, on every device."""

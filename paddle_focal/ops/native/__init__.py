@@ -1,0 +1,1 @@
+"""The native backend: the operators of ``csrc``, and the library they come from."""

@@ -1,0 +1,240 @@
+"""The loss distribution against closed forms, and the analysis of a small RetinaNet against the oracle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import mpmath
+import numpy as np
+import oracle
+import paddle
+import pytest
+
+pytest.importorskip("ppdet")
+
+import two_ranks
+from paddle import nn
+from paddle_limits import needs_boxless_retina_head
+from two_ranks import CLASSES, SIZE, STRIDES, create_head
+
+from paddle_focal.analysis import analyze as analysis
+from paddle_focal.analysis.loss_analysis import GAMMAS, LossAnalysis, summary
+from paddle_focal.analysis.loss_distribution import LossHistogram, draw_distribution
+from paddle_focal.engine import report, runtime
+from paddle_focal.errors import ToolError
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs/retinanet_r18_fpn_digits.yml"
+
+pytestmark = pytest.mark.usefixtures("workspace_copy")
+
+
+def histogram(*losses) -> LossHistogram:
+    result = LossHistogram()
+    for part in losses:
+        result.add(np.asarray(part, "float32"))
+    return result
+
+
+def exact_share_of_hardest(losses: np.ndarray, fraction: float) -> float:
+    ordered = np.sort(losses)
+    return 1 - np.interp(1 - fraction, np.arange(len(ordered) + 1) / len(ordered), np.r_[0, ordered.cumsum()]) / sum(
+        ordered
+    )
+
+
+class TestLossHistogram:
+    def test_two_kinds_of_samples(self):
+        # The last hundredth has 99 of 198.
+        losses = histogram(np.ones(99), [99.0])
+        fractions, shares = losses.cumulative()
+        np.testing.assert_allclose(fractions, [0, 0.99, 1])
+        np.testing.assert_allclose(shares, [0, 0.5, 1])
+        assert losses.share_of_hardest(0.01) == pytest.approx(0.5)
+        assert (losses.count, losses.total) == (100, pytest.approx(198))
+
+    def test_uniform(self):
+        # Losses uniform in [0, 1]: the easiest fraction f carries f ** 2.
+        fractions, shares = histogram(np.linspace(0, 1, 100_001)).cumulative()
+        np.testing.assert_allclose(shares, fractions**2, atol=1e-4)
+
+    def test_exponential_in_parts(self, rng):
+        # Exponential losses: the hardest fraction f carries f * (1 - log(f)).
+        losses = histogram(*rng.exponential(size=(100, 10_000)))
+        assert losses.share_of_hardest(0.01) == pytest.approx(0.01 * (1 - np.log(0.01)), rel=0.01)
+
+    def test_zeros_and_extremes(self):
+        losses = histogram(np.zeros(50), np.full(50, 1e7), np.full(100, 1e-38))
+        assert losses.share_of_hardest(0.25) == pytest.approx(1)
+        assert losses.share_of_hardest(0.125) == pytest.approx(0.5)
+
+    def test_no_loss_at_all(self):
+        with pytest.raises(ValueError, match="the loss of 3 samples is 0"):
+            histogram(np.zeros(3)).cumulative()
+
+
+class TinyRetinaNet(nn.Layer):
+    """The features are the batch's own; logits that differ, many of them far from the prior."""
+
+    def __init__(self, head: str) -> None:
+        super().__init__()
+        self.backbone = lambda batch: batch["features"]
+        self.neck = lambda features: features
+        self.head = create_head(head)
+        self.head.retina_cls.weight.set_value(1000 * self.head.retina_cls.weight)
+
+
+def batches(rng, boxes: list[int]) -> list[dict]:
+    result = []
+    for image_id, image in enumerate(two_ranks.images(boxes)):
+        shapes = [(1, two_ranks.CHANNELS, SIZE // stride, SIZE // stride) for stride in STRIDES]
+        image["features"] = [paddle.to_tensor(rng.normal(size=shape).astype("float32")) for shape in shapes]
+        image["im_id"] = paddle.to_tensor([[image_id]])
+        result.append(image)
+    return result
+
+
+@paddle.no_grad()
+def logits_and_labels(model, batch) -> tuple[np.ndarray, np.ndarray]:
+    """``[M, C]`` and ``[M]`` (C: background, -1: ignored), in PaddleDetection's way and order."""
+    logits = model.head(batch["features"])[0]
+    anchors = paddle.concat(model.head.anchor_generator(logits))
+    match, label = model.head.bbox_assigner(anchors, batch["gt_bbox"][0])
+    classes = np.r_[batch["gt_class"][0].numpy().ravel(), CLASSES]
+    label, match = label.numpy(), match.numpy()
+    flat = [logit.transpose([0, 2, 3, 1]).reshape([-1, CLASSES]).numpy() for logit in logits]
+    return np.concatenate(flat), np.where(label == 1, classes[np.where(label == 1, match, -1)], (label == 0) * 5 - 1)
+
+
+def oracle_losses(logits: np.ndarray, labels: np.ndarray, gamma: float) -> np.ndarray:
+    """The loss of each anchor, summed over the classes."""
+    with mpmath.workdps(20):
+        return np.array(
+            [
+                float(sum(oracle.element(float(x), int(c == label), 0.25, gamma) for c, x in enumerate(row)))
+                for row, label in zip(logits, labels)
+            ]
+        )
+
+
+@pytest.mark.parametrize("head", [pytest.param("RetinaHead", marks=needs_boxless_retina_head), "FocalRetinaHead"])
+def test_analysis_against_the_oracle(rng, head):
+    paddle.seed(0)
+    model = TinyRetinaNet(head)
+    model.eval()
+    inputs = batches(rng, [3, 1, 0])
+    loss_analysis = LossAnalysis(model)
+    for batch in inputs:
+        loss_analysis.add(batch)
+    results = loss_analysis.results(["a", "b", "c", "d"], {i: f"{i}.png" for i in range(3)})
+
+    images = [logits_and_labels(model, batch) for batch in inputs]
+    labels = np.concatenate([label for _, label in images])
+    foreground, background = (labels >= 0) & (labels < CLASSES), labels == CLASSES
+    assert results["anchors"] == {
+        "foreground": foreground.sum(),
+        "background": background.sum(),
+        "ignored": (labels == -1).sum(),
+    }
+    assert (labels == -1).sum() > 0
+    objects = np.concatenate([batch["gt_class"][0].numpy().ravel() for batch in inputs])
+    assert [row["objects"] for row in results["classes"]] == np.bincount(objects, minlength=CLASSES).tolist()
+    assert [row["foreground_anchors"] for row in results["classes"]] == [(labels == c).sum() for c in range(CLASSES)]
+
+    assert [row["gamma"] for row in results["gammas"]] == list(GAMMAS)
+    for row in results["gammas"][::3]:  # 0 and 2
+        losses = np.concatenate([oracle_losses(*image, row["gamma"]) for image in images])
+        kept = losses[foreground | background].sum()
+        assert row["foreground_share"] == pytest.approx(losses[foreground].sum() / kept, rel=1e-4)
+        assert row["background_share"] == pytest.approx(losses[background].sum() / kept, rel=1e-4)
+        for kind, chosen in (("foreground", foreground), ("background", background)):
+            share = exact_share_of_hardest(losses[chosen], 0.01)
+            assert row[f"{kind}_hardest_share"] == pytest.approx(share, rel=0.02)
+
+    # ``losses`` are those of gamma 2, with which the model is trained: an image's own are divided by its foreground.
+    expected = {}
+    for image_id, (part, (_, label)) in enumerate(zip(np.split(losses, 3), images)):
+        is_foreground = (label >= 0) & (label < CLASSES)
+        expected[image_id] = part[label >= 0].sum() / max(1, is_foreground.sum())
+    for image in results["images"]:
+        assert image["file_name"] == f"{image['image_id']}.png"
+        assert image["loss_cls"] == pytest.approx(expected[image["image_id"]], rel=1e-4)
+        assert image["loss"] == pytest.approx(image["loss_cls"] + image["loss_reg"])
+    losses = [image["loss"] for image in results["images"]]
+    assert losses == sorted(losses, reverse=True)
+    assert results["images"][0]["image_id"] == 2  # nothing divides the loss of an image without boxes
+    assert loss_analysis.images[2]["loss_reg"] == 0
+
+    text = summary(results)
+    assert f"{foreground.sum()} foreground" in text
+    assert text.count("as trained") == 1
+    assert f"{results['images'][0]['file_name']} {losses[0]:.2f}" in text
+    json.dumps(results)
+
+
+def test_a_gamma_of_its_own_joins_the_others():
+    model = TinyRetinaNet("FocalRetinaHead")
+    model.head.loss_class.gamma = 1.5
+    assert list(LossAnalysis(model).foreground) == [0, 0.5, 1, 1.5, 2, 5]
+
+
+def test_other_models_are_refused():
+    with pytest.raises(ValueError, match="head RetinaHead or FocalRetinaHead, but got Linear with no head"):
+        LossAnalysis(nn.Linear(1, 1))
+
+
+def test_images_without_any_box(rng):
+    model = TinyRetinaNet("FocalRetinaHead")
+    model.eval()
+    loss_analysis = LossAnalysis(model)
+    loss_analysis.add(batches(rng, [0])[0])
+    with pytest.raises(ValueError, match="1 images with 0 objects have no foreground anchors"):
+        loss_analysis.results(["a", "b", "c", "d"], {0: "0.png"})
+
+
+def test_distribution_picture(tmp_path, rng):
+    panels = {"one": {0.0: histogram(rng.exponential(size=99))}, "other": {0.0: histogram(np.ones(9))}}
+    draw_distribution(panels, "title", tmp_path / "loss_distribution.png")
+    assert cv2.imread(str(tmp_path / "loss_distribution.png")).shape == (505, 1100, 3)
+
+
+@pytest.mark.parametrize(("total", "count", "indices"), [(5, 3, [0, 2, 4]), (3, 9, [0, 1, 2]), (4, 1, [0]), (0, 3, [])])
+def test_evenly_spaced(total, count, indices):
+    assert report.evenly_spaced(total, count) == indices
+
+
+class TestErrors:
+    @pytest.fixture
+    def config(self, tmp_path):
+        def load(*options):
+            flags = analysis.parse_arguments(["-c", str(CONFIG), "-o", f"save_dir={tmp_path}", *options])
+            return runtime.load_config(flags)
+
+        return load
+
+    def test_weights(self, config, tmp_path):
+        with pytest.raises(ToolError, match="no weights: name a checkpoint with -o weights=FILE"):
+            analysis.load_model(config("weights=null"))
+        with pytest.raises(ToolError, match=r"no such weights: nowhere/model_final\.pdparams"):
+            analysis.load_model(config("weights=nowhere/model_final"))
+        paddle.save({}, str(tmp_path / "other.pdparams"))
+        with pytest.raises(ToolError, match=r"other\.pdparams is of another model .* of \d+ tensors, \d+ do not"):
+            analysis.load_model(config(f"weights={tmp_path / 'other.pdparams'}"))
+
+    def test_images_have_their_own_divisor(self, config, tmp_path):
+        options = config("FocalRetinaHead.normalizer=ema", f"weights={tmp_path / 'model'}")
+        paddle.save(runtime.workspace.create("RetinaNet").state_dict(), str(tmp_path / "model.pdparams"))
+        assert analysis.load_model(options).head.normalizer.mode == "local"
+
+    def test_empty_data_set(self, config, tmp_path):
+        (tmp_path / "empty.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+        (tmp_path / "train").mkdir()
+        options = config(f"TrainDataset.dataset_dir={tmp_path}", "TrainDataset.anno_path=empty.json")
+        with pytest.raises(ToolError, match="TrainDataset is empty: "):
+            analysis.load_dataset(options, "TrainDataset")
+
+    def test_number_of_images(self, capsys):
+        with pytest.raises(SystemExit):
+            analysis.parse_arguments(["-c", str(CONFIG), "--images", "0"])
+        assert "argument --images: must be an integer >= 1, but got '0'" in capsys.readouterr().err

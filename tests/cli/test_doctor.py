@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import oracle
+import pytest
+
+from paddle_focal import __version__
+from paddle_focal.cli import doctor, main
+from paddle_focal.losses import sigmoid as functional
+from paddle_focal.ops import BACKENDS
+
+
+@pytest.mark.parametrize("figure", doctor.FIGURES)
+def test_figures_are_the_oracles(figure):
+    logit, target, gamma, loss, gradient = figure
+    expected_loss, expected_gradient = oracle.loss_and_gradient([logit], [target], 0.25, gamma)
+    assert loss == pytest.approx(expected_loss[0], rel=1e-15)
+    assert gradient == pytest.approx(expected_gradient[0], rel=1e-15)
+
+
+def test_report():
+    command = [sys.executable, "-m", "paddle_focal", "doctor"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout.startswith(f"paddle_focal {__version__} in ")
+    for backend in BACKENDS:
+        assert f"Self-test on the cpu, {backend}" in result.stdout
+    assert result.stdout.endswith("\n0 problems found\n")
+
+
+@pytest.mark.parametrize("factor", [1.0001, float("nan")])
+def test_wrong_numbers(monkeypatch, capsys, factor):
+    right = functional.sigmoid_focal_loss
+    monkeypatch.setattr("paddle_focal.sigmoid_focal_loss", lambda *a, **o: right(*a, **o) * factor)
+    assert doctor.main() == 1
+    output = capsys.readouterr().out
+    assert "composite, float32: WRONG, largest relative error" in output
+    assert "PROBLEM: the composite backend computes wrong numbers in float64 on the cpu" in output
+
+
+def test_clashes(monkeypatch, capsys):
+    installed = {"paddlepaddle": "3.3.1", "paddlepaddle-gpu": "2.6.2", "sklearn": "0.0"}
+    monkeypatch.setattr(doctor, "_version", installed.get)
+    assert doctor.main() == 1
+    output = capsys.readouterr().out
+    assert "PROBLEM: paddlepaddle and paddlepaddle-gpu are both installed" in output
+    assert "pip install scikit-learn" in output
+    assert "2 problems found" in output
+
+
+def test_command(capsys):
+    assert main.main(["--help"]) == 0
+    assert "check-data" in capsys.readouterr().out
+    assert main.main(["trian"]) == 2
+    assert "there is no command 'trian'" in capsys.readouterr().err
+    assert main.main(["doctor", "--fast"]) == 2
+    assert "takes no arguments" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "check-data", "infer", "export", "analyze"])
+def test_commands_are_the_tools(command, capsys, monkeypatch):
+    pytest.importorskip("ppdet")
+    monkeypatch.setattr(sys, "argv", ["paddle-focal"])
+    with pytest.raises(SystemExit) as end:
+        main.main([command, "--help"])
+    assert end.value.code == 0
+    assert f"usage: paddle-focal {command} " in capsys.readouterr().out

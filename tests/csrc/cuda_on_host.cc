@@ -1,0 +1,99 @@
+// Runs every thread of the GPU's grid on the host, one after the other, for test_cuda_source.py.
+//
+// exp2 and the reciprocal, which a GPU approximates, are off by the largest error that they are documented with.
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace paddle_focal {
+
+int exp2_error = 0, reciprocal_error = 0;  // -1 or 1: its sign; 0: either, by the argument
+
+inline float approximate(double exact, double bound, int error, float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof(bits));
+  const int sign = error ? error : (bits * 2654435761u >> 31 ? 1 : -1);
+  const float result = static_cast<float>(exact * (1 + sign * bound));
+  return std::fabs(result) < 1.17549435e-38f ? 0.0f : result;
+}
+
+inline float approximate_exp2(float x) {
+  return approximate(std::exp2(static_cast<double>(x)), std::ldexp(1.0, -22), exp2_error, x);
+}
+inline float approximate_reciprocal(float x) {
+  return approximate(1 / static_cast<double>(x), std::ldexp(1.0, -23), reciprocal_error, x);
+}
+
+}  // namespace paddle_focal
+
+#define FOCAL_HAS_APPROXIMATIONS
+#include "cuda/focal_kernels.cuh"
+
+using namespace paddle_focal;
+
+namespace {
+
+/// Calls function(block, the sum of a thread) for every thread.
+template <class Function>
+void run_grid(const Problem& problem, const Upstream* upstream, void* out, Function function) {
+  const int64_t blocks = cuda::block_count(problem);
+  if (!blocks) return;
+  cuda::visit_thread(problem, upstream != nullptr, [&](auto tag) {
+    using Thread = typename decltype(tag)::Thread;
+    const cuda::Pass pass(problem, upstream ? *upstream : Upstream(), out, Thread::kWidth);
+    for (int64_t block = 0; block < blocks; ++block) {
+      for (int thread = 0; thread < cuda::kThreads; ++thread) function(block, Thread(pass, block, thread).run());
+    }
+  });
+}
+
+}  // namespace
+
+extern "C" {
+
+void set_errors(int exp2, int reciprocal) {
+  exp2_error = exp2;
+  reciprocal_error = reciprocal;
+}
+
+int64_t block_count(const Problem& problem) { return cuda::block_count(problem); }
+
+bool is_packed(const Problem& problem, const Upstream& upstream, void* out, int width) {
+  return cuda::Pass(problem, upstream, out, width).is_packed;
+}
+
+/// The gradient if there is an upstream one, else the loss: to `out`, or their sums by block to `partials`.
+void run(const Problem& problem, const Upstream* upstream, void* out, double* partials) {
+  run_grid(problem, upstream, out, [&](int64_t block, double sum) {
+    if (partials) partials[block] += sum;
+  });
+}
+
+/// How often each logit's result is written; no result is made of the bytes 0xa5.
+void count_writes(const Problem& problem, const Upstream* upstream, char* out, int64_t size_of_one, int32_t* counts) {
+  const std::vector<char> untouched(size_of_one, '\xa5');
+  std::memset(out, '\xa5', problem.size() * size_of_one);
+  run_grid(problem, upstream, out, [&](int64_t, double) {
+    for (int64_t i = 0; i < problem.size(); ++i) {
+      if (std::memcmp(out + i * size_of_one, untouched.data(), size_of_one) == 0) continue;
+      ++counts[i];
+      std::memset(out + i * size_of_one, '\xa5', size_of_one);
+    }
+  });
+}
+
+/// The packs of one thread: (logit, label, class, logits to go) of each. Returns their number, at most 16.
+int walk(const Problem& problem, int width, int64_t block, int thread, int64_t* packs) {
+  const cuda::Partition partition(problem, width);
+  int count = 0;
+  for (cuda::Walk walk(partition, block, thread); walk.left > 0; walk.advance(partition), ++count) {
+    const int64_t pack[] = {walk.place.logit, walk.place.label, walk.place.c, walk.left};
+    std::memcpy(packs + 4 * count, pack, sizeof(pack));
+  }
+  return count;
+}
+
+int64_t quotient(int64_t divisor, int64_t n) { return cuda::Divisor(divisor).quotient(n); }
+}

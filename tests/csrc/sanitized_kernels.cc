@@ -1,0 +1,300 @@
+// Runs the CPU kernels on many problems whose arrays end where their memory ends, for the sanitizers to watch, and
+// compares every element with the formula in double.
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "focal_loss.h"
+#include "cpu/focal_memory.h"
+#include "softmax_focal_loss.h"
+
+namespace {
+
+using namespace paddle_focal;
+
+constexpr Type kFloating[] = {Type::kFloat16, Type::kBFloat16, Type::kFloat32, Type::kFloat64};
+constexpr Type kIntegers[] = {Type::kInt32, Type::kInt64};
+constexpr double kGammas[] = {0, 0.5, 1, 1.5, 2, 3};
+const double kNaN = std::numeric_limits<double>::quiet_NaN();
+const double kInfinity = std::numeric_limits<double>::infinity();
+
+int64_t size_of(Type type) {
+  if (type == Type::kFloat16 || type == Type::kBFloat16) return 2;
+  return type == Type::kFloat32 || type == Type::kInt32 ? 4 : 8;
+}
+
+double largest(Type type) {
+  if (type == Type::kFloat16) return 65504;
+  return type == Type::kFloat64 ? std::numeric_limits<double>::max() : std::numeric_limits<float>::max();
+}
+
+/// Numbers of a type in memory of exactly their size.
+class Numbers {
+ public:
+  Numbers(Type type, int64_t count) : type_(type), bytes_(new char[count * size_of(type)]) {}
+
+  Numbers(Type type, const std::vector<double>& values) : Numbers(type, values.size()) {
+    for (size_t i = 0; i < values.size(); ++i) store(i, values[i]);
+  }
+
+  Array array() const { return {bytes_.get(), type_}; }
+  void* data() { return bytes_.get(); }
+
+  double operator[](int64_t i) const {
+    switch (type_) {
+      case Type::kFloat16: return to_float(load<Float16>(i));
+      case Type::kBFloat16: return to_float(load<BFloat16>(i));
+      case Type::kFloat32: return load<float>(i);
+      case Type::kFloat64: return load<double>(i);
+      case Type::kInt32: return load<int32_t>(i);
+      default: return static_cast<double>(load<int64_t>(i));
+    }
+  }
+
+ private:
+  template <class T>
+  T load(int64_t i) const {
+    T value;
+    std::memcpy(&value, bytes_.get() + i * sizeof(T), sizeof(T));
+    return value;
+  }
+
+  template <class T>
+  void put(int64_t i, T value) {
+    std::memcpy(bytes_.get() + i * sizeof(T), &value, sizeof(T));
+  }
+
+  void store(int64_t i, double value) {
+    switch (type_) {
+      case Type::kFloat16: return put(i, convert<float, Float16>(static_cast<float>(value)));
+      case Type::kBFloat16: return put(i, convert<float, BFloat16>(static_cast<float>(value)));
+      case Type::kFloat32: return put(i, static_cast<float>(value));
+      case Type::kFloat64: return put(i, value);
+      case Type::kInt32: return put(i, static_cast<int32_t>(value));
+      default: return put(i, static_cast<int64_t>(value));
+    }
+  }
+
+  Type type_;
+  std::unique_ptr<char[]> bytes_;
+};
+
+class Random {
+ public:
+  double uniform(double low, double high) { return std::uniform_real_distribution<>(low, high)(engine_); }
+  int64_t below(int64_t count) { return std::uniform_int_distribution<int64_t>(0, count - 1)(engine_); }
+
+  template <class T, size_t N>
+  T one_of(const T (&values)[N]) {
+    return values[below(N)];
+  }
+
+  std::vector<double> logits(int64_t count, Type type) {
+    const double extreme = type == Type::kFloat16 ? 6e4 : 1e37;
+    const double special[] = {0, -0.0, extreme, -extreme, 1e-39, 88.7, -103.9, 17.5, -745.1, kNaN};
+    std::vector<double> values(count);
+    for (double& value : values) value = below(20) ? uniform(-30, 30) : one_of(special);
+    return values;
+  }
+
+  /// Class indices up to `highest`, some of them -1; or targets in [0, 1].
+  std::vector<double> labels(int64_t count, bool dense, int64_t highest) {
+    std::vector<double> values(count);
+    for (double& value : values) {
+      value = dense ? below(5) / 4.0 : below(4) ? static_cast<double>(below(highest + 1)) : -1;
+    }
+    return values;
+  }
+
+  std::vector<double> factors(int64_t count) {
+    std::vector<double> values(count);
+    for (double& value : values) value = below(9) / 4.0;
+    return values;
+  }
+
+ private:
+  std::mt19937_64 engine_{20};
+};
+
+double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
+double sigmoid(double x) { return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x)); }
+
+void require_close(double actual, double expected, Type type, double scale, const char* what) {
+  if (std::isnan(expected) && std::isnan(actual)) return;
+  if (std::abs(expected) > largest(type) && actual == std::copysign(kInfinity, expected)) return;
+  const double relative = type == Type::kFloat16 ? 2e-3 : type == Type::kBFloat16 ? 8e-3 : 5e-5;
+  if (std::abs(actual - expected) <= relative * std::abs(expected) + 1e-6 * scale) return;
+  std::fprintf(stderr, "%s: %.9g in place of %.9g\n", what, actual, expected);
+  std::exit(1);
+}
+
+struct Shape {
+  int64_t outer, classes, inner;
+  int64_t size() const { return outer * classes * inner; }
+};
+
+// Nothing, one, odd tails, more than a block, a tile of labels, a task.
+constexpr Shape kShapes[] = {{0, 80, 1},   {1, 1, 1},    {1, 1, 17},  {5, 80, 1},   {1, 7, 9},   {2, 3, 65},
+                             {2100, 1, 1}, {1, 1, 2100}, {130, 7, 1}, {1100, 3, 1}, {7, 19, 70}, {3, 80, 300}};
+
+void check_sigmoid(const Shape& shape, Type type, Random& random) {
+  const bool dense = random.below(2), per_class = random.below(2);
+  const Type label_type = dense ? random.one_of(kFloating) : random.one_of(kIntegers);
+  const Type computed_in = type == Type::kFloat64 ? Type::kFloat64 : Type::kFloat32;
+  const int64_t labels = dense ? shape.size() : shape.outer * shape.inner;
+  const Numbers logit(type, random.logits(shape.size(), type));
+  const Numbers label(label_type, random.labels(labels, dense, shape.classes));
+  const Numbers scales(computed_in, random.factors(2 * shape.classes));
+  const int kind = random.below(4);  // of weights: none, of labels, of classes, of logits
+  const int64_t of_outer = kind % 2, of_classes = kind / 2;
+  const int64_t weights = (of_outer ? shape.outer * shape.inner : 1) * (of_classes ? shape.classes : 1);
+  const Type weight_type = random.one_of(kFloating);
+  const Numbers weight(weight_type, random.factors(weights));
+
+  Problem problem;
+  problem.outer = shape.outer, problem.classes = shape.classes, problem.inner = shape.inner;
+  problem.logit = logit.array(), problem.label = label.array();
+  problem.gamma = random.one_of(kGammas), problem.label_smoothing = random.below(2) * 0.2;
+  problem.foreground.value = 0.25, problem.background.value = 0.75;
+  if (per_class) {
+    const char* data = static_cast<const char*>(scales.array().data);
+    problem.foreground.data = data, problem.foreground.stride = 1;
+    problem.background.data = data + shape.classes * size_of(computed_in), problem.background.stride = 1;
+  }
+  if (kind) {
+    problem.weight = {weight.array(), of_outer * (of_classes ? shape.classes : 1) * shape.inner,
+                      of_classes * (of_outer ? shape.inner : 1), of_outer};
+  }
+  const bool per_element = random.below(2);
+  const Numbers upstream(per_element ? type : random.one_of(kFloating),
+                         std::vector<double>(per_element ? shape.size() : 1, 2));
+
+  Numbers loss(type, shape.size()), gradient(type, shape.size());
+  double sum = 0, unused = 0, expected_sum = 0;
+  if (cpu::loss(problem, loss.data(), &unused) >= 0 || cpu::loss(problem, nullptr, &sum) >= 0) std::exit(1);
+  cpu::gradient(problem, {upstream.array(), per_element}, gradient.data());
+  for (int64_t i = 0; i < shape.size(); ++i) {
+    const int64_t o = i / (shape.classes * shape.inner), c = i / shape.inner % shape.classes, n = i % shape.inner;
+    const double target = dense ? label[i] : label[o * shape.inner + n];
+    const double y = dense ? target : target == c, x = logit[i];
+    const double alpha = y * (per_class ? scales[c] : 0.25) + (1 - y) * (per_class ? scales[shape.classes + c] : 0.75);
+    const Weight& strides = problem.weight;
+    double factor = alpha;
+    if (kind) factor *= weight[o * strides.outer_stride + c * strides.class_stride + n * strides.inner_stride];
+    const double smooth = y * (1 - problem.label_smoothing) + problem.label_smoothing / 2;
+    const double wrong = sigmoid(x) * (1 - y) + sigmoid(-x) * y, gamma = problem.gamma;
+    const double entropy = (smooth ? smooth * softplus(-x) : 0) + (smooth < 1 ? (1 - smooth) * softplus(x) : 0);
+    double value = factor * std::pow(wrong, gamma) * entropy;
+    double slope = std::pow(wrong, gamma) * (sigmoid(x) - smooth);
+    if (gamma && wrong > 0) {
+      slope += gamma * std::pow(wrong, gamma - 1) * (1 - 2 * y) * sigmoid(x) * sigmoid(-x) * entropy;
+    }
+    slope *= 2 * factor;
+    if (std::isnan(x)) value = slope = kNaN;
+    if (!dense && target == -1) value = slope = 0;
+    require_close(loss[i], value, type, factor, "loss");
+    require_close(gradient[i], slope, type, factor, "gradient");
+    expected_sum += value;
+  }
+  require_close(sum, expected_sum, computed_in, 1, "sum");
+}
+
+void check_softmax(const Shape& shape, Type type, Random& random) {
+  const bool dense = random.below(2);
+  const Type label_type = dense ? random.one_of(kFloating) : random.one_of(kIntegers);
+  const int64_t rows = shape.outer * shape.inner;
+  const Numbers logit(type, random.logits(shape.size(), type));
+  const Numbers label(label_type, random.labels(dense ? shape.size() : rows, dense, shape.classes - 1));
+  const Numbers weight(random.one_of(kFloating), random.factors(rows));
+  SoftmaxProblem problem;
+  problem.outer = shape.outer, problem.classes = shape.classes, problem.inner = shape.inner;
+  problem.logit = logit.array(), problem.label = label.array(), problem.weight = weight.array();
+  problem.gamma = random.one_of(kGammas), problem.label_smoothing = random.below(2) * 0.2;
+  const bool per_element = random.below(2);
+  const Numbers upstream(type, std::vector<double>(per_element ? rows : 1, 2));
+
+  Numbers loss(type, rows), gradient(type, shape.size());
+  double sum = 0, unused = 0;
+  if (cpu::softmax_loss(problem, loss.data(), &unused) >= 0 || cpu::softmax_loss(problem, nullptr, &sum) >= 0) {
+    std::exit(1);
+  }
+  cpu::softmax_gradient(problem, {upstream.array(), per_element}, gradient.data());
+  if (dense || problem.label_smoothing) return;  // whose values other tests hold
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t first = row / shape.inner * shape.classes * shape.inner + row % shape.inner;
+    const int64_t target = static_cast<int64_t>(label[row]);
+    double highest = -kInfinity, total = 0, others = 0;
+    bool has_nan = false;
+    for (int64_t c = 0; c < shape.classes; ++c) {
+      has_nan |= std::isnan(logit[first + c * shape.inner]);
+      highest = std::max(highest, logit[first + c * shape.inner]);
+    }
+    for (int64_t c = 0; c < shape.classes; ++c) {
+      const double share = std::exp(logit[first + c * shape.inner] - highest);
+      total += share;
+      if (c != target) others += share;
+    }
+    double value = 0;
+    if (target >= 0) {
+      const double entropy = highest - logit[first + target * shape.inner] + std::log(total);
+      value = has_nan ? kNaN : weight[row] * std::pow(others / total, problem.gamma) * entropy;
+    }
+    require_close(loss[row], value, type, weight[row], "softmax loss");
+  }
+}
+
+/// A label out of range is reported, and nothing is read at its place.
+void check_wrong_labels() {
+  const Numbers logit(Type::kFloat32, std::vector<double>(12, 0.5));
+  for (const double wrong : {-2.0, 4.0, 1e9, -2147483648.0}) {
+    const Numbers label(Type::kInt32, std::vector<double>{0, wrong, 1, 2});
+    Problem problem;
+    problem.outer = 4, problem.classes = 3, problem.inner = 1;
+    problem.logit = logit.array(), problem.label = label.array();
+    SoftmaxProblem softmax;
+    softmax.outer = 4, softmax.classes = 3, softmax.inner = 1;
+    softmax.logit = logit.array(), softmax.label = label.array();
+    double sum = 0;
+    Numbers gradient(Type::kFloat32, 12);
+    const Numbers upstream(Type::kFloat32, std::vector<double>{1});
+    if (cpu::loss(problem, nullptr, &sum) != 1 || cpu::softmax_loss(softmax, nullptr, &sum) != 1) {
+      std::fprintf(stderr, "label %g was not reported\n", wrong);
+      std::exit(1);
+    }
+    cpu::gradient(problem, {upstream.array(), false}, gradient.data());
+    cpu::softmax_gradient(softmax, {upstream.array(), false}, gradient.data());
+  }
+}
+
+/// Blocks that are given back and taken again, larger and smaller ones.
+void check_memory(Random& random) {
+  for (int i = 0; i < 60; ++i) {
+    const int64_t bytes = cpu::kLargeResult + random.below(3 << 20);
+    char* block = static_cast<char*>(cpu::allocate(bytes));
+    block[0] = block[bytes - 1] = 1;
+    cpu::release(block, bytes);
+  }
+}
+
+}  // namespace
+
+int main(int, char** arguments) {
+  Random random;
+  const int rounds = std::atoi(arguments[1]);
+  for (int round = 0; round < rounds; ++round) {
+    for (const Shape& shape : kShapes) {
+      for (const Type type : kFloating) {
+        check_sigmoid(shape, type, random);
+        check_softmax(shape, type, random);
+      }
+    }
+  }
+  check_wrong_labels();
+  check_memory(random);
+}

@@ -1,0 +1,288 @@
+"""The check of a data set: one fault at a time and all at once, and ppdet's own reading of the same files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("ppdet")
+
+from faulty_data import CONFIG, ERRORS, WARNINGS, Data
+from ppdet.core import workspace
+from ppdet.utils import download
+
+from paddle_focal.data.checks import preflight
+from paddle_focal.engine import runtime, training
+from paddle_focal.errors import ToolError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.usefixtures("workspace_copy")
+
+
+@pytest.fixture
+def data(tmp_path):
+    return Data(tmp_path)
+
+
+def test_nothing_is_wrong(data):
+    data.write()
+    findings = data.check()
+    assert (findings.errors, findings.warnings) == ([], [])
+    assert findings.notes == [
+        "TrainDataset: 3 images, 0 of them without boxes, 3 boxes of 3 classes, 1 crowds (left out)",
+        "EvalDataset: 1 images, 0 of them without boxes, 1 boxes of 3 classes, 0 crowds",
+    ]
+
+
+@pytest.mark.parametrize("fault", ERRORS)
+def test_error(data, fault):
+    make, text = ERRORS[fault]
+    make(data)
+    data.write()
+    errors = data.check().errors
+    assert text in errors
+    assert len(errors) == (2 if fault == "num_classes" else 1)  # of both data sets
+
+
+@pytest.mark.parametrize("fault", WARNINGS)
+def test_warning(data, fault):
+    make, text = WARNINGS[fault]
+    make(data)
+    data.write()
+    findings = data.check()
+    assert findings.errors == []
+    assert [text.format(folder=data.folder)] == [
+        warning.replace("TrainDataset: ", "") for warning in findings.warnings if not warning.startswith("EvalDataset")
+    ]
+
+
+def uncounted(lines: list[str]) -> str:
+    """The findings without their counts and what stands in parentheses."""
+    return "\n".join(re.sub(r"\b\d+( of \d+)? |\(.*?\)", "", line) for line in lines)
+
+
+def test_everything_is_said_at_once(data):
+    for make, _ in [*WARNINGS.values(), *ERRORS.values()]:
+        make(data)
+    data.write()
+    findings = data.check()
+    errors, warnings = uncounted(findings.errors), uncounted(findings.warnings)
+    for _, text in ERRORS.values():
+        what = uncounted([text]).split(": ")[1]
+        assert what in errors
+    for _, text in WARNINGS.values():
+        assert uncounted([text.format(folder=data.folder)]).split(": ")[0] in warnings
+    with pytest.raises(ToolError) as stopped:
+        preflight.stop_on_errors(findings)
+    message = str(stopped.value)
+    assert message.startswith(f"{len(findings.errors)} errors in the data:\n- TrainDataset: ")
+    assert all(f"\n- {error}" in message for error in findings.errors)
+
+
+def ppdet_dataset(data, section: str = "TrainDataset"):
+    data.config()
+    dataset = workspace.create(section)()
+    dataset.parse_dataset()
+    return dataset
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("TrainDataset.allow_empty=true",), ("TrainDataset.load_crowd=true",)], ids=str
+)
+def test_what_is_left_out_is_what_ppdet_leaves_out(data, options):
+    for make, _ in WARNINGS.values():
+        make(data)
+    data.options.extend(options)
+    data.write()
+    findings = data.check()
+    assert findings.errors == []
+    records = ppdet_dataset(data).roidbs
+    images, empty, boxes = (
+        int(re.search(rf"(\d+) {what}", findings.notes[0]).group(1)) for what in ("images", "of them", "boxes of")
+    )
+    missing = int(re.search(r"(\d+) of \d+ image files are missing", "".join(findings.warnings)).group(1))
+    assert missing == 5
+    assert ("images have no boxes: " in "".join(findings.warnings)) == (empty > 0 and "allow_empty" not in str(options))
+    assert boxes == sum(len(record["gt_class"]) for record in records)
+    assert images - missing - (0 if "allow_empty" in str(options) else empty) == len(records)
+
+
+@pytest.mark.parametrize(
+    "fault", ["no area key", "no iscrowd key", "no file name", "category", "three numbers", "text"]
+)
+def test_errors_end_ppdet(data, fault):
+    ERRORS[fault][0](data)
+    data.write()
+    with pytest.raises((KeyError, ValueError, TypeError)):
+        ppdet_dataset(data)
+
+
+@pytest.mark.parametrize("fault", ["image id twice", "annotation id twice"])
+def test_repeated_ids_give_ppdet_wrong_labels(data, fault):
+    ERRORS[fault][0](data)
+    data.write()
+    classes = {Path(r["im_file"]).name: r["gt_class"].ravel().tolist() for r in ppdet_dataset(data).roidbs}
+    assert classes != {"1.png": [0], "2.png": [1], "3.png": [2]}
+
+
+class TestFiles:
+    def test_broken_json(self, data):
+        data.write()
+        path = data.folder / "annotations/instances_train.json"
+        path.write_text(path.read_text()[:-1])
+        (error,) = data.check().errors
+        assert error.startswith(f"TrainDataset: {path} cannot be read as JSON: Expecting")
+
+    @pytest.mark.parametrize(
+        ("document", "lacking"),
+        [([], "images, categories, annotations"), ({"images": [], "annotations": {}}, "categories, annotations")],
+    )
+    def test_no_coco_file(self, data, document, lacking):
+        data.train = document
+        data.write()
+        path = data.folder / "annotations/instances_train.json"
+        assert data.check().errors == [f"TrainDataset: {path} is no COCO annotation file: it has no list of {lacking}"]
+
+    def test_entries_of_another_kind(self, data):
+        data.train["annotations"].append(7)
+        data.train["images"].append({"id": [1], "file_name": "1.png", "width": 20, "height": 10})
+        data.write()
+        errors = data.check().errors
+        assert "TrainDataset: 1 of 4 images lack id, a number: images[3]" in errors
+        assert "TrainDataset: 1 of 5 annotations lack id, a number or text: annotations[4]" in errors
+
+    def test_missing_files_and_folders(self, data):
+        data.write()
+        errors = data.check("TrainDataset.anno_path=no.json", "EvalDataset.image_dir=none").errors
+        assert errors == [
+            f"TrainDataset: no such annotation file: {data.folder}/no.json; set dataset_dir and anno_path",
+            f"EvalDataset: no such image folder: {data.folder}/none; set dataset_dir and image_dir",
+        ]
+        errors = data.check("TrainDataset.anno_path=null", "EvalDataset.anno_path=no.txt", "EvalDataset.image_dir=val")
+        assert errors.errors == [
+            "TrainDataset: anno_path names no annotation file",
+            f"EvalDataset: the annotation file must end in .json, but is {data.folder}/no.txt",
+        ]
+
+    def test_empty_sets(self, data):
+        data.train["annotations"] = []
+        data.val["images"], data.val["annotations"] = [], []
+        data.write()
+        findings = data.check()
+        assert findings.errors == [
+            "TrainDataset: empty: of 3 images, none is left",
+            "EvalDataset: empty: of 0 images, none is left",
+            "TrainDataset: no boxes to train on",
+        ]
+        assert data.check("TrainDataset.allow_empty=true").errors == findings.errors[1:]
+
+    def test_fewer_images_than_a_batch(self, data, monkeypatch):
+        data.write()
+        monkeypatch.setattr(preflight.distributed, "get_world_size", lambda: 2)
+        assert data.check("TrainReader.batch_size=2").errors == []  # two images, one of them twice, for each of two
+        assert data.check("TrainReader.batch_size=3", "TrainReader.drop_last=false").errors == []
+        assert data.check("TrainReader.batch_size=3").errors == [
+            "TrainDataset: 2 images for each of 2 processes make no batch: TrainReader.batch_size is 3, and drop_last "
+            "is true"
+        ]
+
+    def test_what_ppdet_downloads(self, data, monkeypatch):
+        data.write()
+        home = data.folder.parent / "home"
+        monkeypatch.setattr(download, "DATASET_HOME", str(home))
+        elsewhere = f"TrainDataset.dataset_dir={data.folder / 'missing/COCO'}"
+        findings = data.check(elsewhere)
+        assert findings.errors == []
+        assert findings.warnings == [
+            f"TrainDataset: not checked: {data.folder}/missing/COCO is incomplete or missing, and PaddleDetection will "
+            f"download the data set that it knows by this name to {home}"
+        ]
+        home.mkdir()
+        (home / "coco").symlink_to(data.folder)  # downloaded before
+        data.train["annotations"][0]["category_id"] = 7
+        data.write()
+        assert "category_id 7; there are 1, 5, 9" in data.check(elsewhere).errors[0]
+
+    def test_another_kind_of_data_set(self, data):
+        data.write()
+        findings = data.check("TrainDataset.name=VOCDataSet")
+        assert (findings.errors, findings.warnings) == ([], [])
+        assert findings.notes[0] == "TrainDataset is not checked: only a COCODataSet is, but this is VOCDataSet"
+
+    def test_a_data_set_by_its_tag(self, data):
+        ERRORS["category"][0](data)
+        data.write()
+        keys = f"dataset_dir: {data.folder}, image_dir: train, anno_path: annotations/instances_train.json"
+        data.options.clear()
+        findings = data.check(f"TrainDataset=!COCODataSet {{{keys}}}", sections=["TrainDataset"])
+        assert findings.errors == [ERRORS["category"][1]]
+
+
+class TestTraining:
+    @pytest.fixture
+    def trained(self, monkeypatch):
+        runs = []
+        monkeypatch.setattr(training, "train", lambda config, flags: runs.append(config))
+        monkeypatch.setattr(runtime, "log_to_file", lambda path: None)
+        return runs
+
+    def main(self, data, *flags: str) -> None:
+        """The tool's, without its translation of errors."""
+        training.main.__wrapped__(["-c", str(CONFIG), *flags, "-o", *data.settings])
+
+    def test_starts_on_sound_data_only(self, data, trained):
+        data.write()
+        self.main(data)
+        assert len(trained) == 1
+        ERRORS["category"][0](data)
+        data.write()
+        with pytest.raises(ToolError, match="1 error in the data:\n- TrainDataset: 1 of 5 annotations are of cat"):
+            self.main(data)
+        assert len(trained) == 1
+
+    def test_a_validation_set_is_checked_where_it_is_used(self, data, trained):
+        data.val["categories"].append({"id": 50, "name": "yak"})
+        data.write()
+        for flags in ((), ("--eval",)):
+            with pytest.raises(ToolError, match="num_classes is 3, but there are 4 categories"):
+                self.main(data, *flags)
+        self.main(data, "--skip_final_eval")
+        (data.folder / "annotations/instances_val.json").unlink()
+        self.main(data)
+        assert len(trained) == 2
+        with pytest.raises(ToolError, match=r"no such annotation file: .*instances_val\.json"):
+            self.main(data, "--eval")
+
+    @pytest.mark.parametrize(("rank", "logged"), [(0, 2), (1, 0)])
+    def test_every_rank_stops_and_one_speaks(self, monkeypatch, rank, logged):
+        lines = []
+        monkeypatch.setattr(preflight.distributed, "get_rank", lambda: rank)
+        logger = SimpleNamespace(info=lines.append, warning=lines.append)
+        monkeypatch.setattr(preflight, "logger", logger)
+        findings = preflight.Findings(errors=["wrong"], warnings=["odd"], notes=["there"])
+        with pytest.raises(ToolError, match="1 error in the data:\n- wrong"):
+            preflight.stop_on_errors(findings)
+        assert len(lines) == logged
+
+
+def test_tool(data):
+    ERRORS["category"][0](data)
+    WARNINGS["outside"][0](data)
+    data.write()
+    command = [sys.executable, str(ROOT / "tools/check_data.py"), "-c", str(CONFIG), "-o", *data.settings]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 1
+    assert "1 error in the data:\n- TrainDataset: 1 of 7 annotations are of categories" in result.stdout
+    assert "WARNING: TrainDataset: 2 of 6 boxes lie outside" in result.stdout
+
+
+def test_digits(digits, data):
+    data.options = [f"{section}.dataset_dir={digits}" for section in preflight.SECTIONS]
+    findings = data.check("num_classes=10")
+    assert (findings.errors, findings.warnings) == ([], [])

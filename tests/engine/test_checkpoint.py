@@ -1,0 +1,200 @@
+"""Checkpoints that are whole or not there, in every moment."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import paddle
+import pytest
+
+pytest.importorskip("ppdet")
+
+from paddle_focal.engine import checkpoint
+from paddle_focal.engine.checkpoint import Checkpoints
+from paddle_focal.engine.run_state import RandomGenerators
+from paddle_focal.errors import ToolError
+
+
+class Counter:
+    """A part of a run: a number."""
+
+    value = 0
+
+    def state(self):
+        return self.value
+
+    def restore(self, state):
+        self.value = state
+
+
+class Trainer:
+    """As much of ppdet's as checkpoints see."""
+
+    start_epoch = 0
+
+    def __init__(self, width=3):
+        self.model = paddle.nn.Linear(width, 2)
+        self.optimizer = paddle.optimizer.Momentum(parameters=self.model.parameters())
+
+    def resume_weights(self, path):
+        self.model.set_dict(paddle.load(f"{path}.pdparams"))
+        self.start_epoch = paddle.load(f"{path}.pdopt")["last_epoch"]
+
+
+class Run:
+    """Writes checkpoints whose weights are all the number that is given."""
+
+    def __init__(self, folder, width=3):
+        self.folder, self.trainer, self.counter = folder, Trainer(width), Counter()
+        self.checkpoints = Checkpoints(self.trainer, folder, {"counter": self.counter})
+
+    def write(self, name, number, epochs, iteration=0):
+        self.counter.value = number
+        for parameter in self.trainer.model.parameters():
+            parameter.set_value(paddle.full(parameter.shape, number))
+        model, optimizer = self.trainer.model.state_dict(), self.trainer.optimizer
+        self.checkpoints.write(model, optimizer, str(self.folder), name, epochs, iteration=iteration)
+
+    def resume(self, name="auto"):
+        """The position and the number of a checkpoint; both files and the part must agree."""
+        position = self.checkpoints.resume(name)
+        numbers = {self.counter.value, *np.unique(self.trainer.model.weight.numpy()).tolist()}
+        assert len(numbers) == 1
+        return position, numbers.pop()
+
+
+@pytest.fixture(autouse=True)
+def ppdets_own_function(monkeypatch):
+    """Checkpoints take its place; afterwards it is back."""
+    from ppdet.engine import callbacks
+
+    monkeypatch.setattr(callbacks, "save_model", callbacks.save_model)
+
+
+def test_newest(tmp_path):
+    run = Run(tmp_path)
+    assert run.checkpoints.resume("auto") == (0, 0)
+    for name, number, epochs, iteration in (("9", 3.0, 10, 0), ("interrupted_10_4", 4.0, 10, 4), ("1", 1.0, 2, 0)):
+        run.write(name, number, epochs, iteration)
+    assert Run(tmp_path).resume() == ((10, 4), 4.0)
+    assert Run(tmp_path).resume(str(tmp_path / "1")) == ((2, 0), 1.0)
+    assert Run(tmp_path).resume(str(tmp_path / "9.pdparams")) == ((10, 0), 3.0)
+
+
+def test_takes_the_place_of_ppdets(tmp_path):
+    from ppdet.engine import callbacks
+
+    run = Run(tmp_path)
+    assert callbacks.save_model == run.checkpoints.write
+
+
+def test_averaged_weights_are_those_that_are_used(tmp_path):
+    """As ppdet has it: they are the ``.pdparams``, and training goes on with the ``.pdema``."""
+    run = Run(tmp_path)
+    plain, averaged = ({"weight": paddle.full([3, 2], number)} for number in (1.0, 2.0))
+    run.checkpoints.write(plain, run.trainer.optimizer, str(tmp_path), "0", 1, averaged)
+    assert float(paddle.load(str(tmp_path / "0.pdparams"))["weight"].max()) == 2
+    assert float(paddle.load(str(tmp_path / "0.pdema"))["weight"].max()) == 1
+    assert checkpoint.damage(tmp_path / "0") is None
+    (tmp_path / "0.pdema").write_bytes(b"")
+    assert checkpoint.damage(tmp_path / "0").startswith("0.pdema has not the content")
+
+
+@pytest.mark.parametrize("same_name", [True, False])
+def test_stopped_at_any_moment(tmp_path, monkeypatch, same_name):
+    """Power fails before the n-th change of a file: there is the checkpoint before or the new one, never a mixture."""
+
+    class PowerFailure(BaseException):
+        pass
+
+    def failing(function):
+        def call(*arguments, **options):
+            calls.append(function)
+            if len(calls) == moment:
+                raise PowerFailure
+            return function(*arguments, **options)
+
+        return call
+
+    found, moment = [], 0
+    while True:
+        moment += 1
+        folder = tmp_path / str(moment)
+        folder.mkdir()
+        Run(folder).write("old", 1.0, 1)
+        calls = []
+        with monkeypatch.context() as patch:
+            for module, name in ((os, "replace"), (paddle, "save")):
+                patch.setattr(module, name, failing(getattr(module, name)))
+            try:
+                Run(folder).write("old" if same_name else "new", 2.0, 2)
+            except PowerFailure:
+                pass
+            else:
+                break
+        position, number = Run(folder).resume()
+        assert (position, number) in [((1, 0), 1.0), ((2, 0), 2.0)]
+        found.append(number)
+    assert found == sorted(found)
+    assert set(found) == {1.0, 2.0}
+
+
+def test_truncated_checkpoint_is_passed_over(tmp_path, caplog):
+    run = Run(tmp_path)
+    run.write("0", 1.0, 1)
+    run.write("1", 2.0, 2)
+    content = (tmp_path / "1.pdparams").read_bytes()
+    (tmp_path / "1.pdparams").write_bytes(content[:-1])
+    with pytest.raises(ToolError, match=r"1 is damaged: 1.pdparams has not the content.* newest .* is .*0\."):
+        run.resume(str(tmp_path / "1"))
+    assert Run(tmp_path).resume() == ((1, 0), 1.0)
+    (tmp_path / "0.pdopt").unlink()
+    with pytest.raises(ToolError, match=r"0.pdopt is missing.*There is no whole checkpoint yet\."):
+        run.resume(str(tmp_path / "0"))
+    assert run.checkpoints.resume("auto") == (0, 0)
+
+
+def test_of_ppdets_own_files(tmp_path):
+    """They have no state file: taken when they are named, never by 'auto'."""
+    run = Run(tmp_path)
+    run.write("0", 1.0, 1)
+    (tmp_path / "0.state.json").unlink()
+    assert run.checkpoints.resume("auto") == (0, 0)
+    assert run.checkpoints.resume(str(tmp_path / "0")) == (1, 0)
+    (tmp_path / "0.pdparams").write_bytes(b"\x80\x04nothing")
+    with pytest.raises(ToolError, match=r"0.pdparams cannot be read"):
+        run.resume(str(tmp_path / "0"))
+
+
+def test_of_another_model(tmp_path):
+    Run(tmp_path).write("0", 1.0, 1)
+    message = r"of 2 tensors, 1 do not fit: weight has shape \[3, 2\] instead of \[5, 2\]"
+    with pytest.raises(ToolError, match=message):
+        Run(tmp_path, width=5).resume(str(tmp_path / "0"))
+
+
+def test_missing(tmp_path):
+    run = Run(tmp_path)
+    run.write("0", 1.0, 1)
+    with pytest.raises(ToolError, match=r"There is no checkpoint .*7.pdparams. The newest whole checkpoint is .*0\."):
+        run.resume(str(tmp_path / "7"))
+
+
+def test_state_that_is_no_json(tmp_path):
+    run = Run(tmp_path)
+    run.write("0", 1.0, 1)
+    (tmp_path / "0.state.json").write_text("[")
+    with pytest.raises(ToolError, match=r"0.state.json is no JSON object"):
+        run.resume(str(tmp_path / "0"))
+
+
+def test_random_generators_go_on():
+    import random
+
+    generators = RandomGenerators()
+    state = json.loads(json.dumps(generators.state()))
+    drawn = random.random(), np.random.normal()  # noqa: NPY002
+    generators.restore(state)
+    assert (random.random(), np.random.normal()) == drawn  # noqa: NPY002

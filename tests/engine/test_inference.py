@@ -1,0 +1,115 @@
+"""Prediction and export: whole processes, and the exported model against the dynamic one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import paddle
+import pytest
+
+pytest.importorskip("ppdet")
+
+from ppdet.core import workspace
+from test_faults import SMALL
+from test_tools import CONFIG, run_tool
+
+from paddle_focal.engine import inference
+from paddle_focal.errors import ToolError
+
+
+@pytest.fixture
+def weights(tmp_path, digits, workspace_copy):
+    """A small network with random weights and scores far apart."""
+    from paddle_focal.engine import runtime, training
+
+    flags = training.parse_arguments(["-c", str(CONFIG), "-o", *SMALL, f"save_dir={tmp_path}"])
+    runtime.load_config(flags)
+    paddle.seed(3)
+    model = workspace.create("RetinaNet")
+    classifier = model.head.retina_cls
+    classifier.weight.set_value(0.5 * paddle.randn(classifier.weight.shape))
+    classifier.bias.set_value(paddle.full(classifier.bias.shape, -3.0))
+    paddle.save(model.state_dict(), str(tmp_path / "random.pdparams"))
+    return tmp_path / "random"
+
+
+def exported_boxes(folder: Path, image: np.ndarray) -> np.ndarray:
+    """Rows of class, score, left, top, right and bottom, in pixels of the image, from paddle.inference."""
+    program = next(path for path in (folder / "model.json", folder / "model.pdmodel") if path.exists())
+    config = paddle.inference.Config(str(program), str(folder / "model.pdiparams"))
+    config.disable_glog_info()
+    if hasattr(config, "disable_mkldnn"):
+        config.disable_mkldnn()  # in which Paddle 3.3.1 cannot run an upsampling of the neck
+    predictor = paddle.inference.create_predictor(config)
+    height, width = image.shape[:2]
+    ratio = min(96 / height, 96 / width)  # as TestReader says: Resize, NormalizeImage, Permute, PadBatch to 32
+    resized = cv2.resize(image, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_LINEAR)
+    pixels = ((resized[..., ::-1] / np.float32(255) - np.float32(0.5)) / np.float32(0.25)).transpose(2, 0, 1)
+    padded = np.zeros([3, *(-(-n // 32) * 32 for n in pixels.shape[1:])], np.float32)
+    padded[:, : pixels.shape[1], : pixels.shape[2]] = pixels
+    inputs = {
+        "image": padded[None],
+        "im_shape": np.float32([pixels.shape[1:]]),
+        "scale_factor": np.float32([[ratio, ratio]]),
+    }
+    for name in predictor.get_input_names():
+        predictor.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(inputs[name]))
+    predictor.run()
+    return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+
+
+@pytest.mark.slow
+def test_predict_and_export(tmp_path, digits, weights):
+    data = f"TestDataset.dataset_dir={digits}"
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in sorted((digits / "val").iterdir())[:3]:
+        (images / path.name).write_bytes(path.read_bytes())
+    settings = (*SMALL, data, f"weights={weights}")
+    flags = ("--infer_dir", str(images), "--output_dir", str(tmp_path / "drawn"), "--draw_threshold", "0.3")
+    result = run_tool("infer", tmp_path, digits, *settings, flags=flags)
+    boxes = json.loads((tmp_path / "drawn/predictions.json").read_text())
+    assert f"predictions.json: {len(boxes)} boxes in 3 images" in result.stdout
+    for path in images.iterdir():
+        drawn, original = cv2.imread(str(tmp_path / "drawn" / path.name)), cv2.imread(str(path))
+        assert drawn.shape == original.shape
+        assert np.abs(drawn.astype(int) - original).max() > 50
+
+    run_tool("export_model", tmp_path, digits, *settings, flags=("--output_dir", str(tmp_path / "exported")))
+    names = {str(i) for i in range(10)}
+    for path in images.iterdir():
+        dynamic = [box for box in boxes if Path(box["file_name"]).name == path.name]
+        assert len(dynamic) >= 20
+        assert {box["category"] for box in dynamic} <= names
+        exported = exported_boxes(tmp_path / "exported" / CONFIG.stem, cv2.imread(str(path)))
+        assert len(exported) == len(dynamic)
+        corners = [[x, y, x + width, y + height] for x, y, width, height in (box["bbox"] for box in dynamic)]
+        np.testing.assert_allclose(exported[:, 1], [box["score"] for box in dynamic], atol=1e-4)
+        np.testing.assert_allclose(exported[:, 2:], corners, atol=1e-4 * 96)
+        assert [str(int(c)) for c in exported[:, 0]] == [box["category"] for box in dynamic]
+
+
+class TestImages:
+    def test_a_folder_in_order_of_names(self, tmp_path):
+        for name in ("b.png", "a.JPG", "c.txt"):
+            cv2.imwrite(str(tmp_path / "x.png"), np.zeros((4, 4, 3), np.uint8))
+            (tmp_path / name).write_bytes((tmp_path / "x.png").read_bytes())
+        (tmp_path / "x.png").unlink()
+        assert inference.find_images(None, str(tmp_path)) == [str(tmp_path / "a.JPG"), str(tmp_path / "b.png")]
+        assert inference.find_images(str(tmp_path / "b.png"), "elsewhere") == [str(tmp_path / "b.png")]
+
+    def test_what_is_wrong_is_said(self, tmp_path):
+        with pytest.raises(ToolError, match="--infer_img, or a folder"):
+            inference.find_images(None, None)
+        with pytest.raises(ToolError, match="--infer_dir is no folder: nowhere"):
+            inference.find_images(None, "nowhere")
+        with pytest.raises(ToolError, match=r"There is no image \(.jpg, .jpeg, .png, .bmp\) in"):
+            inference.find_images(None, str(tmp_path))
+        (tmp_path / "a.png").write_bytes(b"no image")
+        with pytest.raises(ToolError, match=r"cannot be read:\n- .*a.png: cannot identify image file"):
+            inference.find_images(None, str(tmp_path))
+        with pytest.raises(ToolError, match=r"- none.png: .*No such file"):
+            inference.find_images("none.png", None)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("ppdet")
+
+from paddle_focal.engine import report
+
+
+def test_coco_metrics_have_names_and_no_sentinels():
+    stats = [0.5, 0.8, 0.6, -1.0, 0.4, 0.7, 0.3, 0.5, 0.6, -1.0, 0.5, 0.8]
+    metrics = report.coco_metrics({"bbox": np.array(stats)})
+    assert list(metrics)[:3] == ["bbox_AP", "bbox_AP50", "bbox_AP75"]
+    assert metrics["bbox_AP50"] == 0.8
+    assert metrics["bbox_APs"] is None
+    assert metrics["bbox_AR100"] == 0.6
+    assert len(metrics) == 12
+
+
+def test_nothing_detected_is_zero():
+    assert set(report.coco_metrics({}).values()) == {0.0}
+
+
+@pytest.mark.parametrize("iterations", [1, 19, 400])
+def test_loss_curve(tmp_path, iterations):
+    losses = {"loss_cls": list(np.linspace(1, 0.1, iterations)), "loss": list(np.linspace(2, 0.2, iterations))}
+    report.draw_loss_curve(list(range(1, iterations + 1)), losses, tmp_path / "loss_curve.png")
+    assert cv2.imread(str(tmp_path / "loss_curve.png")).shape == (540, 960, 3)
+
+
+@pytest.fixture
+def validation_set(tmp_path):
+    """Three black images of two sizes; the first has a box and a detection above and one below the threshold."""
+    images = [{"id": i, "file_name": f"{i}.png", "width": 60, "height": 40 + 20 * (i == 3)} for i in (1, 2, 3)]
+    for image in images:
+        cv2.imwrite(str(tmp_path / image["file_name"]), np.zeros((image["height"], image["width"], 3), np.uint8))
+    box = {"id": 1, "image_id": 1, "category_id": 7, "bbox": [10, 10, 20, 15], "area": 300, "iscrowd": 0}
+    document = {"images": images, "annotations": [box], "categories": [{"id": 7, "name": "cell"}]}
+    (tmp_path / "annotations.json").write_text(json.dumps(document))
+    found = [
+        {"image_id": 1, "category_id": 7, "bbox": [12, 11, 20, 15], "score": 0.9},
+        {"image_id": 2, "category_id": 7, "bbox": [5, 5, 20, 20], "score": 0.4},
+    ]
+    (tmp_path / "bbox.json").write_text(json.dumps(found))
+    return tmp_path
+
+
+def near(picture: np.ndarray, color: str) -> np.ndarray:
+    """Where the picture has this color, lines on black included."""
+    bgr = [int(color[i : i + 2], 16) for i in (5, 3, 1)]
+    return (np.abs(picture.astype(int) - bgr) < 30).all(axis=-1)
+
+
+def test_an_unreadable_image_and_dollar_signs_do_not_stop_the_picture(validation_set):
+    (validation_set / "2.png").unlink()
+    text = (validation_set / "annotations.json").read_text()
+    (validation_set / "annotations.json").write_text(text.replace("cell", "$cell{$"))
+    paths = [str(validation_set / name) for name in ("annotations.json", "", "bbox.json")]
+    report.draw_predictions(*paths, validation_set / "predictions.png")
+    assert near(cv2.imread(str(validation_set / "predictions.png")), "#2ca02c").sum() > 50
+
+
+@pytest.mark.parametrize("detections", ["bbox.json", "missing.json"])
+def test_predictions(validation_set, detections):
+    path = validation_set / "predictions.png"
+    report.draw_predictions(
+        str(validation_set / "annotations.json"), str(validation_set), str(validation_set / detections), path
+    )
+    picture = cv2.imread(str(path))
+    assert near(picture, "#2ca02c").sum() > 50
+    columns = np.flatnonzero(near(picture, "#d62728").any(axis=0))
+    # The detection of score 0.9 is in the first of the three columns, the one of score 0.4 is not drawn.
+    assert (columns.size > 0) == (detections == "bbox.json")
+    assert columns.size == 0 or columns.max() < picture.shape[1] / 3

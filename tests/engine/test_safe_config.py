@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ppdet")
+
+from paddle_focal.engine import training
+from paddle_focal.engine.safe_config import check_config, check_option
+from paddle_focal.errors import ToolError
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = "paddle_focal: !!python/object/apply:paddle_focal.detection.register []\n"
+
+
+def config(folder: Path, text: str, name: str = "config.yml") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yml")), ids=lambda path: path.stem)
+def test_our_own(path):
+    check_config(str(path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: !!python/object/apply:os.system ['touch harmed']",
+        "a: {b: [1, !!python/name:os.system ]}",
+        "? !!python/object/new:os.system ['true']\n: 1",
+        "a: &x !!python/module:os\nb: *x",
+        "a: !!python/object/apply:paddle_focal.detection.register [1]",
+        "a: !!python/object/apply:paddle_focal.detection.registration.register []",
+    ],
+)
+def test_code_is_refused(tmp_path, text):
+    path = config(tmp_path, PLUGIN + text)
+    with pytest.raises(ToolError, match=r"config.yml, line \d: the tag !!python/.* would run Python.*--trust-config"):
+        check_config(path)
+
+
+def test_code_in_a_base_is_refused(tmp_path):
+    (tmp_path / "base").mkdir()
+    config(tmp_path / "base", "_BASE_: ['../config.yml']\na: !!python/name:os.system", "b.yml")  # a circle, too
+    with pytest.raises(ToolError, match=r"base/b.yml, line 2"):
+        check_config(config(tmp_path, "_BASE_: [base/b.yml]"))
+
+
+def test_what_runs_nothing_is_accepted(tmp_path):
+    check_config(config(tmp_path, PLUGIN + "lr: !CosineDecay {max_epochs: 3}\na: &x [1]\nb: *x\n"))
+    check_config(config(tmp_path, ""))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("_BASE_: [none.yml]", "none.yml cannot be read: No such file"), ("a: [1", "is no YAML")]
+)
+def test_bad_files(tmp_path, text, message):
+    with pytest.raises(ToolError, match=message):
+        check_config(config(tmp_path, text))
+
+
+def test_options():
+    check_option("a", "!CosineDecay {max_epochs: 3}")
+    with pytest.raises(ToolError, match=r"-o a=x, line 1: the tag !!python/name:os.system"):
+        check_option("a=x", "!!python/name:os.system")
+
+
+def test_tools_refuse_and_trust(tmp_path, capsys):
+    path = config(tmp_path, "a: !!python/name:os.system")
+    with pytest.raises(SystemExit) as end:
+        training.parse_arguments(["-c", path])
+    assert end.value.code == 1
+    assert training.parse_arguments(["-c", path, "--trust-config"]).trust_config
+
+
+def test_nothing_runs_before_the_check(tmp_path):
+    path = config(tmp_path, f"a: !!python/object/apply:os.system ['touch {tmp_path}/harmed']")
+    command = [sys.executable, "-W", "ignore", "tools/eval.py", "-c", path]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert "would run Python code" in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "harmed").exists()

@@ -1,0 +1,63 @@
+"""Gamma that a training run schedules."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import paddle
+import pytest
+
+pytest.importorskip("ppdet")
+
+from paddle_focal import SigmoidFocalLoss, SoftmaxFocalLoss
+from paddle_focal.engine.hooks.gamma_schedule import ScheduledGamma
+
+LINEAR = {"kind": "linear", "gammas": [0.0, 2.0], "epochs": [0, 2]}
+
+
+class Model(paddle.nn.Layer):
+    def __init__(self, *losses):
+        super().__init__()
+        self.losses = paddle.nn.LayerList(losses)
+
+
+def scheduled(section, *losses) -> ScheduledGamma:
+    return ScheduledGamma(SimpleNamespace(model=Model(*losses), cfg={}), section)
+
+
+def step(epoch: int, iteration: int, mode: str = "train") -> dict:
+    return {"mode": mode, "epoch_id": epoch, "step_id": iteration, "steps_per_epoch": 4}
+
+
+def test_every_loss_gets_the_gamma_of_the_iteration():
+    losses = SigmoidFocalLoss(), SoftmaxFocalLoss(gamma=5)
+    callback = scheduled(LINEAR, *losses)
+    # Linear from 0 to 2 in 2 epochs of 4 iterations: a quarter more at each. A run that is resumed begins anywhere.
+    for epoch, iteration, gamma in ((0, 0, 0.0), (0, 1, 0.25), (0, 3, 0.75), (1, 2, 1.5), (2, 0, 2.0), (1, 0, 1.0)):
+        callback.on_step_begin(step(epoch, iteration))
+        assert [loss.gamma for loss in losses] == [gamma, gamma]
+        assert callback.gamma == gamma
+
+
+def test_evaluation_changes_nothing():
+    loss = SigmoidFocalLoss(gamma=3.0)
+    scheduled(LINEAR, loss).on_step_begin(step(1, 0, mode="eval"))
+    assert loss.gamma == 3.0
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "section"),
+    [
+        (ValueError, "gamma_schedule: kind must be one of .* but got 'exponential'", {**LINEAR, "kind": "exponential"}),
+        (TypeError, "gamma_schedule: .*unexpected keyword argument 'gamma'", {**LINEAR, "gamma": 2}),
+        (TypeError, "gamma_schedule must be a section with kind, gammas and epochs, but got 'linear'", "linear"),
+    ],
+)
+def test_what_is_wrong_is_said(error, message, section):
+    with pytest.raises(error, match=message):
+        scheduled(section, SigmoidFocalLoss())
+
+
+def test_a_model_without_a_loss_of_ours():
+    with pytest.raises(ValueError, match="gamma_schedule needs a model with a loss of paddle_focal"):
+        scheduled(LINEAR, paddle.nn.CrossEntropyLoss())

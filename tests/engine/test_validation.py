@@ -1,0 +1,183 @@
+"""Losses of the validation images, and the end of a run that no longer gets better."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import paddle
+import pytest
+
+pytest.importorskip("ppdet")
+
+import two_ranks
+from paddle_limits import needs_boxless_retina_head
+from ppdet.core.workspace import AttrDict
+from two_ranks import CHANNELS, SIZE, STRIDES, create_head
+
+from paddle_focal.engine import training
+from paddle_focal.engine.hooks.early_stop import EarlyStop, StopTraining, keep_as_final
+from paddle_focal.engine.hooks.validation_loss import ValidationLoss, validation_loss_of
+
+pytestmark = pytest.mark.usefixtures("workspace_copy")
+
+CATEGORIES = [7, 3, 9, 20]  # classes are counted in the order of the file, as in ppdet
+SCALE = (0.5, 2.0)  # of height and width, from the file to the network's input
+EVALUATED, TRAINED = {"mode": "eval"}, {"mode": "train"}
+
+
+class Detector(paddle.nn.Layer):
+    """What ppdet's RetinaNet is to the callback: a head whose outputs become predictions."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+
+    def forward(self, inputs):
+        return [level.sum() for level in self.head(inputs["maps"])[0]]
+
+
+@pytest.fixture
+def annotations(tmp_path):
+    """Two images with boxes, one without; a crowd, which is left out."""
+    boxes = [(1, [4.0, 40.0, 8.0, 30.0], 3, 0), (1, [10.0, 10.0, 12.0, 60.0], 20, 0), (2, [2.0, 8.0, 20.0, 50.0], 9, 0)]
+    boxes.append((2, [0.0, 0.0, 30.0, 60.0], 7, 1))
+    document = {
+        "images": [{"id": i, "width": 32, "height": 128, "file_name": f"{i}.png"} for i in (1, 2, 5)],
+        "categories": [{"id": i, "name": str(i)} for i in CATEGORIES],
+        "annotations": [
+            {"id": n + 1, "image_id": image, "bbox": box, "category_id": category, "iscrowd": crowd, "area": 1.0}
+            for n, (image, box, category, crowd) in enumerate(boxes)
+        ],
+    }
+    path = tmp_path / "val.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def trainer_of(model, annotations):
+    dataset = SimpleNamespace(get_anno=lambda: str(annotations))
+    return SimpleNamespace(model=model, cfg=AttrDict(EvalDataset=dataset, metric="COCO"))
+
+
+def feature_maps(rng, images):
+    shapes = [(images, CHANNELS, SIZE // stride, SIZE // stride) for stride in STRIDES]
+    return [paddle.to_tensor(rng.normal(size=shape).astype("float32")) for shape in shapes]
+
+
+@needs_boxless_retina_head
+def test_mean_over_the_images(annotations, rng):
+    head, reference = create_head("FocalRetinaHead", is_inference_output=True), create_head("RetinaHead")
+    reference.set_state_dict(head.state_dict())
+    model = Detector(head)
+    validation = ValidationLoss(trainer_of(model, annotations))
+    model.eval()
+    reference.eval()
+    # By hand: x, y, w, h times the scales 2 and 0.5; classes are the places of the ids in CATEGORIES.
+    truth = {
+        1: ([[8, 20, 24, 35], [20, 5, 44, 35]], [[1], [3]]),
+        2: ([[4, 4, 44, 29]], [[2]]),
+        5: ([], []),
+    }
+    expected = []
+    for images in ([1, 2], [5]):
+        maps = feature_maps(rng, len(images))
+        model(
+            {
+                "maps": maps,
+                "im_id": paddle.to_tensor(images).reshape([-1, 1]),
+                "scale_factor": paddle.to_tensor([SCALE] * len(images)),
+            }
+        )
+        for i, image in enumerate(images):
+            boxes, classes = truth[image]
+            targets = {
+                "gt_bbox": [paddle.to_tensor(np.array(boxes, "float32").reshape(-1, 4))],
+                "gt_class": [paddle.to_tensor(np.array(classes, "int32").reshape(-1, 1))],
+            }
+            losses = reference.get_loss(reference([level[i : i + 1] for level in maps]), targets)
+            expected.append([float(losses[name]) for name in ("loss_cls", "loss_reg", "loss")])
+    assert validation.results == {}
+    validation.on_epoch_end(EVALUATED)
+    assert list(validation.results) == ["val_loss_cls", "val_loss_reg", "val_loss"]
+    np.testing.assert_allclose(list(validation.results.values()), np.mean(expected, axis=0), rtol=1e-5)
+
+
+def test_training_leaves_it_alone(annotations, rng):
+    model = Detector(create_head("FocalRetinaHead", is_inference_output=True))
+    validation = ValidationLoss(trainer_of(model, annotations))
+    model.train()
+    targets = two_ranks.batch(two_ranks.images([2]))
+    model.head(feature_maps(rng, 1), targets)
+    validation.on_epoch_end(TRAINED)
+    validation.on_epoch_end(EVALUATED)
+    assert validation.results == {}
+
+
+def test_only_where_it_is_asked_for(annotations):
+    assert validation_loss_of(trainer_of(Detector(create_head("FocalRetinaHead")), annotations)) is None
+    assert validation_loss_of(trainer_of(Detector(create_head("RetinaHead")), annotations)) is None
+    with pytest.raises(TypeError, match="is_inference_output must be true or false, but got 'yes'"):
+        create_head("FocalRetinaHead", is_inference_output="yes")
+
+
+def run_epochs(values, patience, metric):
+    """The epoch after which it stops, or None."""
+    evaluation = SimpleNamespace(metrics={}, validation=object())
+    stop = EarlyStop(SimpleNamespace(cfg={}), evaluation, patience, metric)
+    for epoch, value in enumerate(values):
+        evaluation.metrics = {metric: value}
+        try:
+            stop.on_epoch_end({"mode": "train", "epoch_id": epoch})
+            stop.on_epoch_end({"mode": "eval", "epoch_id": epoch})
+        except StopTraining:
+            return epoch + 1
+    return None
+
+
+@pytest.mark.parametrize(
+    ("values", "patience", "metric", "stopped"),
+    [
+        ([0.1, 0.2, 0.2, 0.1, 0.3], 2, "bbox_AP", 4),
+        ([0.1, 0.2, 0.2, 0.3, 0.3], 2, "bbox_AP", None),
+        ([0.3, 0.1, 0.2], 1, "bbox_AP", 2),
+        ([None, None, 0.1], 2, "bbox_AP", 2),
+        ([2.0, 1.0, 1.5, 1.2, 0.5], 2, "val_loss", 4),
+        ([2.0, 1.0, 0.9, 0.8, 0.5], 1, "val_loss", None),
+    ],
+)
+def test_stops_when_patience_is_at_its_end(values, patience, metric, stopped):
+    assert run_epochs(values, patience, metric) == stopped
+
+
+def test_validation_loss_must_be_there():
+    with pytest.raises(ValueError, match="val_loss needs FocalRetinaHead with is_inference_output: true"):
+        EarlyStop(SimpleNamespace(cfg={}), SimpleNamespace(validation=None), 1, "val_loss")
+
+
+def test_the_last_checkpoint_becomes_the_final_one(tmp_path):
+    for name in ("1.pdparams", "1.pdopt", "1.state.json", "11.pdparams"):
+        (tmp_path / name).write_text(name)
+    keep_as_final(tmp_path, 1)
+    assert {path.name: path.read_text() for path in tmp_path.glob("model_final.*")} == {
+        "model_final.pdparams": "1.pdparams",
+        "model_final.pdopt": "1.pdopt",
+        "model_final.state.json": "1.state.json",
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--early-stop", "2"], "--early-stop needs --eval"),
+        (["--early-stop", "0", "--eval"], "--early-stop must be at least 1, but got 0"),
+        (["--early-stop", "2", "--eval", "--early-stop-metric", "loss"], "invalid choice: 'loss'"),
+    ],
+)
+def test_bad_flags(flags, message, capsys, tmp_path):
+    config = tmp_path / "config.yml"
+    config.write_text("")
+    with pytest.raises(SystemExit):
+        training.parse_arguments(["-c", str(config), *flags])
+    assert message in capsys.readouterr().err

@@ -1,0 +1,325 @@
+"""The backend ladder, and what only the fused backend has: instruction sets, threads, graph modes, its build."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import oracle
+import paddle
+import pytest
+from accuracy import assert_accurate, run
+from paddle.distributed.fleet.utils import recompute
+from paddle_limits import needs_deleters, needs_keywords_in_traces
+
+import paddle_focal
+from paddle_focal import SigmoidFocalLoss, build, ops, sigmoid_focal_loss
+from paddle_focal.ops import devices
+from paddle_focal.ops.composite import sigmoid as composite
+from paddle_focal.ops.native import operator as fused
+
+ROOT = Path(__file__).resolve().parents[2]
+NOT_BUILT = fused.reason_against("cpu")
+needs_fused = pytest.mark.skipif(NOT_BUILT is not None, reason=str(NOT_BUILT))
+
+
+def python(code: str, timeout: float | None = None, **environment: str) -> subprocess.CompletedProcess:
+    """Runs code in a fresh interpreter that sees this package."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=variables, capture_output=True, text=True, cwd="/", timeout=timeout
+    )
+
+
+class TestLadder:
+    def test_the_best_that_serves(self):
+        assert ops.select(None, paddle.zeros([2, 3])) is (composite if NOT_BUILT else fused)
+        assert ops.select("composite", paddle.zeros([2, 3])) is composite
+
+    @pytest.fixture
+    def unavailable(self, monkeypatch):
+        monkeypatch.setattr(fused, "reason_against", lambda device, loss: f"of a test on the {device}")
+        ops._warn_of_fallback.cache_clear()
+        yield
+        ops._warn_of_fallback.cache_clear()
+
+    def test_fallback_warns_once_with_the_reason(self, unavailable, recwarn):
+        for _ in range(3):
+            assert ops.select(None, paddle.zeros([2, 3])) is composite
+        messages = [str(warning.message) for warning in recwarn if "paddle_focal" in str(warning.message)]
+        assert messages == ["paddle_focal falls back on its slower composite backend: of a test on the cpu"]
+
+    def test_a_named_backend_is_refused_with_the_reason(self, unavailable):
+        with pytest.raises(RuntimeError, match="backend 'fused' cannot serve: of a test on the cpu"):
+            sigmoid_focal_loss(paddle.zeros([2, 3]), paddle.to_tensor([0, 3]), backend="fused")
+
+    def test_a_device_without_kernels(self, monkeypatch):
+        monkeypatch.setattr(devices, "kind", lambda tensor: "npu")
+        with pytest.raises(RuntimeError, match="no kernels for npu"):
+            ops.select("fused", paddle.zeros([2, 3]))
+
+    def test_report(self):
+        report = python("import paddle_focal; print(paddle_focal.backend_report())").stdout
+        module = subprocess.run([sys.executable, "-m", "paddle_focal"], cwd=ROOT, capture_output=True, text=True).stdout
+        assert report == module == f"{paddle_focal.backend_report()}\n"
+        assert f"Paddle {paddle.__version__}" in report
+        assert ("cpu: composite, because" if NOT_BUILT else "cpu: fused (") in report
+
+
+class TestLibrary:
+    """A package without a library of its own, and with foreign ones."""
+
+    @pytest.fixture
+    def package(self, tmp_path):
+        shutil.copytree(ROOT / "paddle_focal", tmp_path / "paddle_focal", ignore=shutil.ignore_patterns("*.so"))
+        return tmp_path
+
+    def report(self, package):
+        result = python("import paddle_focal; print(paddle_focal.backend_report())", PYTHONPATH=str(package))
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    def test_missing(self, package):
+        report = self.report(package)
+        assert "cpu: composite, because the native operator has not been built for this Paddle" in report
+        assert "python -m paddle_focal.build" in report
+
+    def test_of_another_paddle(self, package):
+        other = "_C-py3.9-paddle2.4.0-cpu-0123456789.so"
+        (package / "paddle_focal" / other).write_bytes(b"of another Paddle")
+        assert f"there is {other}: another Python, Paddle or other sources" in self.report(package)
+
+    @needs_fused
+    def test_of_other_sources(self, package):
+        shutil.copy(build.PACKAGE / build.library_name(), package / "paddle_focal")
+        assert "cpu: fused" in self.report(package)
+        with (package / "paddle_focal/csrc/formulas/focal_math.h").open("a") as file:
+            file.write("// changed\n")
+        assert "another Python, Paddle or other sources" in self.report(package)
+
+    def test_of_another_python(self, monkeypatch):
+        fitting = build.library_name()
+        monkeypatch.setattr(sys, "version_info", SimpleNamespace(major=3, minor=99))
+        assert build.library_name() != fitting
+
+    def test_that_is_broken(self, package):
+        (package / "paddle_focal" / build.library_name()).write_bytes(b"not a library")
+        assert "cpu: composite, because the native operator cannot be loaded" in self.report(package)
+
+    def test_no_compiler(self, package):
+        result = subprocess.run(
+            [sys.executable, "-m", "paddle_focal.build"],
+            env={**os.environ, "PATH": str(package), "CXX": ""},
+            cwd=package,
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 1
+        assert "there is no C++ compiler: install g++, or name one in the environment variable CXX" in result.stderr
+
+    def test_a_compiler_that_fails(self, package, monkeypatch):
+        monkeypatch.setenv("CXX", "false")
+        with pytest.raises(build.BuildError, match="failed with exit code 1"):
+            build.build(package)
+        assert not list(package.glob("*.so"))
+
+    @pytest.mark.slow
+    @pytest.mark.skipif(not shutil.which("g++"), reason="there is no g++")
+    def test_build(self, package):
+        result = subprocess.run(
+            [sys.executable, "-m", "paddle_focal.build"], cwd=package, capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout == f"built {package / 'paddle_focal' / build.library_name()}\n"
+        assert "cpu: fused" in self.report(package)
+
+
+@needs_fused
+class TestInstructionSets:
+    LOGIT = np.concatenate([np.linspace(-100, 100, 401), np.linspace(-20, 20, 400), [1e4, -1e4, 0.0, 88.0, -88.0]])
+
+    @pytest.fixture(params=["avx512", "avx2", "baseline"])
+    def instruction_set(self, request, monkeypatch):
+        monkeypatch.setenv("PADDLE_FOCAL_ISA", request.param)
+        answer = fused.library().paddle_focal_instruction_set().decode()
+        if answer != request.param:
+            pytest.skip(answer)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+    @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0])
+    def test_accuracy(self, instruction_set, gamma, dtype):
+        x = paddle.to_tensor(self.LOGIT).astype(dtype).astype("float64").numpy()
+        expected = _hard_reference(x, gamma)
+        for target in (0, 1):
+            loss, gradient = run(
+                x[:, None], np.full(x.size, 1 - target), dtype, gamma=gamma, reduction="none", backend="fused"
+            )
+            assert_accurate(loss[:, 0], expected[target][0], dtype, gamma)
+            assert_accurate(gradient[:, 0], expected[target][1], dtype, gamma)
+
+    def test_soft_targets(self, instruction_set, rng):
+        x, y = rng.uniform(-30, 30, (40, 3)), rng.random((40, 3))
+        for gamma in (0.0, 1.0, 1.5, 2.0):
+            loss, gradient = run(x, y, "float64", gamma=gamma, label_smoothing=0.1, reduction="none", backend="fused")
+            expected = oracle.loss_and_gradient(x, y, gamma=gamma, smoothing=0.1)
+            np.testing.assert_allclose(loss, expected[0], rtol=1e-12)
+            np.testing.assert_allclose(gradient, expected[1], rtol=1e-12, atol=1e-14)
+
+    def test_one_that_is_not_there(self, monkeypatch):
+        monkeypatch.setenv("PADDLE_FOCAL_ISA", "sse9")
+        with pytest.raises(OSError, match=r"PADDLE_FOCAL_ISA must be one of those .*, but got sse9"):
+            sigmoid_focal_loss(paddle.zeros([2, 3]), paddle.to_tensor([0, 3]), backend="fused")
+        assert "but got sse9" in paddle_focal.backend_report()
+
+
+_REFERENCES: dict = {}
+
+
+def _hard_reference(x: np.ndarray, gamma: float) -> list:
+    """The oracle for targets 0 and 1, once for all instruction sets."""
+    key = (x.tobytes(), gamma)
+    if key not in _REFERENCES:
+        _REFERENCES[key] = [oracle.loss_and_gradient(x, target, gamma=gamma) for target in (0, 1)]
+    return _REFERENCES[key]
+
+
+@needs_fused
+class TestThreads:
+    @pytest.mark.parametrize("shape", [(5000, 80), (3, 80, 5000), (70001, 1), (40, 1203), (9, 4, 77)])
+    def test_the_same_bits_for_any_number(self, rng, shape):
+        x = paddle.to_tensor(rng.normal(-3, 2, shape).astype("float32"), stop_gradient=False)
+        axis = 1 if len(shape) == 3 else -1
+        label = paddle.to_tensor(rng.integers(-1, shape[axis] + 1, np.delete(shape, axis)))
+        sums = []
+        try:
+            for threads in (1, 2, 3, 7):
+                paddle.base.core.set_num_threads(threads)
+                sums.append(float(sigmoid_focal_loss(x, label, axis=axis, backend="fused")))
+        finally:
+            paddle.base.core.set_num_threads(1)
+        assert len(set(sums)) == 1
+
+    def test_paddle_decides_how_many(self):
+        code = (
+            "import paddle; from paddle_focal.ops.native import operator as fused; library = fused.library();"
+            "print(library.omp_get_max_threads());"
+            "paddle.base.core.set_num_threads(3); print(library.omp_get_max_threads())"
+        )
+        assert python(code, OMP_NUM_THREADS="2").stdout.split() == ["2", "3"]
+
+
+@needs_fused
+class TestPasses:
+    def test_backward_twice(self, rng):
+        x = paddle.to_tensor(rng.normal(size=(4, 3)), stop_gradient=False)
+        loss = sigmoid_focal_loss(x, paddle.to_tensor([0, 1, 2, 3]), backend="fused")
+        expected = oracle.loss_and_gradient(x.numpy(), oracle.one_hot([0, 1, 2, 3], 3)[0])[1]
+        for times in (1, 2):
+            (7 * loss).backward(retain_graph=True)
+            np.testing.assert_allclose(x.grad.numpy(), 7 * times * expected, rtol=1e-12)
+
+    def test_recompute(self, rng):
+        x = paddle.to_tensor(rng.normal(size=(4, 3)), stop_gradient=False)
+        loss = recompute(SigmoidFocalLoss(reduction="sum"), x, paddle.to_tensor([0, 1, 2, 3]))
+        loss.backward()
+        expected = oracle.loss_and_gradient(x.numpy(), oracle.one_hot([0, 1, 2, 3], 3)[0])
+        np.testing.assert_allclose(float(loss), expected[0].sum(), rtol=1e-12)
+        np.testing.assert_allclose(x.grad.numpy(), expected[1], rtol=1e-12)
+
+    @needs_deleters
+    def test_memory_of_large_gradients_is_used_again(self):
+        def addresses():
+            inputs = [paddle.zeros([rows, 1024]) for rows in (1024, 2048, 4096)]
+            for logit in inputs:
+                logit.stop_gradient = False
+                sigmoid_focal_loss(logit, paddle.zeros([len(logit)], "int64"), backend="fused").backward()
+            return [logit.grad.data_ptr() for logit in inputs]
+
+        first = addresses()
+        assert addresses() == first
+
+    def test_large_results_of_another_thread(self):
+        code = (
+            "import paddle_focal, paddle, threading\n"
+            "results = []\n"
+            "def compute():\n"
+            "    for rows in (1024, 2048, 1024):\n"
+            "        logit, label = paddle.zeros([rows, 1024]), paddle.zeros([rows], 'int64')\n"
+            "        results.append(paddle_focal.sigmoid_focal_loss(logit, label, reduction='none'))\n"
+            "thread = threading.Thread(target=compute)\n"
+            "thread.start(), thread.join()\n"
+            "first = [float(result[0, 0]) for result in results]\n"
+            "results.clear()\n"
+            "compute(), results.clear()\n"
+            "print(first)\n"
+        )
+        result = python(code, timeout=100)
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout) == pytest.approx([0.25 * 0.25 * np.log(2)] * 3)
+
+    @pytest.mark.large
+    def test_more_elements_than_32_bits_count(self):
+        rows, classes = 2**31 // 80 + 1000, 80
+        logit = paddle.full([rows, classes], -2.0, "bfloat16")
+        logit[0, 3], logit[-1, 79] = 1.5, -0.75
+        logit.stop_gradient = False
+        label = paddle.full([rows], classes, "int64")
+        label[0], label[-1] = 3, 79
+        loss = sigmoid_focal_loss(logit, label, backend="fused")
+        background = oracle.loss_and_gradient([-2.0], [0.0])
+        ends = oracle.loss_and_gradient([1.5, -0.75], [1.0, 1.0])
+        expected = background[0][0] * (rows * classes - 2) + ends[0].sum()
+        np.testing.assert_allclose(float(loss), expected, rtol=1e-6)
+        loss.backward()
+        for row, column, end in ((0, 3, 0), (rows - 1, 79, 1)):
+            gradient = logit.grad[row].astype("float32").numpy()
+            np.testing.assert_allclose(gradient[column], ends[1][end], rtol=2**-8)
+            np.testing.assert_allclose(np.delete(gradient, column), background[1][0], rtol=2**-8)
+
+
+@needs_fused
+class TestGraphModes:
+    class Net(paddle.nn.Layer):
+        def __init__(self, **arguments):
+            super().__init__()
+            self.linear = paddle.nn.Linear(4, 3)
+            self.loss = SigmoidFocalLoss(**arguments)
+
+        def forward(self, x, label, weight):
+            return self.loss(self.linear(x), label, weight)
+
+    @pytest.mark.parametrize("arguments", [{"reduction": "sum"}, {"reduction": "mean", "alpha": [0.1, 0.5, 0.9]}])
+    @pytest.mark.parametrize("full_graph", [True, pytest.param(False, marks=needs_keywords_in_traces)])
+    @pytest.mark.parametrize("batch", [None, 5], ids=["any_batch", "known_batch"])
+    def test_to_static_trains_the_same(self, rng, arguments, full_graph, batch):
+        x, label = paddle.to_tensor(rng.normal(size=(5, 4)).astype("float32")), paddle.to_tensor([0, 1, 2, 3, -1])
+        weight = paddle.to_tensor([1.0, 2.0, 3.0, 0.5, 1.0])
+        net = self.Net(**arguments)
+        dynamic = net(x, label, weight)
+        dynamic.backward()
+        expected = net.linear.weight.grad.numpy()
+        net.clear_gradients()
+        spec = [
+            paddle.static.InputSpec([batch, 4], "float32"),
+            paddle.static.InputSpec([batch], "int64"),
+            paddle.static.InputSpec([batch], "float32"),
+        ]
+        static = paddle.jit.to_static(net, input_spec=spec if full_graph else None, full_graph=full_graph)
+        loss = static(x, label, weight)
+        loss.backward()
+        np.testing.assert_allclose(float(loss), float(dynamic), rtol=1e-6)
+        np.testing.assert_allclose(net.linear.weight.grad.numpy(), expected, rtol=1e-6)
+
+    def test_the_composite_backend_refuses(self):
+        def loss(x, label):
+            return sigmoid_focal_loss(x, label, backend="composite")
+
+        static = paddle.jit.to_static(loss, full_graph=True)
+        with pytest.raises(RuntimeError, match="cannot be traced into a static graph"):
+            static(paddle.zeros([2, 3]), paddle.to_tensor([0, 3]))

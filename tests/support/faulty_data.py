@@ -1,0 +1,247 @@
+"""A small data set in COCO format, and faults to put into it, each with what has to be said of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from paddle_focal.data.checks import preflight
+from paddle_focal.engine import runtime
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs/retinanet_r18_fpn_digits.yml"
+
+
+def annotation(number: int, image: int, category: int, bbox=(2, 2, 4, 4), **others) -> dict:
+    entry = {"id": number, "image_id": image, "category_id": category, "bbox": bbox, "area": 16, "iscrowd": 0, **others}
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def image(number: int, name: str, width: int = 20, height: int = 10) -> dict:
+    return {"id": number, "file_name": name, "width": width, "height": height}
+
+
+class Data:
+    """A small data set without a fault: three training images with a box each and a crowd, one validation image."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.num_classes = folder, 3
+        names = [{"id": number, "name": name} for number, name in ((1, "cat"), (5, "dog"), (9, "cow"))]
+        self.train = {
+            "images": [image(number, f"{number}.png") for number in (1, 2, 3)],
+            "annotations": [
+                annotation(1, 1, 1),
+                annotation(2, 2, 5),
+                annotation(3, 3, 9, bbox=(0, -1, 21, 11)),  # one pixel more on each side is no fault
+                annotation(4, 3, 1, iscrowd=1),
+            ],
+            "categories": names,
+        }
+        self.val = {"images": [image(7, "7.png")], "annotations": [annotation(1, 7, 1)], "categories": [*names]}
+        self.options = [f"{section}.dataset_dir={folder}" for section in preflight.SECTIONS]
+        for split, document in (("train", self.train), ("val", self.val)):
+            (folder / split).mkdir()
+            for entry in document["images"]:
+                self.draw(f"{split}/{entry['file_name']}")
+
+    def draw(self, name: str, width: int = 20, height: int = 10) -> None:
+        (self.folder / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(self.folder / name), np.zeros((height, width, 3), "uint8"))
+
+    def add(self, name: str, **size) -> int:
+        """A training image without boxes, drawn."""
+        self.draw(f"train/{name}")
+        number = 10 + len(self.train["images"])
+        self.train["images"].append(image(number, name, **size))
+        return number
+
+    def add_box(self, *bbox, image: int = 1, category: int = 1, **others) -> None:
+        number = 10 + len(self.train["annotations"])
+        self.train["annotations"].append(annotation(number, image, category, bbox, **others))
+
+    def write(self) -> None:
+        (self.folder / "annotations").mkdir(exist_ok=True)
+        for split in ("train", "val"):
+            (self.folder / f"annotations/instances_{split}.json").write_text(json.dumps(getattr(self, split)))
+
+    @property
+    def settings(self) -> list[str]:
+        """For the command line, behind ``-o``."""
+        folder = self.folder / "output"
+        return [f"save_dir={folder}", f"num_classes={self.num_classes}", "TrainReader.batch_size=3", *self.options]
+
+    def config(self, *options: str):
+        arguments = ["-c", str(CONFIG), "-o", *self.settings, *options]
+        return runtime.load_config(runtime.ArgumentParser("").parse_args(arguments))
+
+    def check(self, *options: str, **sections) -> preflight.Findings:
+        return preflight.check_data(self.config(*options), **sections)
+
+
+def no_area(data):
+    data.add_box(1, 1, 0, 5)
+    data.add_box(1, 1, 3, -5)
+    data.add_box(0, 0, 0, 0)
+    data.add_box(1, 1, 3, 5, area=0)
+
+
+def outside(data):
+    data.add_box(20, 0, 5, 5)
+    data.add_box(-5, 0, 5, 5)
+
+
+def empty_image(data):
+    data.add_box(1, 1, 2, 2, image=data.add("crowd_only.png"), iscrowd=1)
+
+
+def shared_image(data):
+    data.add_box(1, 1, 2, 2, image=data.add("../val/7.png"))
+
+
+def resized(data):
+    data.add_box(1, 1, 2, 2, image=data.add("resized.png", width=40))
+
+
+def no_image(data):
+    data.add_box(1, 1, 2, 2, image=data.add("text.png"))
+    (data.folder / "train/text.png").write_text("no image")
+
+
+def listed_twice(data):
+    data.add_box(1, 1, 2, 2, image=data.add("2.png"))
+
+
+def missing_images(data):
+    for name in ("gone/b.png", "gone/a.png", "link.png", "c.png", "d.png"):
+        data.add(name)
+        (data.folder / "train" / name).unlink()
+    (data.folder / "train/link.png").symlink_to("nowhere.png")
+
+
+def nameless_image(data):
+    number = data.add("nameless.png")
+    data.add_box(1, 1, 2, 2, image=number)  # its annotation is not to blame
+    del data.train["images"][-1]["file_name"]
+
+
+def unused_class(data):
+    for split in (data.train, data.val):
+        split["categories"] = [*split["categories"], {"id": 11, "name": "yak"}]
+    data.num_classes += 1
+
+
+def repeated_name(data):
+    for split in (data.train, data.val):
+        split["categories"] = [*split["categories"], {"id": 12, "name": "cat"}]
+    data.num_classes += 1
+    data.add_box(1, 1, 2, 2, category=12)
+
+
+#: What is done to the data set; what has to be said of it, as an error or as a warning.
+ERRORS = {
+    "no area key": (
+        lambda data: data.add_box(1, 1, 2, 2, area=None),
+        "TrainDataset: 1 of 5 annotations lack area, a number: width x height, or that of the segmentation: "
+        "annotations[4]",
+    ),
+    "no iscrowd key": (
+        lambda data: data.add_box(1, 1, 2, 2, iscrowd=None),
+        "TrainDataset: 1 of 5 annotations lack iscrowd, 0 or 1: annotations[4]",
+    ),
+    "no file name": (nameless_image, "TrainDataset: 1 of 4 images lack file_name, text: images[3]"),
+    "category": (
+        lambda data: data.add_box(1, 1, 2, 2, category=7),
+        "TrainDataset: 1 of 5 annotations are of categories that there are not: category_id 7; there are 1, 5, 9",
+    ),
+    "image id twice": (
+        lambda data: data.train["images"].append(image(1, "2.png")),
+        "TrainDataset: 1 ids of images occur more than once: 1",
+    ),
+    "annotation id twice": (
+        lambda data: data.train["annotations"].append(annotation(2, 1, 1)),
+        "TrainDataset: 1 ids of annotations occur more than once: 2",
+    ),
+    "three numbers": (
+        lambda data: data.add_box(1, 2, 3),
+        "TrainDataset: 1 of 5 boxes are not four finite numbers (x, y, width, height): 1.png [1, 2, 3]",
+    ),
+    "not a number": (
+        lambda data: data.add_box(1, 2, float("nan"), 3),
+        "TrainDataset: 1 of 5 boxes are not four finite numbers (x, y, width, height): 1.png [1, 2, nan, 3]",
+    ),
+    "text": (
+        lambda data: data.add_box("1", 2, 3, 4),
+        "TrainDataset: 1 of 5 boxes are not four finite numbers (x, y, width, height): 1.png ['1', 2, 3, 4]",
+    ),
+    "no width": (
+        lambda data: data.add_box(1, 1, 2, 2, image=data.add("flat.png", width=0)),
+        "TrainDataset: 1 of 4 images have a width or height that is not > 0: flat.png",
+    ),
+    "no image": (no_image, "TrainDataset: 1 of 4 images that were opened are no images: text.png"),
+    "num_classes": (
+        lambda data: setattr(data, "num_classes", 80),
+        "EvalDataset: num_classes is 80, but there are 3 categories (cat, dog, cow): set num_classes: 3; the "
+        "background is not counted",
+    ),
+    "other order": (
+        lambda data: data.val["categories"].reverse(),
+        "TrainDataset and EvalDataset: their categories differ: class 0 is 'cat' in training and 'cow' in evaluation. "
+        "Name the same categories in the same order in both files",
+    ),
+}
+WARNINGS = {
+    "missing images": (
+        missing_images,
+        "5 of 8 image files are missing in {folder}/train: c.png, d.png, gone/a.png, ...; PaddleDetection leaves "
+        "these images out; in evaluation their objects count as not found",
+    ),
+    "unknown image": (
+        lambda data: data.add_box(1, 1, 2, 2, image=55),
+        "1 of 5 annotations are of images that there are not, and have no effect: image_id 55",
+    ),
+    "no bbox": (
+        lambda data: data.train["annotations"].append(annotation(8, 1, 1, bbox=None)),
+        "1 of 5 annotations have no bbox, and have no effect: 1.png None",
+    ),
+    "no area": (
+        no_area,
+        "4 of 8 boxes have a width, height or area that is not > 0, and are left out: 1.png [1, 1, 0, 5], "
+        "1.png [1, 1, 3, -5], 1.png [0, 0, 0, 0], ...",
+    ),
+    "outside": (
+        outside,
+        "2 of 6 boxes lie outside their image; a COCO box is x, y, width, height in pixels: 1.png [20, 0, 5, 5], "
+        "1.png [-5, 0, 5, 5]",
+    ),
+    "reaching out": (
+        lambda data: data.add_box(10, 0, 11.5, 5),
+        "1 of 5 boxes reach out of their image by more than a pixel; a COCO box is x, y, width, height in pixels: "
+        "1.png [10, 0, 11.5, 5]",
+    ),
+    "fractions": (
+        lambda data: data.add_box(0.2, 0.3, 0.4, 0.5),
+        "1 of 5 boxes are narrower or lower than a pixel; a COCO box is in pixels: 1.png [0.2, 0.3, 0.4, 0.5]",
+    ),
+    "ignore": (
+        lambda data: data.add_box(5, 5, 2, 2, ignore=1),
+        "1 of 5 boxes are marked ignore, and are left out: 1.png [5, 5, 2, 2]",
+    ),
+    "no boxes": (
+        empty_image,
+        "1 of 4 images have no boxes: crowd_only.png; PaddleDetection leaves them out, allow_empty: true keeps them",
+    ),
+    "listed twice": (
+        listed_twice,
+        "1 image files are listed more than once, each time with its own boxes: 2.png",
+    ),
+    "another size": (
+        resized,
+        "1 of 4 images that were opened have another size than annotated, where their boxes may be wrong: resized.png "
+        "20x10 instead of 40x10",
+    ),
+    "unused class": (unused_class, "1 classes have no boxes: yak"),
+    "repeated name": (repeated_name, "1 names belong to several categories, which are several classes: cat"),
+    "image in both": (shared_image, "TrainDataset and EvalDataset: 1 images are in both: {folder}/val/7.png"),
+}
