@@ -57,8 +57,8 @@ def workspace_copy():
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory):
     """120 training and 16 validation images."""
-    digits = pytest.importorskip("paddle_focal.data.digits")
+    make_digits = pytest.importorskip("paddle_focal.cli.make_digits")
     folder = tmp_path_factory.mktemp("data") / "digits"
     options = ["--output", str(folder), "--train-images", "120", "--val-images", "16"]
-    digits.main(options)
+    make_digits.main(options)
     return folder

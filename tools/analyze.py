@@ -7,7 +7,7 @@ import warnings
 warnings.filterwarnings("ignore")
 os.environ.setdefault("GLOG_minloglevel", "2")
 
-from paddle_focal.analysis.analyze import main
+from paddle_focal.cli.analyze import main
 
 if __name__ == "__main__":
     main()

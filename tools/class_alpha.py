@@ -1,97 +1,13 @@
-"""Alpha of each class from the class frequencies of a COCO annotation file.
+"""See `python tools/class_alpha.py --help`."""
 
-Prints a table and the lines for a configuration, and draws both as bars.
-
-    python tools/class_alpha.py --annotations dataset/digits/annotations/instances_train.json
-"""
-
-from __future__ import annotations
-
-import argparse
 import os
 import warnings
-from pathlib import Path
 
-# What Paddle and its dependencies say about their own deprecations helps nobody who trains.
+# What Paddle and ppdet's dependencies say about their own deprecations helps nobody who trains.
 warnings.filterwarnings("ignore")
 os.environ.setdefault("GLOG_minloglevel", "2")
 
-from matplotlib.figure import Figure
-
-from paddle_focal.data.class_balance import METHODS, class_alpha, count_objects
-from paddle_focal.files import write_whole
-
-
-def table(counts: dict[str, int], alphas: dict[str, float]) -> str:
-    """One line for each class: its objects, their share, its alpha."""
-    total = sum(counts.values())
-    width = max(map(len, ("class", *counts)))
-    lines = [f"{'class':{width}} {'objects':>9} {'share':>7} {'alpha':>7}"]
-    lines += [
-        f"{name:{width}} {count:9,} {count / total:7.2%} {alphas[name]:7.4f}{'' if count else '  no objects'}"
-        for name, count in counts.items()
-    ]
-    return "\n".join(lines)
-
-
-def snippet(alphas: dict[str, float]) -> str:
-    """The section for a configuration of PaddleDetection."""
-    values = ", ".join(f"{alpha:.4g}" for alpha in alphas.values())
-    return f"SigmoidFocalLoss:\n  alpha: [{values}]"
-
-
-def draw(counts: dict[str, int], alphas: dict[str, float], title: str, path: Path) -> None:
-    """Two bar charts side by side: objects, on a logarithmic scale, and alpha."""
-    names = list(counts)
-    figure = Figure(figsize=(10, 1.4 + 0.26 * len(names)), layout="constrained")
-    figure.suptitle(title)
-    left, right = figure.subplots(1, 2, sharey=True)
-    left.barh(names, counts.values(), color="tab:blue")
-    left.set(xscale="log", xlabel="objects (logarithmic)", xlim=(0.5, 5 * max(counts.values())))
-    left.bar_label(left.containers[0], [f"{count:,}" for count in counts.values()], padding=3)
-    right.barh(names, alphas.values(), color="tab:orange")
-    right.set(xlabel="alpha")
-    right.bar_label(right.containers[0], [f"{alpha:.3f}" for alpha in alphas.values()], padding=3)
-    left.invert_yaxis()
-    for axes in (left, right):
-        axes.margins(x=0.15)
-        axes.grid(axis="x", alpha=0.3)
-        axes.set_axisbelow(True)
-    write_whole(path, lambda partial: figure.savefig(partial, dpi=110))
-
-
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--annotations", required=True, type=Path, metavar="FILE", help="COCO annotation file")
-    parser.add_argument("--method", choices=list(METHODS), default="inverse_frequency", help="default: %(default)s")
-    parser.add_argument(
-        "--alpha", type=float, default=0.25, help="of a class of average weight, in (0, 1) (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--beta", type=float, default=0.999, help="of effective_number, in (0, 1) (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--output", type=Path, default=Path("class_alpha.png"), metavar="PNG", help="default: %(default)s"
-    )
-    options = parser.parse_args(arguments)
-    if not options.annotations.is_file():
-        parser.error(f"no such annotation file: {options.annotations}")
-    return options
-
-
-def main(arguments: list[str] | None = None) -> None:
-    options = parse_arguments(arguments)
-    try:
-        counts = count_objects(options.annotations)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the table says which classes have no objects
-            alphas = class_alpha(counts, options.method, options.alpha, options.beta)
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
-    print(table(counts, alphas), snippet(alphas), sep="\n\n")
-    draw(counts, alphas, f"{options.annotations.name}: {options.method}", options.output)
-    print(f"\n{options.output}")
-
+from paddle_focal.cli.class_alpha import main
 
 if __name__ == "__main__":
     main()

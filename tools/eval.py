@@ -7,7 +7,7 @@ import warnings
 warnings.filterwarnings("ignore")
 os.environ.setdefault("GLOG_minloglevel", "2")
 
-from paddle_focal.engine.evaluation import main
+from paddle_focal.cli.evaluate import main
 
 if __name__ == "__main__":
     main()

@@ -3,11 +3,11 @@
 import os
 import warnings
 
-# What Paddle says about its own deprecations helps nobody who wants images.
+# What Paddle and ppdet's dependencies say about their own deprecations helps nobody who trains.
 warnings.filterwarnings("ignore")
 os.environ.setdefault("GLOG_minloglevel", "2")
 
-from paddle_focal.data.digits import main
+from paddle_focal.cli.make_digits import main
 
 if __name__ == "__main__":
     main()

@@ -1,10 +1,9 @@
-"""``tools/analyze.py``: what focal loss does to a trained RetinaNet on its data."""
+"""What focal loss does to a trained RetinaNet on its data: numbers and pictures."""
 
 from __future__ import annotations
 
 import json
 import os
-from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,14 +19,10 @@ from tqdm import tqdm
 
 from paddle_focal.analysis.loss_analysis import LossAnalysis, summary
 from paddle_focal.analysis.loss_distribution import draw_distribution
+from paddle_focal.data.annotations import evenly_spaced, read_annotations
 from paddle_focal.engine import report, runtime, weights
 from paddle_focal.errors import ToolError
 from paddle_focal.files import write_whole
-
-DESCRIPTION = """Show what focal loss does to a trained RetinaNet on its data, as figure 4 of arXiv:1708.02002.
-
-The images go through the transforms of evaluation, without augmentation. Writes analysis.json, loss_distribution.png
-and hardest_images.png into the output folder of the configuration, and prints a summary."""
 
 #: Images in hardest_images.png.
 SHEET = 12
@@ -103,37 +98,29 @@ def draw_hardest(
     report.draw_images(truth, titles, folder, found, "Images with the highest loss", path)
 
 
-def parse_arguments(arguments: list[str] | None = None):
-    parser = runtime.ArgumentParser(DESCRIPTION)
-    parser.add_argument(
-        "--dataset", choices=["train", "eval"], default="train", help="whose images (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--images", type=_positive, default=200, metavar="N", help="at most, evenly spaced (default: %(default)s)"
-    )
-    return parser.parse_args(arguments)
+def analyze(config, section: str, count: int) -> str:
+    """Run the trained model over images, and write ``analysis.json`` and two pictures into the output folder.
 
+    Args:
+        config: a configuration that has been loaded.
+        section: 'TrainDataset' or 'EvalDataset'.
+        count: images at most, evenly spaced.
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"must be an integer >= 1, but got {text!r}")
-    return int(text)
+    Returns:
+        str: a summary for the terminal.
 
-
-@runtime.errors_in_words()
-def main(arguments: list[str] | None = None) -> None:
-    """Run ``tools/analyze.py``."""
-    flags = parse_arguments(arguments)
-    config = runtime.load_config(flags)
+    Raises:
+        ToolError: the weights or the data do not fit.
+    """
     folder = runtime.output_folder(config)
     try:
         model = load_model(config)
-        dataset = load_dataset(config, f"{flags.dataset.capitalize()}Dataset")
-        batches = one_by_one(config, dataset, report.evenly_spaced(len(dataset.roidbs), flags.images))
+        dataset = load_dataset(config, section)
+        batches = one_by_one(config, dataset, evenly_spaced(len(dataset.roidbs), count))
         analysis = LossAnalysis(model)
         for batch in tqdm(batches, desc="analyze", unit="image", dynamic_ncols=True):
             analysis.add(batch)
-        truth = report.read_annotations(dataset.get_anno())
+        truth = read_annotations(dataset.get_anno())
         files = {image_id: image["file_name"] for image_id, image in truth.imgs.items()}
         results = analysis.results(list(dataset.cname2cid), files)
     except ValueError as error:
@@ -146,4 +133,4 @@ def main(arguments: list[str] | None = None) -> None:
     title = f"Cumulative classification loss; trained with $\\gamma$ = {analysis.gamma:g}"
     draw_distribution(panels, title, folder / "loss_distribution.png")
     draw_hardest(config, model, dataset, truth, results["images"][:SHEET], folder / "hardest_images.png")
-    print(f"\n{summary(results)}\n\n{folder}: analysis.json, loss_distribution.png, hardest_images.png")
+    return f"{summary(results)}\n\n{folder}: analysis.json, loss_distribution.png, hardest_images.png"

@@ -9,11 +9,12 @@ import numpy as np
 import paddle
 
 from paddle_focal.detection.compatibility import import_ppdet
-from paddle_focal.engine import configurations
 
 import_ppdet()
 
 from ppdet.core import workspace
+
+from paddle_focal.engine import configurations
 
 CONFIG = configurations.find("retinanet_r50_fpn_1x_coco")
 STRIDES = (8, 16, 32, 64, 128)

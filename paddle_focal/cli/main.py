@@ -1,4 +1,4 @@
-"""The command ``paddle-focal``, or ``python -m paddle_focal``: what ``tools/`` does, from an installed package."""
+"""The command ``paddle-focal``: what ``tools/`` does, from an installed package."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from paddle_focal.ops import backend_report
 
 #: The module of each command, whose ``main`` takes the rest of the command line, and what it does.
 COMMANDS = {
-    "train": ("paddle_focal.engine.training", "train a detector, with PaddleDetection's flags"),
-    "eval": ("paddle_focal.engine.evaluation", "evaluate a checkpoint, with PaddleDetection's flags"),
-    "check-data": ("paddle_focal.data.checks.preflight", "say everything that is wrong with a data set"),
-    "infer": ("paddle_focal.engine.inference", "detect objects in images, with PaddleDetection's flags"),
-    "export": ("paddle_focal.engine.export", "write a checkpoint for paddle.inference"),
-    "analyze": ("paddle_focal.analysis.analyze", "show what focal loss does to a model and its data"),
-    "make-digits": ("paddle_focal.data.digits", "compose the demo's data set of handwritten digits"),
+    "train": ("paddle_focal.cli.train", "train a detector, with PaddleDetection's flags"),
+    "eval": ("paddle_focal.cli.evaluate", "evaluate a checkpoint, with PaddleDetection's flags"),
+    "check-data": ("paddle_focal.cli.check_data", "say everything that is wrong with a data set"),
+    "infer": ("paddle_focal.cli.infer", "detect objects in images, with PaddleDetection's flags"),
+    "export": ("paddle_focal.cli.export", "write a checkpoint for paddle.inference"),
+    "analyze": ("paddle_focal.cli.analyze", "show what focal loss does to a model and its data"),
+    "class-alpha": ("paddle_focal.cli.class_alpha", "compute alpha of each class from its frequency"),
+    "make-digits": ("paddle_focal.cli.make_digits", "compose the demo's data set of handwritten digits"),
     "benchmark": ("paddle_focal.benchmarks.__main__", "measure the losses beside what they replace"),
     "doctor": ("paddle_focal.cli.doctor", "check the installation, for a bug report"),
     "build": ("paddle_focal.build", "compile the native operator for the Paddle that is installed"),
@@ -50,7 +51,3 @@ def main(arguments: list[str] | None = None) -> int | None:
     sys.argv = [f"paddle-focal {command}", *rest]
     module = importlib.import_module(COMMANDS[command][0])
     return module.main() if command == "build" else module.main(rest)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -21,7 +21,7 @@ from paddle import distributed
 from ppdet.engine import callbacks
 
 from paddle_focal.engine import weights
-from paddle_focal.engine.runtime import logger
+from paddle_focal.engine.logs import logger
 from paddle_focal.errors import ToolError
 from paddle_focal.files import flush, write_whole
 

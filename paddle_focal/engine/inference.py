@@ -1,4 +1,4 @@
-"""``tools/infer.py``: detect objects in images, with PaddleDetection's flags."""
+"""Detecting objects in images."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 from PIL import Image
 from ppdet.data.source.category import get_categories
 from ppdet.engine import Trainer
-from ppdet.slim import build_slim_model
 
 from paddle_focal.detection.compatibility import drawable
-from paddle_focal.engine import runtime, weights
-from paddle_focal.engine.runtime import logger
+from paddle_focal.engine import weights
+from paddle_focal.engine.logs import logger
 from paddle_focal.errors import ToolError
 from paddle_focal.files import write_whole
 
@@ -83,28 +82,3 @@ def infer(config, images: Sequence[str], output_dir: str, draw_threshold: float 
     write_whole(path, lambda partial: partial.write_text(json.dumps(boxes, indent=1) + "\n"))
     logger.info("%s: %d boxes in %d images", path, len(boxes), len(images))
     return path
-
-
-def parse_arguments(arguments: list[str] | None = None):
-    """The command line of PaddleDetection's ``tools/infer.py``, but for slices."""
-    parser = runtime.ArgumentParser("Detect objects in images.")
-    parser.add_argument("--infer_img", help="an image; takes precedence over --infer_dir")
-    parser.add_argument("--infer_dir", help="a folder of images")
-    parser.add_argument("--output_dir", default="output", help="folder to write (default: %(default)s)")
-    parser.add_argument(
-        "--draw_threshold", type=float, default=0.5, help="score from which a box is drawn (default: %(default)s)"
-    )
-    parser.add_argument("--visualize", type=runtime.boolean, default=True, help="draw the boxes (default: true)")
-    parser.add_argument("--slim_config", help="configuration of PaddleSlim")
-    return parser.parse_args(arguments)
-
-
-@runtime.errors_in_words()
-def main(arguments: list[str] | None = None) -> None:
-    """Run ``tools/infer.py``."""
-    flags = parse_arguments(arguments)
-    images = find_images(flags.infer_img, flags.infer_dir)
-    config = runtime.load_config(flags)
-    if flags.slim_config:
-        config = build_slim_model(config, flags.slim_config, mode="test")
-    infer(config, images, flags.output_dir, flags.draw_threshold, flags.visualize)

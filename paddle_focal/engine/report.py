@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -15,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pycocotools.coco import COCO
 
+from paddle_focal.data.annotations import evenly_spaced, read_annotations
 from paddle_focal.files import write_whole
 
 #: The twelve numbers of COCO's table, in its order.
@@ -58,17 +57,6 @@ def draw_loss_curve(
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     write_whole(path, lambda partial: figure.savefig(partial, dpi=120))
-
-
-def evenly_spaced(total: int, count: int) -> list[int]:
-    """At most ``count`` of the indices 0 to ``total - 1``, the first and the last among them."""
-    return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
-
-
-def read_annotations(path: str) -> COCO:
-    """A COCO annotation file, without pycocotools' messages."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        return COCO(path)
 
 
 def draw_predictions(annotations: str, image_folder: str, detections: str, path: Path, count: int = 12) -> None:

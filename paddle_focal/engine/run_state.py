@@ -9,7 +9,7 @@ import paddle
 from paddle import nn
 from ppdet.engine.callbacks import Checkpointer
 
-from paddle_focal.engine.runtime import logger
+from paddle_focal.engine.logs import logger
 from paddle_focal.losses.normalizer import ForegroundNormalizer
 
 

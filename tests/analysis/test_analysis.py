@@ -22,7 +22,9 @@ from two_ranks import CLASSES, SIZE, STRIDES, create_head
 from paddle_focal.analysis import analyze as analysis
 from paddle_focal.analysis.loss_analysis import GAMMAS, LossAnalysis, summary
 from paddle_focal.analysis.loss_distribution import LossHistogram, draw_distribution
-from paddle_focal.engine import report, runtime
+from paddle_focal.cli import analyze as command
+from paddle_focal.data.annotations import evenly_spaced
+from paddle_focal.engine import runtime
 from paddle_focal.errors import ToolError
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs/retinanet_r18_fpn_digits.yml"
@@ -201,14 +203,14 @@ def test_distribution_picture(tmp_path, rng):
 
 @pytest.mark.parametrize(("total", "count", "indices"), [(5, 3, [0, 2, 4]), (3, 9, [0, 1, 2]), (4, 1, [0]), (0, 3, [])])
 def test_evenly_spaced(total, count, indices):
-    assert report.evenly_spaced(total, count) == indices
+    assert evenly_spaced(total, count) == indices
 
 
 class TestErrors:
     @pytest.fixture
     def config(self, tmp_path):
         def load(*options):
-            flags = analysis.parse_arguments(["-c", str(CONFIG), "-o", f"save_dir={tmp_path}", *options])
+            flags = command.parse_arguments(["-c", str(CONFIG), "-o", f"save_dir={tmp_path}", *options])
             return runtime.load_config(flags)
 
         return load
@@ -236,5 +238,5 @@ class TestErrors:
 
     def test_number_of_images(self, capsys):
         with pytest.raises(SystemExit):
-            analysis.parse_arguments(["-c", str(CONFIG), "--images", "0"])
+            command.parse_arguments(["-c", str(CONFIG), "--images", "0"])
         assert "argument --images: must be an integer >= 1, but got '0'" in capsys.readouterr().err

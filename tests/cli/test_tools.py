@@ -241,7 +241,7 @@ def test_unmodified_paddledetection_tools(tmp_path, digits):
     ],
 )
 def test_bad_command_lines(arguments, message, capsys):
-    from paddle_focal.engine import training
+    from paddle_focal.cli import train as training
 
     with pytest.raises(SystemExit):
         training.parse_arguments(arguments)
@@ -249,7 +249,7 @@ def test_bad_command_lines(arguments, message, capsys):
 
 
 def test_options_keep_every_key():
-    from paddle_focal.engine import training
+    from paddle_focal.cli import train as training
 
     options = ["A.b.c=1", "A.b.d=[1, 2]", "A.e=text", "f=null"]
     flags = training.parse_arguments(["-c", str(CONFIG), "-o", *options])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-import class_alpha as tool
 import cv2
 import numpy as np
 import pytest
 import yaml
 
+from paddle_focal.cli import class_alpha as tool
 from paddle_focal.data.class_balance import METHODS, class_alpha, count_objects
 
 CELLS = {"RBC": 1100, "WBC": 100, "Platelets": 100}

@@ -11,13 +11,16 @@ import cv2
 import numpy as np
 import pytest
 
+from paddle_focal.cli import make_digits
 from paddle_focal.data import digits
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(output, *arguments):
-    options = digits.parse_arguments(["--output", str(output), "--train-images", "12", "--val-images", "6", *arguments])
+    options = make_digits.parse_arguments(
+        ["--output", str(output), "--train-images", "12", "--val-images", "6", *arguments]
+    )
     digits.make_digits(options)
     return {
         path.relative_to(output).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -114,7 +117,7 @@ def test_an_existing_folder_is_not_touched(tmp_path):
 )
 def test_bad_arguments(arguments, message, capsys):
     with pytest.raises(SystemExit):
-        digits.parse_arguments(arguments)
+        make_digits.parse_arguments(arguments)
     assert message in capsys.readouterr().err
 
 

@@ -16,8 +16,9 @@ from faulty_data import CONFIG, ERRORS, WARNINGS, Data
 from ppdet.core import workspace
 from ppdet.utils import download
 
+from paddle_focal.cli import train as training
 from paddle_focal.data.checks import preflight
-from paddle_focal.engine import runtime, training
+from paddle_focal.engine import runtime
 from paddle_focal.errors import ToolError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -23,7 +23,8 @@ from paddle_focal.errors import ToolError
 @pytest.fixture
 def weights(tmp_path, digits, workspace_copy):
     """A small network with random weights and scores far apart."""
-    from paddle_focal.engine import runtime, training
+    from paddle_focal.cli import train as training
+    from paddle_focal.engine import runtime
 
     flags = training.parse_arguments(["-c", str(CONFIG), "-o", *SMALL, f"save_dir={tmp_path}"])
     runtime.load_config(flags)

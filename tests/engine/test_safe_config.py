@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("ppdet")
 
-from paddle_focal.engine import training
+from paddle_focal.cli import train as training
 from paddle_focal.engine.safe_config import check_config, check_option
 from paddle_focal.errors import ToolError
 

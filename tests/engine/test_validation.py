@@ -16,7 +16,7 @@ from paddle_limits import needs_boxless_retina_head
 from ppdet.core.workspace import AttrDict
 from two_ranks import CHANNELS, SIZE, STRIDES, create_head
 
-from paddle_focal.engine import training
+from paddle_focal.cli import train as training
 from paddle_focal.engine.hooks.early_stop import EarlyStop, StopTraining, keep_as_final
 from paddle_focal.engine.hooks.validation_loss import ValidationLoss, validation_loss_of
 

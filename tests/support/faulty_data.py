@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from paddle_focal.cli.arguments import ArgumentParser
 from paddle_focal.data.checks import preflight
 from paddle_focal.engine import runtime
 
@@ -74,7 +75,7 @@ class Data:
 
     def config(self, *options: str):
         arguments = ["-c", str(CONFIG), "-o", *self.settings, *options]
-        return runtime.load_config(runtime.ArgumentParser("").parse_args(arguments))
+        return runtime.load_config(ArgumentParser("").parse_args(arguments))
 
     def check(self, *options: str, **sections) -> preflight.Findings:
         return preflight.check_data(self.config(*options), **sections)

@@ -1,6 +1,6 @@
 """A training run that is killed, and resumed, again and again.
 
-    python tests/killed_run.py KILLS COMMAND-LINE-OF-TRAIN...
+    python tests/support/killed_run.py KILLS COMMAND-LINE-OF-TRAIN...
 
 Every attempt is a process of its own, forked from this one so that Paddle is imported only once, and gets SIGKILL after
 one and a half to three seconds. After the last one the run is resumed until it ends. Prints one JSON object for each

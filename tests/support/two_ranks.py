@@ -1,6 +1,7 @@
-"""A small RetinaNet and its images, and the script that trains it on two ranks under Paddle's launcher.
+r"""A small RetinaNet and its images, and the script that trains it on two ranks under Paddle's launcher.
 
-    python -m paddle.distributed.launch --nproc_per_node 2 tests/two_ranks.py HEAD NORMALIZER BOXES ITERATIONS FOLDER
+    python -m paddle.distributed.launch --nproc_per_node 2 \
+        tests/support/two_ranks.py HEAD NORMALIZER BOXES ITERATIONS FOLDER
 
 BOXES is "3/2,0" where rank 0 always sees an image with three boxes and rank 1 in turns one with two and one with none.
 Every rank writes its losses, last gradients and last parameters to FOLDER/rank{i}.npz.

@@ -12,9 +12,9 @@ import numpy as np
 from ppdet.data.source.coco import COCODataSet
 from ppdet.utils import download
 
+from paddle_focal.data.annotations import evenly_spaced
 from paddle_focal.data.checks.coco_file import read_coco, repeated
 from paddle_focal.data.checks.data_report import Findings, some
-from paddle_focal.engine.report import evenly_spaced
 
 #: Images of a data set that are opened.
 SAMPLE = 32

@@ -1,7 +1,8 @@
-"""``tools/check_data.py``, and the check of the data set before a training run."""
+"""The check of the data sets of a configuration, on its own or before a training run."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,16 +13,11 @@ from ppdet.data.source.coco import COCODataSet
 
 from paddle_focal.data.checks.coco_check import Contents, check_coco
 from paddle_focal.data.checks.data_report import Findings, some
-from paddle_focal.engine import runtime
-from paddle_focal.engine.runtime import logger
 from paddle_focal.errors import ToolError
 
+logger = logging.getLogger("paddle_focal")
+
 SECTIONS = ("TrainDataset", "EvalDataset")
-
-DESCRIPTION = """Check the training and the validation set of a configuration, as tools/train.py does before it trains.
-
-Says everything that is wrong at once. Errors, which make training fail or use wrong labels, end it with exit status 1;
-warnings are what PaddleDetection leaves out, or what looks wrong."""
 
 
 def check_data(config, sections: Sequence[str] = SECTIONS) -> Findings:
@@ -97,12 +93,3 @@ def stop_on_errors(findings: Findings) -> None:
         count = len(findings.errors)
         lines = "".join(f"\n- {error}" for error in findings.errors)
         raise ToolError(f"{count} error{'s'[: count > 1]} in the data:{lines}")
-
-
-@runtime.errors_in_words()
-def main(arguments: list[str] | None = None) -> None:
-    """Run ``tools/check_data.py``."""
-    flags = runtime.ArgumentParser(DESCRIPTION).parse_args(arguments)
-    findings = check_data(runtime.load_config(flags))
-    stop_on_errors(findings)
-    logger.info("No errors, %d warnings", len(findings.warnings))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ppdet.engine.callbacks import Callback
 
-from paddle_focal.engine.evaluation import EvaluationReport
-from paddle_focal.engine.runtime import logger
+from paddle_focal.engine.hooks.evaluation_report import EvaluationReport
+from paddle_focal.engine.logs import logger
 from paddle_focal.files import write_whole
 
 #: What is watched, and the sign that makes more of it better.

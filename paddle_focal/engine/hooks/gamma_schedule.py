@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ppdet.engine.callbacks import Callback
 
-from paddle_focal.engine.runtime import logger
+from paddle_focal.engine.logs import logger
 from paddle_focal.losses.base import SigmoidFocalLoss, SoftmaxFocalLoss
 from paddle_focal.losses.gamma_schedule import GammaSchedule
 

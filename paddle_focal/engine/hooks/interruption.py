@@ -12,7 +12,7 @@ from ppdet.engine.callbacks import Callback
 
 from paddle_focal.engine import checkpoint
 from paddle_focal.engine.checkpoint import STATE, Checkpoints
-from paddle_focal.engine.runtime import logger
+from paddle_focal.engine.logs import logger
 from paddle_focal.errors import ToolError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -10,11 +10,11 @@ from paddle import distributed
 from ppdet.engine.callbacks import Callback
 from tqdm import tqdm
 
-from paddle_focal.engine.evaluation import EvaluationReport
+from paddle_focal.engine.hooks.evaluation_report import EvaluationReport
 from paddle_focal.engine.hooks.gamma_schedule import ScheduledGamma
 from paddle_focal.engine.hooks.metrics_log import MetricsLog, latest_losses
+from paddle_focal.engine.logs import console_handlers
 from paddle_focal.engine.report import draw_loss_curve
-from paddle_focal.engine.runtime import console_handlers
 
 
 class _AboveTheBar:

@@ -10,9 +10,9 @@ from paddle import Tensor
 from ppdet.engine.callbacks import Callback
 from pycocotools.coco import COCO
 
+from paddle_focal.data.annotations import read_annotations
 from paddle_focal.detection.heads.retina_head import FocalRetinaHead
-from paddle_focal.engine.report import read_annotations
-from paddle_focal.engine.runtime import logger
+from paddle_focal.engine.logs import logger
 
 
 class ValidationLoss(Callback):

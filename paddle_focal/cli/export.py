@@ -1,0 +1,23 @@
+"""``paddle-focal export`` and ``tools/export_model.py``: write a model for ``paddle.inference``."""
+
+from __future__ import annotations
+
+from paddle_focal.cli.arguments import ArgumentParser, exit_on_tool_error
+from paddle_focal.engine import runtime
+from paddle_focal.engine.export import export
+
+
+def parse_arguments(arguments: list[str] | None = None):
+    """The command line of PaddleDetection's ``tools/export_model.py``."""
+    parser = ArgumentParser("Export a detector of PaddleDetection for paddle.inference.")
+    parser.add_argument("--output_dir", default="output_inference", help="folder to write (default: %(default)s)")
+    parser.add_argument("--slim_config", help="configuration of PaddleSlim")
+    return parser.parse_args(arguments)
+
+
+@exit_on_tool_error()
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``tools/export_model.py``."""
+    flags = parse_arguments(arguments)
+    config = runtime.compress(runtime.load_config(flags), flags, "test")
+    export(config, flags.output_dir)

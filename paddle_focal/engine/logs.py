@@ -1,0 +1,34 @@
+"""What the tools log: on the terminal, and in a file."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from ppdet.utils.logger import setup_logger
+
+logger = setup_logger("paddle_focal")
+setup_logger("ppdet.engine.callbacks")  # ppdet's develop branch makes it with a callback, too late for log_to_file
+
+
+def log_to_file(path: Path) -> None:
+    """Append what ppdet and paddle_focal log to a file, in plain lines."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s"))
+    for name in _logger_names():
+        logging.getLogger(name).addHandler(handler)
+
+
+def console_handlers() -> list[logging.StreamHandler]:
+    """The handlers of ppdet and paddle_focal that write to the terminal."""
+    handlers = [handler for name in _logger_names() for handler in logging.getLogger(name).handlers]
+    return [handler for handler in handlers if type(handler) is logging.StreamHandler]
+
+
+def _logger_names() -> list[str]:
+    # ppdet's loggers do not propagate: each has handlers of its own.
+    return [
+        name
+        for name, entry in logging.root.manager.loggerDict.items()
+        if name.partition(".")[0] in ("ppdet", "paddle_focal") and isinstance(entry, logging.Logger) and entry.handlers
+    ]
