@@ -1,10 +1,15 @@
 """Focal loss for PaddlePaddle and PaddleDetection: a drop-in that is fast, lean and right everywhere."""
 
 from paddle_focal import _paddle  # noqa: F401 - the first, see there
-from paddle_focal.losses.base import SigmoidFocalLoss, SoftmaxFocalLoss
-from paddle_focal.losses.gamma_schedule import GammaSchedule
-from paddle_focal.losses.normalizer import ForegroundNormalizer
-from paddle_focal.losses.sigmoid import binary_focal_loss, sigmoid_focal_loss, softmax_focal_loss
+from paddle_focal.losses import (
+    ForegroundNormalizer,
+    GammaSchedule,
+    SigmoidFocalLoss,
+    SoftmaxFocalLoss,
+    binary_focal_loss,
+    sigmoid_focal_loss,
+    softmax_focal_loss,
+)
 from paddle_focal.ops import backend_report
 
 __version__ = "0.1.0"

@@ -1,5 +1,5 @@
 """The losses as layers, by name."""
 
-from paddle_focal.losses.base import SigmoidFocalLoss, SoftmaxFocalLoss
+from paddle_focal.losses import SigmoidFocalLoss, SoftmaxFocalLoss
 
 __all__ = ["SigmoidFocalLoss", "SoftmaxFocalLoss"]

@@ -29,6 +29,13 @@ def backend(request):
 
 
 @pytest.fixture
+def native():
+    """Leaves the test out where there is no native operator."""
+    if "fused" not in _serving():
+        pytest.skip("there is no native operator")
+
+
+@pytest.fixture
 def rng():
     return np.random.default_rng(20)
 

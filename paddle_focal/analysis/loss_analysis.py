@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import paddle
 from paddle import Tensor, nn
-from ppdet.modeling.heads import RetinaHead
 
 from paddle_focal.analysis.loss_distribution import HARDEST, LossHistogram
 from paddle_focal.data.class_balance import class_alpha
-from paddle_focal.detection.assigners.anchor_targets import Anchors, assign
+from paddle_focal.detection.abilities import has_losses_of_anchors
+from paddle_focal.detection.assigners.anchor_targets import assign
 from paddle_focal.detection.assigners.max_iou import assigner_for
-from paddle_focal.losses.sigmoid import sigmoid_focal_loss
+from paddle_focal.detection.heads.anchors import Anchors
+from paddle_focal.losses import sigmoid_focal_loss
 
 #: The gammas that are compared; that of the model is one of them or joins them.
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)
@@ -49,7 +50,7 @@ class LossAnalysis:
 
     def __init__(self, model: nn.Layer) -> None:
         head = getattr(model, "head", None)
-        if not isinstance(head, RetinaHead):
+        if not has_losses_of_anchors(head):
             raise ValueError(
                 "the model must be a RetinaNet with the head RetinaHead or FocalRetinaHead, "
                 f"but got {type(model).__name__} with {'no head' if head is None else type(head).__name__}"
@@ -140,10 +141,10 @@ class LossAnalysis:
 
 def _anchor_losses(logit: Tensor, label: Tensor, classes: int, alpha, gamma: float) -> Tensor:
     """The losses ``[A * H * W]`` of one level: logits ``[1, A * C, H, W]``, labels ``[1, A * H * W]``."""
-    places = logit.shape[-2] * logit.shape[-1]
+    locations = logit.shape[-2] * logit.shape[-1]
     loss = sigmoid_focal_loss(
-        logit.reshape([-1, classes, places]),
-        label.reshape([-1, places]),
+        logit.reshape([-1, classes, locations]),
+        label.reshape([-1, locations]),
         alpha=alpha,
         gamma=gamma,
         reduction="none",

@@ -1,1 +1,1 @@
-"""What tools/benchmark.py measures, and how."""
+"""Time and memory beside what this package replaces. Imports ``engine``, ``detection`` and ``ops``."""

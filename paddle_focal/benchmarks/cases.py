@@ -1,14 +1,15 @@
-"""The inputs of the loss benchmark, and the true loss and gradient on them in float64."""
+"""The inputs of the loss benchmark."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-ALPHA = 0.25
+from paddle_focal.benchmarks.losses import LOSSES
+from paddle_focal.ops.loss import highest_label
+
 NORMALIZER = 7
 FOREGROUND = 0.001  # share of the labels that are an object's
 ITEM_SIZE = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
@@ -24,7 +25,7 @@ class Case:
         shape: shape of the logits.
         axis: the class axis; the labels have the shape of the logits without it.
         gamma: focusing parameter.
-        loss: 'sigmoid' or 'softmax'; the softmax has a class for the background, the last one.
+        loss: one of LOSSES. Where it has no background, the last class stands for that.
         contenders: the only ones that take part; None for all.
     """
 
@@ -95,7 +96,7 @@ def make_inputs(case: Case, dtype: str, foreground: float = FOREGROUND, seed: in
     logit *= 2
     logit -= 4
     logit = (logit.view(np.uint32) >> 16).astype(np.uint16) if dtype == "bfloat16" else logit.astype(dtype, copy=False)
-    background = case.classes if case.loss == "sigmoid" else case.classes - 1
+    background = highest_label(LOSSES[case.loss].description, case.classes)
     label = np.full(math.prod(case.label_shape), background)
     chosen = rng.choice(label.size, max(1, round(foreground * label.size)), replace=False)
     label[chosen] = rng.integers(background, size=chosen.size)
@@ -107,42 +108,3 @@ def as_float64(values: np.ndarray) -> np.ndarray:
     if values.dtype == np.uint16:
         values = (values.astype(np.uint32) << 16).view(np.float32)
     return values.astype(np.float64)
-
-
-def true_loss(inputs: Inputs) -> float:
-    """The sum of the focal loss (arXiv:1708.02002, eq. 5) over the normalizer; the softmax's is without alpha."""
-    return float(sum(loss.sum() for loss, _ in _blocks(inputs)) / NORMALIZER)
-
-
-def true_gradient(inputs: Inputs) -> np.ndarray:
-    """The derivative of :func:`true_loss` by the logits."""
-    return np.concatenate([gradient for _, gradient in _blocks(inputs)]).reshape(inputs.case.shape) / NORMALIZER
-
-
-def _blocks(inputs: Inputs) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The losses and gradients of some of the logits at a time."""
-    shape, axis = inputs.case.shape, inputs.case.axis % len(inputs.case.shape)
-    outer, classes, inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
-    logit, label = inputs.logit.reshape(outer, classes, inner), inputs.label.reshape(outer, 1, inner)
-    step = max(1, 2**18 // (classes * inner))
-    loss_and_gradient = _sigmoid if inputs.case.loss == "sigmoid" else _softmax
-    for start in range(0, outer, step):
-        is_class = label[start : start + step] == np.arange(classes)[:, None]
-        yield loss_and_gradient(as_float64(logit[start : start + step]), is_class, inputs.case.gamma)
-
-
-def _sigmoid(x: np.ndarray, is_class: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
-    sign = np.where(is_class, 1.0, -1.0)
-    alpha_t = np.where(is_class, ALPHA, 1 - ALPHA)
-    wrong, cross_entropy = 1 / (1 + np.exp(sign * x)), np.log1p(np.exp(-sign * x))
-    gradient = -sign * alpha_t * wrong**gamma * (gamma * (1 - wrong) * cross_entropy + wrong)
-    return alpha_t * wrong**gamma * cross_entropy, gradient
-
-
-def _softmax(x: np.ndarray, is_class: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
-    power = np.exp(x - x.max(axis=1, keepdims=True))
-    p = power / power.sum(axis=1, keepdims=True)
-    p_t = np.sum(p, axis=1, keepdims=True, where=is_class)
-    wrong = np.sum(p, axis=1, keepdims=True, where=~is_class)
-    slope = gamma * wrong ** max(gamma - 1, 0) * p_t * np.log(p_t) - wrong**gamma  # p_t times the derivative by p_t
-    return -(wrong**gamma) * np.log(p_t), slope * (is_class - p)

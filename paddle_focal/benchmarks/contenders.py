@@ -6,14 +6,16 @@ the OpenMP library that it finds loaded, which must be Paddle's for Paddle's num
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable
 
 import numpy as np
 
-from paddle_focal.benchmarks.cases import ALPHA, ITEM_SIZE, NORMALIZER, Inputs
+from paddle_focal.benchmarks.cases import ITEM_SIZE, NORMALIZER, Case, Inputs
+from paddle_focal.benchmarks.losses import ALPHA, LOSSES
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Contender:
     ours: bool = False
     compiled: bool = False
     dtypes: tuple[str, ...] = tuple(ITEM_SIZE)
-    losses: tuple[str, ...] = ("sigmoid", "softmax")
+    losses: Collection[str] = tuple(LOSSES)
 
 
 def _prepare_paddle(inputs: Inputs, threads: int, function: Callable) -> LossRun:
@@ -126,6 +128,15 @@ def _prepare_paddle(inputs: Inputs, threads: int, function: Callable) -> LossRun
     paddle.base.core.set_num_threads(threads)
     logit = paddle.to_tensor(inputs.logit, stop_gradient=False)
     return LossRun(function, logit, paddle.to_tensor(inputs.label), lambda gradient: gradient.numpy())
+
+
+def _prepare_ours(inputs: Inputs, threads: int, backend: str) -> LossRun:
+    import paddle_focal
+
+    case, loss = inputs.case, LOSSES[inputs.case.loss]
+    options = {"gamma": case.gamma, "axis": case.axis, "backend": backend, **loss.arguments}
+    function = partial(getattr(paddle_focal, loss.description.name), **options)
+    return _prepare_paddle(inputs, threads, lambda logit, label: function(logit, label) / NORMALIZER)
 
 
 def _prepare_ppdet(inputs: Inputs, threads: int) -> LossRun:
@@ -147,23 +158,6 @@ def _prepare_ppdet(inputs: Inputs, threads: int) -> LossRun:
     return _prepare_paddle(inputs, threads, function)
 
 
-def _prepare_ours(backend: str) -> Callable[[Inputs, int], LossRun]:
-    def prepare(inputs: Inputs, threads: int) -> LossRun:
-        from paddle_focal import sigmoid_focal_loss, softmax_focal_loss
-
-        case = inputs.case
-        options = {"gamma": case.gamma, "axis": case.axis, "backend": backend}
-
-        def function(logit, label):
-            if case.loss == "softmax":
-                return softmax_focal_loss(logit, label, **options) / NORMALIZER
-            return sigmoid_focal_loss(logit, label, alpha=ALPHA, **options) / NORMALIZER
-
-        return _prepare_paddle(inputs, threads, function)
-
-    return prepare
-
-
 def _prepare_textbook(inputs: Inputs, threads: int) -> LossRun:
     """The softmax focal loss as it is usually written in Paddle."""
     import paddle
@@ -183,25 +177,17 @@ def _prepare_memcpy(inputs: Inputs, threads: int) -> CopyRun:
     return CopyRun(inputs.logit, threads)
 
 
-def _prepare_torch(inputs: Inputs, threads: int, compiled: bool) -> LossRun:
-    """The formula as it is usually written in PyTorch: the sigmoid's from a one-hot target in the logits' dtype."""
+def _torch_sigmoid(case: Case, compiled: bool) -> Callable:
+    """The formula as it is usually written in PyTorch, from a one-hot target in the logits' dtype."""
     import torch
     import torch.nn.functional as F
-
-    torch.set_num_threads(threads)
-    case = inputs.case
 
     def one_hot(label):
         if compiled:  # a comparison, which the compiler fuses with the rest
             return label[..., None] == torch.arange(case.classes)
         return F.one_hot(label, case.classes + 1)[..., :-1]
 
-    def softmax_loss(logit, label):
-        log_p = F.log_softmax(logit.movedim(case.axis, -1), -1)
-        log_p_t = log_p.gather(-1, label.unsqueeze(-1))
-        return (-((1 - log_p_t.exp()) ** case.gamma) * log_p_t).sum() / NORMALIZER
-
-    def sigmoid_loss(logit, label):
+    def function(logit, label):
         logit = logit.movedim(case.axis, -1)
         target = one_hot(label).to(logit.dtype)
         p = torch.sigmoid(logit)
@@ -210,7 +196,28 @@ def _prepare_torch(inputs: Inputs, threads: int, compiled: bool) -> LossRun:
         alpha_t = ALPHA * target + (1 - ALPHA) * (1 - target)
         return (alpha_t * (1 - p_t) ** case.gamma * cross_entropy).sum() / NORMALIZER
 
-    function = softmax_loss if case.loss == "softmax" else sigmoid_loss
+    return function
+
+
+def _torch_softmax(case: Case, compiled: bool) -> Callable:
+    import torch.nn.functional as F
+
+    def function(logit, label):
+        log_p = F.log_softmax(logit.movedim(case.axis, -1), -1)
+        log_p_t = log_p.gather(-1, label.unsqueeze(-1))
+        return (-((1 - log_p_t.exp()) ** case.gamma) * log_p_t).sum() / NORMALIZER
+
+    return function
+
+
+_IN_TORCH = {"sigmoid": _torch_sigmoid, "softmax": _torch_softmax}
+
+
+def _prepare_torch(inputs: Inputs, threads: int, compiled: bool) -> LossRun:
+    import torch
+
+    torch.set_num_threads(threads)
+    function = _IN_TORCH[inputs.case.loss](inputs.case, compiled)
     if compiled:
         torch.compiler.reset()  # the number of threads is compiled in
         function = torch.compile(function, dynamic=False)
@@ -224,23 +231,15 @@ def _prepare_torch(inputs: Inputs, threads: int, compiled: bool) -> LossRun:
     return LossRun(function, logit.requires_grad_(), torch.from_numpy(inputs.label), as_array)
 
 
-def _prepare_torch_eager(inputs: Inputs, threads: int) -> LossRun:
-    return _prepare_torch(inputs, threads, compiled=False)
-
-
-def _prepare_torch_compile(inputs: Inputs, threads: int) -> LossRun:
-    return _prepare_torch(inputs, threads, compiled=True)
-
-
 CONTENDERS = {
     contender.name: contender
     for contender in (
         Contender("ppdet", _prepare_ppdet, 18, _THEIRS, dtypes=("float32", "float64"), losses=("sigmoid",)),
         Contender("textbook", _prepare_textbook, 6, _THEIRS, dtypes=("float32", "float64"), losses=("softmax",)),
-        Contender("composite", _prepare_ours("composite"), 2, _OURS, ours=True),
-        Contender("fused", _prepare_ours("fused"), 1, _OURS, ours=True),
+        Contender("composite", partial(_prepare_ours, backend="composite"), 2, _OURS, ours=True),
+        Contender("fused", partial(_prepare_ours, backend="fused"), 1, _OURS, ours=True),
         Contender("memcpy", _prepare_memcpy, 0),
-        Contender("torch-eager", _prepare_torch_eager, 18, _THEIRS),
-        Contender("torch-compile", _prepare_torch_compile, 2, _THEIRS, compiled=True),
+        Contender("torch-eager", partial(_prepare_torch, compiled=False), 18, _THEIRS, losses=_IN_TORCH),
+        Contender("torch-compile", partial(_prepare_torch, compiled=True), 2, _THEIRS, compiled=True, losses=_IN_TORCH),
     )
 }

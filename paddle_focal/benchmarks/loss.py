@@ -10,10 +10,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from paddle_focal.benchmarks import measuring, report
-from paddle_focal.benchmarks.cases import CASES, Case, make_inputs, true_loss
+from paddle_focal.benchmarks.cases import CASES, Case, make_inputs
 from paddle_focal.benchmarks.contenders import CONTENDERS
 from paddle_focal.benchmarks.measuring import MIB, SETTLE, WrongError
 from paddle_focal.benchmarks.result import Result, statistics
+from paddle_focal.benchmarks.truth import true_loss
 
 
 class LossBenchmark:

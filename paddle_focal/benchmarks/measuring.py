@@ -15,8 +15,9 @@ from typing import Callable
 
 import numpy as np
 
-from paddle_focal.benchmarks.cases import Case, as_float64, make_inputs, true_gradient, true_loss
+from paddle_focal.benchmarks.cases import Case, as_float64, make_inputs
 from paddle_focal.benchmarks.contenders import Contender, CopyRun, LossRun
+from paddle_focal.benchmarks.truth import true_gradient, true_loss
 
 MIB = 2**20
 SETTLE = 0.25  # seconds; OpenMP's idle threads keep a core busy for up to 0.2 s after a call

@@ -17,6 +17,6 @@ warnings are what PaddleDetection leaves out, or what looks wrong."""
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/check_data.py``."""
     flags = ArgumentParser(DESCRIPTION).parse_args(arguments)
-    findings = check_data(runtime.load_config(flags))
-    stop_on_errors(findings)
-    logger.info("No errors, %d warnings", len(findings.warnings))
+    report = check_data(runtime.load_config(flags))
+    stop_on_errors(report)
+    logger.info("No errors, %d warnings", len(report.warnings))

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any
 
 from ppdet.core import workspace
 from ppdet.core.config.schema import SchemaDict
-
-
-def check_keys(section: SchemaDict) -> None:
-    """Raises ValueError for a key that the component does not have; ppdet's own error names no alternative."""
-    for key in section.find_extra_keys():
-        close = get_close_matches(key, section.schema, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{section.name} has no key {key!r}{hint} Its keys are {', '.join(section.schema)}.")
 
 
 def name_of(reference: Any) -> str | None:

@@ -6,7 +6,8 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from paddle_focal.arguments import check_gamma, check_number
+from paddle_focal.arguments import check_number
+from paddle_focal.losses.arguments import check_gamma
 
 #: From one gamma to the next: the share of the way at each share of the time.
 KINDS = {

@@ -1,29 +1,20 @@
-"""Focal losses as functions: arguments are checked here, computed by a backend, and reduced."""
+"""The focal loss of independent sigmoid classifiers, on logits and on probabilities."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from typing import Any, Callable, ClassVar
 
 import paddle
 from paddle import Tensor
 
-from paddle_focal import ops
-from paddle_focal.arguments import (
-    check_alpha,
-    check_gamma,
-    check_integer,
-    check_label,
-    check_label_smoothing,
-    check_length_of_alpha,
-    check_logit,
-    check_positive,
-    check_reduction,
-    check_weight,
-    check_weight_of_labels,
-)
+from paddle_focal.arguments import described
+from paddle_focal.losses.arguments import check_alpha, check_label, check_logit
+from paddle_focal.losses.base import FocalLoss, compute_loss
+from paddle_focal.losses.normalizer import ForegroundNormalizer
 from paddle_focal.ops import probability
-from paddle_focal.ops.composite.closed_form import compute_dtype
+from paddle_focal.ops.loss import result_dtype
+from paddle_focal.ops.registry import SIGMOID
 from paddle_focal.ops.rounding import rounded
 
 
@@ -108,28 +99,20 @@ def sigmoid_focal_loss(
         >>> float(sigmoid_focal_loss(logit, label, normalizer=2.0))
         0.6578246355056763
     """
-    axis = check_logit(logit, axis)
-    classes = logit.shape[axis]
-    indexed = check_label(logit, label, axis, check_integer("ignore_index", ignore_index))
-    alpha = check_alpha(alpha)
-    foreground_scale, background_scale = _scales(alpha, normalizer, classes, logit.dtype)
-    reduction = check_reduction(reduction)
-
-    loss = ops.select(backend, logit).sigmoid_focal_loss(
+    return compute_loss(
+        SIGMOID,
         logit,
         label,
-        axis=axis,
-        foreground_scale=foreground_scale,
-        background_scale=background_scale,
-        weight=check_weight(weight, logit, label, axis),
-        gamma=check_gamma(gamma),
-        label_smoothing=check_label_smoothing(label_smoothing),
+        normalizer=normalizer,
+        alpha=alpha,
+        gamma=gamma,
+        reduction=reduction,
+        weight=weight,
         ignore_index=ignore_index,
-        reduction="none" if reduction == "none" else "sum",
+        label_smoothing=label_smoothing,
+        axis=axis,
+        backend=backend,
     )
-    if reduction != "mean":
-        return loss
-    return _mean(loss, (label != ignore_index).sum() * classes if indexed else paddle.numel(label))
 
 
 @paddle.jit.not_to_static
@@ -199,117 +182,130 @@ def binary_focal_loss(
         axis=axis,
         backend=backend,
     )
-    return rounded(loss, prob.dtype if reduction == "none" else compute_dtype(prob.dtype))
+    return rounded(loss, prob.dtype if reduction == "none" else result_dtype(prob.dtype))
 
 
-@paddle.jit.not_to_static
-def softmax_focal_loss(
-    logit: Tensor,
-    label: Tensor,
-    normalizer: float | Tensor | None = None,
-    alpha: float | Sequence[float] | Tensor | None = None,
-    gamma: float = 2.0,
-    reduction: str = "sum",
-    name: str | None = None,
-    *,
-    weight: Tensor | None = None,
-    ignore_index: int = -1,
-    label_smoothing: float = 0.0,
-    axis: int = -1,
-    backend: str | None = None,
-) -> Tensor:
-    r"""Focal loss of one softmax over all classes (Lin et al., arXiv:1708.02002, eqs. 4 and 5, with p of a softmax).
+#: The values of ``normalizer``, and the mode of :class:`ForegroundNormalizer` that each one stands for.
+NORMALIZERS = {"foreground": "local", "foreground_sync": "sync", "foreground_ema": "ema"}
 
-    .. math:: \mathrm{FL}(p_t) = -\alpha_t (1 - p_t)^\gamma \log p_t, \qquad p = \mathrm{softmax}(x)
+
+def _check_normalizer(normalizer: str | None) -> str | None:
+    if normalizer is not None and normalizer not in NORMALIZERS:
+        accepted = ", ".join(repr(name) for name in NORMALIZERS)
+        raise ValueError(f"normalizer must be None or one of {accepted}, but got {normalizer!r}")
+    return normalizer
+
+
+def _check_activated(activated: bool) -> bool:
+    if not isinstance(activated, bool):
+        raise TypeError(f"activated must be True or False, but got {described(activated)}")
+    return activated
+
+
+def _check_use_sigmoid(use_sigmoid: bool) -> bool:
+    if use_sigmoid is not True:
+        raise ValueError(f"use_sigmoid must be True: this is the loss of sigmoid classifiers, but got {use_sigmoid!r}")
+    return use_sigmoid
+
+
+class SigmoidFocalLoss(FocalLoss):
+    """:func:`paddle_focal.sigmoid_focal_loss` with its hyper-parameters (arXiv:1708.02002, eq. 5).
+
+    Takes the place of PaddleDetection's ``FocalLoss`` and ``Weighted_FocalLoss``:
 
     .. code-block:: python
 
-        softmax_focal_loss(logit, label, normalizer, alpha, gamma, reduction)
+        loss = SigmoidFocalLoss(alpha=0.25, gamma=2.0, loss_weight=1.0)(pred, target, reduction="sum")
 
-        # Equivalent to, but accurate for every logit, and with a fraction of the time and memory:
-        p_t = paddle.take_along_axis(F.softmax(logit), label.unsqueeze(-1), -1).squeeze(-1)
-        loss = (-alpha[label] * (1 - p_t) ** gamma * paddle.log(p_t) / normalizer).sum()
+        # Equivalent to
+        target = F.one_hot(target, C + 1)[:, :C].cast(pred.dtype)
+        loss = F.sigmoid_focal_loss(pred, target, alpha=0.25, gamma=2.0, reduction="sum") * loss_weight
+
+    Every argument is an attribute of the same name that can be read and set at any time (``loss.gamma = 1.5``); a
+    value that is not accepted is refused when it is set. The state dict is empty.
 
     Args:
-        logit: floating tensor of any rank from 1 up, with C classes along ``axis``. A background is a class like any
-            other here.
-        label: class indices (int32 or int64, the shape of ``logit`` without ``axis``): 0..C-1, or ``ignore_index`` for
-            neither loss nor gradient. Or shares of the classes in [0, 1] (floating, the shape of ``logit``): the loss
-            is the sum of the losses of all classes, each times its share.
-        normalizer: divides the loss before the reduction: a number > 0, or a tensor of shape [], [1] or [C] (by the
-            class), whose values are the caller's to keep above 0. None: no division.
-        alpha: balance: a number >= 0 that multiplies the loss, C such numbers, one per class, or None for 1.
-        gamma: focusing parameter >= 0; 0 is the cross entropy.
-        reduction: 'none' (the shape of ``logit`` without ``axis``), 'sum', or 'mean' over the labels that are not
-            ignored (0 if there are none).
-        name: accepted for Paddle's signature; has no effect.
-        weight: multiplies the loss: a tensor that broadcasts to the shape of the labels.
-        ignore_index: class index that is left out; outside 0..C-1.
-        label_smoothing: in [0, 1). The cross entropy is taken against ``(1 - s)`` of the class and ``s / C`` of every
-            class; alpha and the modulating factor keep the label itself.
-        axis: the class axis.
-        backend: None for the best one available, or 'fused' (on the CPU) or 'composite'.
-
-    Returns:
-        Tensor: for 'none' the dtype of ``logit``; else a scalar in float32 (float64 for float64 logits). Half precision
-        is computed in float32 and rounded once. The gradient flows to ``logit`` only and is a closed form (it cannot be
-        differentiated again).
+        use_sigmoid: True, the only value accepted; heads of PaddleDetection read it.
+        alpha: a number in [0, 1], one such number per class, or None for no balance.
+        gamma: focusing parameter, a number >= 0.
+        loss_weight: a number >= 0 that multiplies the result.
+        normalizer: None: whoever calls divides, as PaddleDetection's RetinaHead and YOLOFHead do. 'foreground': the
+            loss divides by the number of foreground labels, at least 1; 'foreground_sync': by its mean over the ranks;
+            'foreground_ema': by the moving average of that, see :class:`paddle_focal.ForegroundNormalizer`, which is
+            the attribute ``foreground_normalizer``.
+        ignore_index: class index without loss and gradient; outside 0..C.
+        label_smoothing: a number in [0, 1).
+        reduction: 'none', 'mean' or 'sum' where the call does not say; None: 'mean' in a call with ``avg_factor``,
+            'none' in one without, as in PaddleDetection.
+        axis: the class axis of ``pred``.
+        activated: whether ``pred`` is probabilities, as in mmdetection, instead of logits; see
+            :func:`paddle_focal.binary_focal_loss`.
+        name: a name for the layer, without effect.
 
     Raises:
-        TypeError, ValueError, RuntimeError: as :func:`sigmoid_focal_loss`, whose note holds here, too.
-
-    Examples:
-        >>> logit = paddle.to_tensor([[0.97, 0.91, 0.03], [0.55, 0.43, 0.71]])
-        >>> float(softmax_focal_loss(logit, paddle.to_tensor([0, 2])))
-        0.6407536864280701
+        ValueError, TypeError: a value that is not accepted, with the argument's name.
     """
-    axis = check_logit(logit, axis)
-    ignore_index = check_integer("ignore_index", ignore_index)
-    indexed = check_label(logit, label, axis, ignore_index, has_background=False)
-    classes, reduction = logit.shape[axis], check_reduction(reduction)
-    scale, _ = _scales(check_alpha(alpha, highest=math.inf), normalizer, classes, logit.dtype)
 
-    loss = ops.select(backend, logit, "softmax_focal_loss").softmax_focal_loss(
-        logit,
-        label,
-        axis=axis,
-        scale=scale,
-        weight=check_weight_of_labels(weight, list(logit.shape[:axis]) + list(logit.shape[axis + 1 :])),
-        gamma=check_gamma(gamma),
-        label_smoothing=check_label_smoothing(label_smoothing),
-        ignore_index=ignore_index,
-        reduction="none" if reduction == "none" else "sum",
-    )
-    if reduction != "mean":
-        return loss
-    labels = (label != ignore_index).sum() if indexed else paddle.numel(label) // classes
-    return _mean(loss, labels.reshape([]))  # Paddle's // makes an axis
+    _CHECKS: ClassVar[dict[str, Callable]] = {
+        "use_sigmoid": _check_use_sigmoid,
+        "alpha": check_alpha,
+        **FocalLoss._CHECKS,
+        "normalizer": _check_normalizer,
+        "activated": _check_activated,
+    }
 
+    def __init__(
+        self,
+        use_sigmoid: bool = True,
+        alpha: float | Sequence[float] | None = 0.25,
+        gamma: float = 2.0,
+        loss_weight: float = 1.0,
+        normalizer: str | None = None,
+        ignore_index: int = -1,
+        label_smoothing: float = 0.0,
+        reduction: str | None = None,
+        axis: int = -1,
+        activated: bool = False,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(
+            use_sigmoid=use_sigmoid,
+            alpha=alpha,
+            gamma=gamma,
+            loss_weight=loss_weight,
+            normalizer=normalizer,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            reduction=reduction,
+            axis=axis,
+            activated=activated,
+            name=name,
+        )
 
-def _mean(total: Tensor, count: Tensor) -> Tensor:
-    return total / count.clip(min=1).astype(total.dtype)
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "normalizer":
+            self.foreground_normalizer = None if value is None else ForegroundNormalizer(NORMALIZERS[value])
 
+    @property
+    def _function(self) -> Callable[..., Tensor]:
+        return binary_focal_loss if self.activated else sigmoid_focal_loss
 
-def _scales(
-    alpha: float | tuple[float, ...] | None, normalizer: float | Tensor | None, classes: int, dtype: paddle.dtype
-) -> tuple[float | Tensor, float | Tensor]:
-    """The factors alpha / normalizer and (1 - alpha) / normalizer: numbers, or tensors of shape [1] or [C]."""
-    dtype = compute_dtype(dtype)
-    check_length_of_alpha(alpha, classes)
-    if isinstance(alpha, tuple):
-        foreground = paddle.to_tensor(alpha, dtype=dtype)
-        background = 1.0 - foreground
-    else:
-        foreground, background = (1.0, 1.0) if alpha is None else (alpha, 1.0 - alpha)
-    if normalizer is None:
-        return foreground, background
-    if paddle.is_tensor(normalizer):
-        if list(normalizer.shape) not in ([], [1], [classes]):
+    def _divisor(
+        self, pred: Tensor, target: Tensor, avg_factor: float | Tensor | None, reduction: str, axis: int
+    ) -> float | Tensor | None:
+        if self.normalizer is None:
+            return avg_factor
+        if avg_factor is not None or reduction == "mean":
+            other = "reduction='mean'" if avg_factor is None else "avg_factor"
             raise ValueError(
-                f"normalizer must be a number or a Tensor of shape [], [1] or [{classes}], "
-                f"but its shape is {list(normalizer.shape)}"
+                f"normalizer={self.normalizer!r} and {other} would divide the loss twice: "
+                "set normalizer to None, or call with reduction='sum' and without avg_factor"
             )
-        normalizer = normalizer.detach().reshape([-1]).astype(dtype)
-    else:
-        normalizer = check_positive("normalizer", normalizer)
-    return foreground / normalizer, background / normalizer
+        return self.foreground_normalizer(self._foreground_count(pred, target, axis))
+
+    def _foreground_count(self, pred: Tensor, target: Tensor, axis: int) -> Tensor:
+        axis = check_logit(pred, axis)
+        if check_label(SIGMOID, pred, target, axis, self.ignore_index):
+            return (target >= 0).logical_and(target < pred.shape[axis]).sum()
+        return target.astype("float32").sum()

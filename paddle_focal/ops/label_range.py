@@ -7,19 +7,22 @@ import os
 
 from paddle import Tensor
 
+from paddle_focal.ops.loss import Loss, LossParams, highest_label
+
 
 def is_wanted_everywhere() -> bool:
     """Whether to look at the labels where that waits for the device, too."""
     return os.environ.get("PADDLE_FOCAL_CHECK") == "1"
 
 
-def check(label: Tensor, classes: int, ignore_index: int, has_background: bool = True) -> None:
-    """Raises a ValueError that names the first label out of range; with a background, its index is ``classes``."""
-    if label.is_floating_point():
+def check(loss: Loss, params: LossParams, classes: int) -> None:
+    """Raises a ValueError that names the first label out of range."""
+    label, ignore_index = params.label, params.ignore_index
+    if params.label.is_floating_point():
         return check_unit_interval("label", label)
-    highest = classes if has_background else classes - 1
+    highest = highest_label(loss, classes)
     valid = (label >= 0).logical_and(label <= highest).logical_or(label == ignore_index)
-    background = f" ({classes} is background)" if has_background else ""
+    background = f" ({classes} is background)" if loss.has_background else ""
     _check("label", label, valid, f"in [0, {highest}]{background} or ignore_index {ignore_index}")
 
 

@@ -9,15 +9,30 @@ from types import ModuleType
 import paddle
 from paddle import Tensor
 
-from paddle_focal.ops import devices
-from paddle_focal.ops.composite import sigmoid as composite
-from paddle_focal.ops.native import operator as fused
+from paddle_focal.ops import composite, devices, native
+from paddle_focal.ops.loss import Loss, LossParams
+from paddle_focal.ops.native.library import library
+from paddle_focal.ops.registry import LOSSES, SIGMOID
 
 BACKENDS = ("fused", "composite")
 
 
-def select(backend: str | None, logit: Tensor, loss: str = "sigmoid_focal_loss") -> ModuleType:
-    """The module that computes a loss of ``logit``: the best one for None, else the one named.
+def compute(loss: Loss, logit: Tensor, params: LossParams, backend: str | None) -> Tensor:
+    """The loss of checked arguments; its gradient flows to ``logit`` only.
+
+    Returns:
+        Tensor: for the reduction 'none' the losses in the dtype of ``logit``, else a scalar in float32 (float64 for
+        float64 logits).
+
+    Raises:
+        ValueError: a label is out of range (not checked where that would wait for a device), or an unknown backend.
+        RuntimeError: the backend that is named cannot serve.
+    """
+    return select(backend, logit, loss).compute(loss, logit, params)
+
+
+def select(backend: str | None, logit: Tensor, loss: Loss = SIGMOID) -> ModuleType:
+    """The package that computes a loss of ``logit``: the best one for None, else the one named.
 
     Raises:
         ValueError: if ``backend`` is no backend's name.
@@ -27,9 +42,9 @@ def select(backend: str | None, logit: Tensor, loss: str = "sigmoid_focal_loss")
         raise ValueError(f"backend must be None or one of {BACKENDS}, but got {backend!r}")
     if backend == "composite" or 0 in logit.shape:  # Paddle ends the process when an operator of ours returns nothing
         return composite
-    reason = fused.reason_against(devices.kind(logit), loss)
+    reason = native.reason_against(devices.kind(logit), loss)
     if reason is None:
-        return fused
+        return native
     if backend == "fused":
         raise RuntimeError(f"backend 'fused' cannot serve: {reason}")
     _warn_of_fallback(reason)
@@ -38,7 +53,7 @@ def select(backend: str | None, logit: Tensor, loss: str = "sigmoid_focal_loss")
 
 @cache  # once for each reason
 def _warn_of_fallback(reason: str) -> None:
-    warnings.warn(f"paddle_focal falls back on its slower composite backend: {reason}", stacklevel=4)
+    warnings.warn(f"paddle_focal falls back on its slower composite backend: {reason}", stacklevel=6)
 
 
 def backend_report() -> str:
@@ -50,9 +65,9 @@ def backend_report() -> str:
 
 
 def _serving(device: str) -> str:
-    reason = fused.reason_against(device)
-    if reason is not None:
-        return f"composite, because {reason}"
-    if device == "gpu":
-        return f"fused; softmax_focal_loss composite, because {fused.reason_against('gpu', 'softmax_focal_loss')}"
-    return f"fused ({fused.library().paddle_focal_instruction_set().decode()})"
+    reasons = {loss.name: native.reason_against(device, loss) for loss in LOSSES.values()}
+    if all(reasons.values()):
+        return f"composite, because {reasons[SIGMOID.name]}"
+    instruction_set = f" ({library().paddle_focal_instruction_set().decode()})" if device == "cpu" else ""
+    exceptions = [f"; {name} composite, because {reason}" for name, reason in reasons.items() if reason]
+    return f"fused{instruction_set}{''.join(exceptions)}"

@@ -34,11 +34,11 @@ class _Logit(PyLayer):
         return paddle.where(valid, paddle.log(p) - paddle.log(q), paddle.full_like(p, float("nan")))
 
     @staticmethod
-    def backward(ctx, upstream):
+    def backward(ctx, grad_out):
         (prob,) = ctx.saved_tensor()
         p, q = _both(prob)
         largest = paddle.finfo(prob.dtype).max
-        return rounded((upstream / p / q).clip(-largest, largest), prob.dtype)
+        return rounded((grad_out / p / q).clip(-largest, largest), prob.dtype)
 
 
 def _both(prob: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import oracle
 import pytest
 
 from paddle_focal.benchmarks import __main__ as benchmark
-from paddle_focal.benchmarks import cases, contenders, loss, measuring, report
+from paddle_focal.benchmarks import cases, contenders, loss, measuring, report, truth
 from paddle_focal.benchmarks.cases import Case
 from paddle_focal.benchmarks.result import Result, Statistics, statistics
 
@@ -69,8 +69,8 @@ def test_truth(gamma, shape, axis):
     target, _ = oracle.one_hot(inputs.label, inputs.case.classes, axis)
     assert target.sum() == round(0.3 * inputs.label.size)
     expected_loss, expected_gradient = oracle.loss_and_gradient(inputs.logit, target, 0.25, gamma)
-    assert cases.true_loss(inputs) == pytest.approx(expected_loss.sum() / 7, rel=1e-12)
-    np.testing.assert_allclose(cases.true_gradient(inputs), expected_gradient / 7, rtol=1e-9)
+    assert truth.true_loss(inputs) == pytest.approx(expected_loss.sum() / 7, rel=1e-12)
+    np.testing.assert_allclose(truth.true_gradient(inputs), expected_gradient / 7, rtol=1e-9)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.5, 2.0])
@@ -79,9 +79,9 @@ def test_truth_of_softmax(gamma):
     assert inputs.label.max() == 3  # the background is the last class
     rows = np.moveaxis(inputs.logit, 1, -1).reshape(-1, 4)
     loss, gradient = oracle.softmax_loss_and_gradient(rows, inputs.label.flatten(), gamma)
-    assert cases.true_loss(inputs) == pytest.approx(loss.sum() / 7, rel=1e-12)
+    assert truth.true_loss(inputs) == pytest.approx(loss.sum() / 7, rel=1e-12)
     expected = np.moveaxis(gradient.reshape(2, 5, 4), -1, 1) / 7
-    np.testing.assert_allclose(cases.true_gradient(inputs), expected, rtol=1e-9)
+    np.testing.assert_allclose(truth.true_gradient(inputs), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", cases.ITEM_SIZE)

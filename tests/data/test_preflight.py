@@ -18,7 +18,7 @@ from ppdet.utils import download
 
 from paddle_focal.cli import train as training
 from paddle_focal.data.checks import preflight
-from paddle_focal.engine import runtime
+from paddle_focal.engine import logs
 from paddle_focal.errors import ToolError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,9 +33,9 @@ def data(tmp_path):
 
 def test_nothing_is_wrong(data):
     data.write()
-    findings = data.check()
-    assert (findings.errors, findings.warnings) == ([], [])
-    assert findings.notes == [
+    report = data.check()
+    assert (report.errors, report.warnings) == ([], [])
+    assert report.notes == [
         "TrainDataset: 3 images, 0 of them without boxes, 3 boxes of 3 classes, 1 crowds (left out)",
         "EvalDataset: 1 images, 0 of them without boxes, 1 boxes of 3 classes, 0 crowds",
     ]
@@ -56,15 +56,15 @@ def test_warning(data, fault):
     make, text = WARNINGS[fault]
     make(data)
     data.write()
-    findings = data.check()
-    assert findings.errors == []
+    report = data.check()
+    assert report.errors == []
     assert [text.format(folder=data.folder)] == [
-        warning.replace("TrainDataset: ", "") for warning in findings.warnings if not warning.startswith("EvalDataset")
+        warning.replace("TrainDataset: ", "") for warning in report.warnings if not warning.startswith("EvalDataset")
     ]
 
 
 def uncounted(lines: list[str]) -> str:
-    """The findings without their counts and what stands in parentheses."""
+    """The report without their counts and what stands in parentheses."""
     return "\n".join(re.sub(r"\b\d+( of \d+)? |\(.*?\)", "", line) for line in lines)
 
 
@@ -72,18 +72,18 @@ def test_everything_is_said_at_once(data):
     for make, _ in [*WARNINGS.values(), *ERRORS.values()]:
         make(data)
     data.write()
-    findings = data.check()
-    errors, warnings = uncounted(findings.errors), uncounted(findings.warnings)
+    report = data.check()
+    errors, warnings = uncounted(report.errors), uncounted(report.warnings)
     for _, text in ERRORS.values():
         what = uncounted([text]).split(": ")[1]
         assert what in errors
     for _, text in WARNINGS.values():
         assert uncounted([text.format(folder=data.folder)]).split(": ")[0] in warnings
     with pytest.raises(ToolError) as stopped:
-        preflight.stop_on_errors(findings)
+        preflight.stop_on_errors(report)
     message = str(stopped.value)
-    assert message.startswith(f"{len(findings.errors)} errors in the data:\n- TrainDataset: ")
-    assert all(f"\n- {error}" in message for error in findings.errors)
+    assert message.startswith(f"{len(report.errors)} errors in the data:\n- TrainDataset: ")
+    assert all(f"\n- {error}" in message for error in report.errors)
 
 
 def ppdet_dataset(data, section: str = "TrainDataset"):
@@ -101,15 +101,15 @@ def test_what_is_left_out_is_what_ppdet_leaves_out(data, options):
         make(data)
     data.options.extend(options)
     data.write()
-    findings = data.check()
-    assert findings.errors == []
+    report = data.check()
+    assert report.errors == []
     records = ppdet_dataset(data).roidbs
     images, empty, boxes = (
-        int(re.search(rf"(\d+) {what}", findings.notes[0]).group(1)) for what in ("images", "of them", "boxes of")
+        int(re.search(rf"(\d+) {what}", report.notes[0]).group(1)) for what in ("images", "of them", "boxes of")
     )
-    missing = int(re.search(r"(\d+) of \d+ image files are missing", "".join(findings.warnings)).group(1))
+    missing = int(re.search(r"(\d+) of \d+ image files are missing", "".join(report.warnings)).group(1))
     assert missing == 5
-    assert ("images have no boxes: " in "".join(findings.warnings)) == (empty > 0 and "allow_empty" not in str(options))
+    assert ("images have no boxes: " in "".join(report.warnings)) == (empty > 0 and "allow_empty" not in str(options))
     assert boxes == sum(len(record["gt_class"]) for record in records)
     assert images - missing - (0 if "allow_empty" in str(options) else empty) == len(records)
 
@@ -175,13 +175,13 @@ class TestFiles:
         data.train["annotations"] = []
         data.val["images"], data.val["annotations"] = [], []
         data.write()
-        findings = data.check()
-        assert findings.errors == [
+        report = data.check()
+        assert report.errors == [
             "TrainDataset: empty: of 3 images, none is left",
             "EvalDataset: empty: of 0 images, none is left",
             "TrainDataset: no boxes to train on",
         ]
-        assert data.check("TrainDataset.allow_empty=true").errors == findings.errors[1:]
+        assert data.check("TrainDataset.allow_empty=true").errors == report.errors[1:]
 
     def test_fewer_images_than_a_batch(self, data, monkeypatch):
         data.write()
@@ -198,9 +198,9 @@ class TestFiles:
         home = data.folder.parent / "home"
         monkeypatch.setattr(download, "DATASET_HOME", str(home))
         elsewhere = f"TrainDataset.dataset_dir={data.folder / 'missing/COCO'}"
-        findings = data.check(elsewhere)
-        assert findings.errors == []
-        assert findings.warnings == [
+        report = data.check(elsewhere)
+        assert report.errors == []
+        assert report.warnings == [
             f"TrainDataset: not checked: {data.folder}/missing/COCO is incomplete or missing, and PaddleDetection will "
             f"download the data set that it knows by this name to {home}"
         ]
@@ -212,17 +212,17 @@ class TestFiles:
 
     def test_another_kind_of_data_set(self, data):
         data.write()
-        findings = data.check("TrainDataset.name=VOCDataSet")
-        assert (findings.errors, findings.warnings) == ([], [])
-        assert findings.notes[0] == "TrainDataset is not checked: only a COCODataSet is, but this is VOCDataSet"
+        report = data.check("TrainDataset.name=VOCDataSet")
+        assert (report.errors, report.warnings) == ([], [])
+        assert report.notes[0] == "TrainDataset is not checked: only a COCODataSet is, but this is VOCDataSet"
 
     def test_a_data_set_by_its_tag(self, data):
         ERRORS["category"][0](data)
         data.write()
         keys = f"dataset_dir: {data.folder}, image_dir: train, anno_path: annotations/instances_train.json"
         data.options.clear()
-        findings = data.check(f"TrainDataset=!COCODataSet {{{keys}}}", sections=["TrainDataset"])
-        assert findings.errors == [ERRORS["category"][1]]
+        report = data.check(f"TrainDataset=!COCODataSet {{{keys}}}", sections=["TrainDataset"])
+        assert report.errors == [ERRORS["category"][1]]
 
 
 class TestTraining:
@@ -230,7 +230,7 @@ class TestTraining:
     def trained(self, monkeypatch):
         runs = []
         monkeypatch.setattr(training, "train", lambda config, flags: runs.append(config))
-        monkeypatch.setattr(runtime, "log_to_file", lambda path: None)
+        monkeypatch.setattr(logs, "log_to_file", lambda path: None)
         return runs
 
     def main(self, data, *flags: str) -> None:
@@ -266,9 +266,9 @@ class TestTraining:
         monkeypatch.setattr(preflight.distributed, "get_rank", lambda: rank)
         logger = SimpleNamespace(info=lines.append, warning=lines.append)
         monkeypatch.setattr(preflight, "logger", logger)
-        findings = preflight.Findings(errors=["wrong"], warnings=["odd"], notes=["there"])
+        report = preflight.DataReport(errors=["wrong"], warnings=["odd"], notes=["there"])
         with pytest.raises(ToolError, match="1 error in the data:\n- wrong"):
-            preflight.stop_on_errors(findings)
+            preflight.stop_on_errors(report)
         assert len(lines) == logged
 
 
@@ -285,5 +285,5 @@ def test_tool(data):
 
 def test_digits(digits, data):
     data.options = [f"{section}.dataset_dir={digits}" for section in preflight.SECTIONS]
-    findings = data.check("num_classes=10")
-    assert (findings.errors, findings.warnings) == ([], [])
+    report = data.check("num_classes=10")
+    assert (report.errors, report.warnings) == ([], [])

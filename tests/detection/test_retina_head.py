@@ -16,10 +16,12 @@ from ppdet.core import workspace
 from ppdet.modeling.losses import FocalLoss
 from two_ranks import CLASSES, SIZE, STRIDES, create_head
 
-from paddle_focal import SigmoidFocalLoss, ops
+from paddle_focal import SigmoidFocalLoss
 from paddle_focal.detection import FocalRetinaHead
-from paddle_focal.detection.assigners.anchor_targets import Anchors, assign
+from paddle_focal.detection.assigners.anchor_targets import assign
 from paddle_focal.detection.heads import retina_head
+from paddle_focal.detection.heads.anchors import Anchors
+from paddle_focal.ops import ladder
 
 KINDS = 9  # of anchors at each place
 
@@ -28,8 +30,8 @@ pytestmark = pytest.mark.usefixtures("workspace_copy")
 
 @pytest.fixture
 def on_backend(backend, monkeypatch):
-    select = ops.select
-    monkeypatch.setattr(ops, "select", lambda _, logit: select(backend, logit))
+    select = ladder.select
+    monkeypatch.setattr(ladder, "select", lambda _, logit, loss: select(backend, logit, loss))
 
 
 @pytest.fixture(params=["foreground only", "all anchors"])
@@ -220,7 +222,7 @@ class TestAnchors:
         generated = [paddle.to_tensor([[0, 0, 1, 1], [0, 0, 2, 2], [8, 0, 9, 1], [8, 0, 10, 2]], dtype="float32")]
         anchors, levels = Anchors(lambda outputs: generated)([paddle.zeros([1, 2, 1, 2])])
         assert anchors.tolist() == [[0, 0, 1, 1], [8, 0, 9, 1], [0, 0, 2, 2], [8, 0, 10, 2]]
-        assert (levels[0].anchors, levels[0].places) == (slice(0, 4), 2)
+        assert (levels[0].anchors, levels[0].locations) == (slice(0, 4), 2)
 
 
 class TestAssign:

@@ -15,17 +15,16 @@ import oracle
 import paddle
 import pytest
 from accuracy import assert_accurate, run
-from paddle.distributed.fleet.utils import recompute
-from paddle_limits import needs_deleters, needs_keywords_in_traces
+from paddle_limits import needs_deleters
 
 import paddle_focal
-from paddle_focal import SigmoidFocalLoss, build, ops, sigmoid_focal_loss
-from paddle_focal.ops import devices
-from paddle_focal.ops.composite import sigmoid as composite
-from paddle_focal.ops.native import operator as fused
+from paddle_focal import build, ops, sigmoid_focal_loss
+from paddle_focal.ops import composite, devices, ladder, native
+from paddle_focal.ops.native.library import library
+from paddle_focal.ops.registry import SIGMOID
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_BUILT = fused.reason_against("cpu")
+NOT_BUILT = native.reason_against("cpu", SIGMOID)
 needs_fused = pytest.mark.skipif(NOT_BUILT is not None, reason=str(NOT_BUILT))
 
 
@@ -39,15 +38,15 @@ def python(code: str, timeout: float | None = None, **environment: str) -> subpr
 
 class TestLadder:
     def test_the_best_that_serves(self):
-        assert ops.select(None, paddle.zeros([2, 3])) is (composite if NOT_BUILT else fused)
+        assert ops.select(None, paddle.zeros([2, 3])) is (composite if NOT_BUILT else native)
         assert ops.select("composite", paddle.zeros([2, 3])) is composite
 
     @pytest.fixture
     def unavailable(self, monkeypatch):
-        monkeypatch.setattr(fused, "reason_against", lambda device, loss: f"of a test on the {device}")
-        ops._warn_of_fallback.cache_clear()
+        monkeypatch.setattr(native, "reason_against", lambda device, loss: f"of a test on the {device}")
+        ladder._warn_of_fallback.cache_clear()
         yield
-        ops._warn_of_fallback.cache_clear()
+        ladder._warn_of_fallback.cache_clear()
 
     def test_fallback_warns_once_with_the_reason(self, unavailable, recwarn):
         for _ in range(3):
@@ -147,7 +146,7 @@ class TestInstructionSets:
     @pytest.fixture(params=["avx512", "avx2", "baseline"])
     def instruction_set(self, request, monkeypatch):
         monkeypatch.setenv("PADDLE_FOCAL_ISA", request.param)
-        answer = fused.library().paddle_focal_instruction_set().decode()
+        answer = library().paddle_focal_instruction_set().decode()
         if answer != request.param:
             pytest.skip(answer)
 
@@ -207,7 +206,7 @@ class TestThreads:
 
     def test_paddle_decides_how_many(self):
         code = (
-            "import paddle; from paddle_focal.ops.native import operator as fused; library = fused.library();"
+            "import paddle; from paddle_focal.ops.native.library import library; library = library();"
             "print(library.omp_get_max_threads());"
             "paddle.base.core.set_num_threads(3); print(library.omp_get_max_threads())"
         )
@@ -223,14 +222,6 @@ class TestPasses:
         for times in (1, 2):
             (7 * loss).backward(retain_graph=True)
             np.testing.assert_allclose(x.grad.numpy(), 7 * times * expected, rtol=1e-12)
-
-    def test_recompute(self, rng):
-        x = paddle.to_tensor(rng.normal(size=(4, 3)), stop_gradient=False)
-        loss = recompute(SigmoidFocalLoss(reduction="sum"), x, paddle.to_tensor([0, 1, 2, 3]))
-        loss.backward()
-        expected = oracle.loss_and_gradient(x.numpy(), oracle.one_hot([0, 1, 2, 3], 3)[0])
-        np.testing.assert_allclose(float(loss), expected[0].sum(), rtol=1e-12)
-        np.testing.assert_allclose(x.grad.numpy(), expected[1], rtol=1e-12)
 
     @needs_deleters
     def test_memory_of_large_gradients_is_used_again(self):
@@ -281,45 +272,3 @@ class TestPasses:
             gradient = logit.grad[row].astype("float32").numpy()
             np.testing.assert_allclose(gradient[column], ends[1][end], rtol=2**-8)
             np.testing.assert_allclose(np.delete(gradient, column), background[1][0], rtol=2**-8)
-
-
-@needs_fused
-class TestGraphModes:
-    class Net(paddle.nn.Layer):
-        def __init__(self, **arguments):
-            super().__init__()
-            self.linear = paddle.nn.Linear(4, 3)
-            self.loss = SigmoidFocalLoss(**arguments)
-
-        def forward(self, x, label, weight):
-            return self.loss(self.linear(x), label, weight)
-
-    @pytest.mark.parametrize("arguments", [{"reduction": "sum"}, {"reduction": "mean", "alpha": [0.1, 0.5, 0.9]}])
-    @pytest.mark.parametrize("full_graph", [True, pytest.param(False, marks=needs_keywords_in_traces)])
-    @pytest.mark.parametrize("batch", [None, 5], ids=["any_batch", "known_batch"])
-    def test_to_static_trains_the_same(self, rng, arguments, full_graph, batch):
-        x, label = paddle.to_tensor(rng.normal(size=(5, 4)).astype("float32")), paddle.to_tensor([0, 1, 2, 3, -1])
-        weight = paddle.to_tensor([1.0, 2.0, 3.0, 0.5, 1.0])
-        net = self.Net(**arguments)
-        dynamic = net(x, label, weight)
-        dynamic.backward()
-        expected = net.linear.weight.grad.numpy()
-        net.clear_gradients()
-        spec = [
-            paddle.static.InputSpec([batch, 4], "float32"),
-            paddle.static.InputSpec([batch], "int64"),
-            paddle.static.InputSpec([batch], "float32"),
-        ]
-        static = paddle.jit.to_static(net, input_spec=spec if full_graph else None, full_graph=full_graph)
-        loss = static(x, label, weight)
-        loss.backward()
-        np.testing.assert_allclose(float(loss), float(dynamic), rtol=1e-6)
-        np.testing.assert_allclose(net.linear.weight.grad.numpy(), expected, rtol=1e-6)
-
-    def test_the_composite_backend_refuses(self):
-        def loss(x, label):
-            return sigmoid_focal_loss(x, label, backend="composite")
-
-        static = paddle.jit.to_static(loss, full_graph=True)
-        with pytest.raises(RuntimeError, match="cannot be traced into a static graph"):
-            static(paddle.zeros([2, 3]), paddle.to_tensor([0, 3]))

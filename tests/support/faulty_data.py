@@ -77,7 +77,7 @@ class Data:
         arguments = ["-c", str(CONFIG), "-o", *self.settings, *options]
         return runtime.load_config(ArgumentParser("").parse_args(arguments))
 
-    def check(self, *options: str, **sections) -> preflight.Findings:
+    def check(self, *options: str, **sections) -> preflight.DataReport:
         return preflight.check_data(self.config(*options), **sections)
 
 

@@ -23,7 +23,7 @@ def element(x, y, alpha=0.25, gamma=2.0, smoothing=0.0):
     return alpha_t * wrong**gamma * cross_entropy
 
 
-def loss_and_gradient(logit, target, alpha=0.25, gamma=2.0, smoothing=0.0):
+def loss_and_gradient(logit, target, alpha=0.25, gamma=2.0, smoothing=0.0, element=element):
     """Loss and derivative of every element, as float64 arrays of the shape of ``logit``.
 
     Args:
@@ -32,6 +32,7 @@ def loss_and_gradient(logit, target, alpha=0.25, gamma=2.0, smoothing=0.0):
         alpha: None, a number, or an array that broadcasts to ``logit``.
         gamma: focusing parameter.
         smoothing: label smoothing.
+        element: the definition.
     """
     logit = np.asarray(logit, np.float64)
     target = np.broadcast_to(np.asarray(target, np.float64), logit.shape)
@@ -47,6 +48,21 @@ def loss_and_gradient(logit, target, alpha=0.25, gamma=2.0, smoothing=0.0):
             loss[i] = float(value(float(logit[i])))
             gradient[i] = float(mpmath.diff(value, float(logit[i])))
     return loss, gradient
+
+
+def binary_element(p, y, alpha=0.25, gamma=2.0, smoothing=0.0):
+    """Loss of one probability ``p`` with target ``y`` in [0, 1]; ``alpha`` None is no balance."""
+    p, y, gamma, smoothing = mpmath.mpf(p), mpmath.mpf(y), mpmath.mpf(gamma), mpmath.mpf(smoothing)
+    wrong = (1 - p) * y + p * (1 - y)
+    target = y * (1 - smoothing) + smoothing / 2
+    cross_entropy = -(target * mpmath.log(p) + (1 - target) * mpmath.log(1 - p))
+    alpha_t = 1 if alpha is None else mpmath.mpf(alpha) * y + (1 - mpmath.mpf(alpha)) * (1 - y)
+    return alpha_t * wrong**gamma * cross_entropy
+
+
+def binary_loss_and_gradient(prob, target, alpha=0.25, gamma=2.0, smoothing=0.0):
+    """As :func:`loss_and_gradient`, of probabilities."""
+    return loss_and_gradient(prob, target, alpha, gamma, smoothing, binary_element)
 
 
 def softmax_row(x, shares, gamma, alpha, smoothing):

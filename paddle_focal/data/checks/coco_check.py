@@ -14,7 +14,7 @@ from ppdet.utils import download
 
 from paddle_focal.data.annotations import evenly_spaced
 from paddle_focal.data.checks.coco_file import read_coco, repeated
-from paddle_focal.data.checks.data_report import Findings, some
+from paddle_focal.data.checks.data_report import DataReport, some
 
 #: Images of a data set that are opened.
 SAMPLE = 32
@@ -39,17 +39,17 @@ class Contents:
     files: set[str]
 
 
-def check_coco(dataset: COCODataSet, num_classes: int, findings: Findings) -> Contents | None:
+def check_coco(dataset: COCODataSet, num_classes: int, report: DataReport) -> Contents | None:
     """Check one data set, and say what it holds as far as it can be read.
 
     Args:
         dataset: not parsed yet; its file is read, and its image folders are listed.
         num_classes: of the configuration.
-        findings: to add to.
+        report: to add to.
     """
     folder = _folder(dataset)
     if folder is None:
-        findings.warn(
+        report.warn(
             f"not checked: {dataset.dataset_dir} is incomplete or missing, and PaddleDetection will download the data "
             f"set that it knows by this name to {download.DATASET_HOME}"
         )
@@ -57,27 +57,27 @@ def check_coco(dataset: COCODataSet, num_classes: int, findings: Findings) -> Co
     image_folder = os.path.join(folder, dataset.image_dir)
     has_images = os.path.isdir(image_folder)
     if not has_images:
-        findings.error(f"no such image folder: {image_folder}; set dataset_dir and image_dir")
-    entries = read_coco(folder, dataset.anno_path, findings)
+        report.error(f"no such image folder: {image_folder}; set dataset_dir and image_dir")
+    entries = read_coco(folder, dataset.anno_path, report)
     if entries is None:
         return None
     images, categories, annotations = entries
-    _check_categories(categories, num_classes, findings)
-    _check_images(images, findings)
-    trained = _trained(annotations, images, dataset, findings)
-    present = _present(image_folder, images, findings) if has_images else images
+    _check_categories(categories, num_classes, report)
+    _check_images(images, report)
+    trained = _trained(annotations, images, dataset, report)
+    present = _present(image_folder, images, report) if has_images else images
     with_boxes = {annotation["image_id"] for annotation in trained}
     empty = [image["file_name"] for image in present if image["id"] not in with_boxes]
     if empty and not dataset.allow_empty:
-        findings.warn(
+        report.warn(
             f"{len(empty):,} of {len(images):,} images have no boxes: {some(empty)}; PaddleDetection leaves them out, "
             "allow_empty: true keeps them"
         )
     used = len(present) - (0 if dataset.allow_empty else len(empty))
     if not used:
-        findings.error(f"empty: of {len(images):,} images, none is left")
+        report.error(f"empty: of {len(images):,} images, none is left")
     crowds = sum(bool(annotation["iscrowd"]) for annotation in annotations)
-    findings.note(
+    report.note(
         f"{len(images):,} images, {len(empty):,} of them without boxes, {len(trained):,} boxes of {len(categories):,} "
         f"classes, {crowds:,} crowds{' (left out)' if crowds and not dataset.load_crowd else ''}"
     )
@@ -105,30 +105,30 @@ def _is_complete(dataset: COCODataSet, folder: str) -> bool:
     return os.path.exists(annotations) and os.path.isdir(images)
 
 
-def _check_categories(categories: list[dict], num_classes: int, findings: Findings) -> None:
+def _check_categories(categories: list[dict], num_classes: int, report: DataReport) -> None:
     names = [str(category["name"]) for category in categories]
     if len(categories) != num_classes:
-        findings.error(
+        report.error(
             f"num_classes is {num_classes}, but there are {len(names)} categories ({some(names)}): set "
             f"num_classes: {len(names)}; the background is not counted"
         )
     twice = repeated(names)
     if twice:
-        findings.warn(f"{len(twice)} names belong to several categories, which are several classes: {some(twice)}")
+        report.warn(f"{len(twice)} names belong to several categories, which are several classes: {some(twice)}")
 
 
-def _check_images(images: list[dict], findings: Findings) -> None:
+def _check_images(images: list[dict], report: DataReport) -> None:
     flat = [image["file_name"] for image in images if not (image["width"] > 0 and image["height"] > 0)]
     if flat:
-        findings.error(f"{len(flat):,} of {len(images):,} images have a width or height that is not > 0: {some(flat)}")
+        report.error(f"{len(flat):,} of {len(images):,} images have a width or height that is not > 0: {some(flat)}")
     twice = repeated(image["file_name"] for image in images)
     if twice:
-        findings.warn(
+        report.warn(
             f"{len(twice):,} image files are listed more than once, each time with its own boxes: {some(twice)}"
         )
 
 
-def _trained(annotations: list[dict], images: list[dict], dataset: COCODataSet, findings: Findings) -> list[dict]:
+def _trained(annotations: list[dict], images: list[dict], dataset: COCODataSet, report: DataReport) -> list[dict]:
     """The annotations that ppdet trains on."""
     index = {image["id"]: i for i, image in enumerate(images)}
     boxed = [annotation for annotation in annotations if annotation.get("bbox", []) != []]
@@ -138,12 +138,12 @@ def _trained(annotations: list[dict], images: list[dict], dataset: COCODataSet, 
         return some([f"{images[index[a['image_id']]]['file_name']} {a.get('bbox')}" for a in chosen])
 
     if len(boxed) < len(annotations):
-        findings.warn(
+        report.warn(
             f"{len(annotations) - len(boxed):,} of {len(annotations):,} annotations have no bbox, and have no effect: "
             + described(annotation for annotation in annotations if annotation.get("bbox", []) == [])
         )
     if len(sound) < len(boxed):
-        findings.error(
+        report.error(
             f"{len(boxed) - len(sound):,} of {len(boxed):,} boxes are not four finite numbers (x, y, width, height): "
             + described(annotation for annotation in boxed if not _is_box(annotation["bbox"]))
         )
@@ -169,7 +169,7 @@ def _trained(annotations: list[dict], images: list[dict], dataset: COCODataSet, 
     ):
         if chosen.any():
             examples = described(sound[i] for i in np.flatnonzero(chosen))
-            findings.warn(f"{chosen.sum():,} of {len(sound):,} boxes {text}: {examples}")
+            report.warn(f"{chosen.sum():,} of {len(sound):,} boxes {text}: {examples}")
     kept = has_area & ~ignored & (~is_crowd | dataset.load_crowd)
     return [sound[i] for i in np.flatnonzero(kept)]
 
@@ -181,16 +181,16 @@ def _is_box(value) -> bool:
         return False
 
 
-def _present(folder: str, images: Sequence[dict], findings: Findings) -> list[dict]:
+def _present(folder: str, images: Sequence[dict], report: DataReport) -> list[dict]:
     """The images whose files are there, of which a sample is opened."""
     missing = _missing(folder, [image["file_name"] for image in images])
     if missing:
-        findings.warn(
+        report.warn(
             f"{len(missing):,} of {len(images):,} image files are missing in {folder}: {some(sorted(missing))}; "
             "PaddleDetection leaves these images out; in evaluation their objects count as not found"
         )
     present = [image for image in images if image["file_name"] not in missing]
-    _check_pictures(folder, present, findings)
+    _check_pictures(folder, present, report)
     return present
 
 
@@ -215,7 +215,7 @@ def _files(folder: str) -> set[str]:
         return set()
 
 
-def _check_pictures(folder: str, images: Sequence[dict], findings: Findings) -> None:
+def _check_pictures(folder: str, images: Sequence[dict], report: DataReport) -> None:
     sample = [images[i] for i in evenly_spaced(len(images), SAMPLE)]
     unreadable, different = [], []
     for image in sample:
@@ -226,9 +226,9 @@ def _check_pictures(folder: str, images: Sequence[dict], findings: Findings) -> 
             height, width = picture.shape[:2]
             different.append(f"{image['file_name']} {width}x{height} instead of {image['width']}x{image['height']}")
     if unreadable:
-        findings.error(f"{len(unreadable)} of {len(sample)} images that were opened are no images: {some(unreadable)}")
+        report.error(f"{len(unreadable)} of {len(sample)} images that were opened are no images: {some(unreadable)}")
     if different:
-        findings.warn(
+        report.warn(
             f"{len(different)} of {len(sample)} images that were opened have another size than annotated, where their "
             f"boxes may be wrong: {some(different)}"
         )

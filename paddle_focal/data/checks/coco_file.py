@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 
-from paddle_focal.data.checks.data_report import Findings, some
+from paddle_focal.data.checks.data_report import DataReport, some
 
 _NUMBER = ({int, float, bool}, "a number")
 _ID = ({int, float, str}, "a number or text")
@@ -23,7 +23,7 @@ _KEYS = {
 
 
 def read_coco(
-    folder: str, anno_path: str | None, findings: Findings
+    folder: str, anno_path: str | None, report: DataReport
 ) -> tuple[list[dict], list[dict], list[dict]] | None:
     """The images, categories and annotations of a file that have what is needed of them; None if there is no such file.
 
@@ -32,43 +32,43 @@ def read_coco(
     Args:
         folder: of the data set.
         anno_path: the file, relative to it.
-        findings: to add to.
+        report: to add to.
     """
-    document = _parse(folder, anno_path, findings)
+    document = _parse(folder, anno_path, report)
     if document is None:
         return None
-    images, categories, annotations = (_sound(kind, document[kind], findings) for kind in _KEYS)
-    annotations = _with_references(annotations, document["images"], categories, findings)
+    images, categories, annotations = (_sound(kind, document[kind], report) for kind in _KEYS)
+    annotations = _with_references(annotations, document["images"], categories, report)
     ids = {image["id"] for image in images}
     return images, categories, [annotation for annotation in annotations if annotation["image_id"] in ids]
 
 
-def _parse(folder: str, anno_path: str | None, findings: Findings) -> dict | None:
+def _parse(folder: str, anno_path: str | None, report: DataReport) -> dict | None:
     if not anno_path:
-        findings.error("anno_path names no annotation file")
+        report.error("anno_path names no annotation file")
         return None
     path = os.path.join(folder, anno_path)
     if not path.endswith(".json"):
-        findings.error(f"the annotation file must end in .json, but is {path}")
+        report.error(f"the annotation file must end in .json, but is {path}")
         return None
     if not os.path.isfile(path):
-        findings.error(f"no such annotation file: {path}; set dataset_dir and anno_path")
+        report.error(f"no such annotation file: {path}; set dataset_dir and anno_path")
         return None
     try:
         with open(path) as file:
             document = json.load(file)
     except (OSError, ValueError) as error:
-        findings.error(f"{path} cannot be read as JSON: {error}")
+        report.error(f"{path} cannot be read as JSON: {error}")
         return None
     lists = {key for key in _KEYS if isinstance(document, dict) and isinstance(document.get(key), list)}
     if lists < set(_KEYS):
         lacking = ", ".join(key for key in _KEYS if key not in lists)
-        findings.error(f"{path} is no COCO annotation file: it has no list of {lacking}")
+        report.error(f"{path} is no COCO annotation file: it has no list of {lacking}")
         return None
     return document
 
 
-def _sound(kind: str, entries: list, findings: Findings) -> list[dict]:
+def _sound(kind: str, entries: list, report: DataReport) -> list[dict]:
     """The entries that have all that is needed."""
     broken: set[int] = set()
     for key, (types, accepted) in _KEYS[kind].items():
@@ -76,28 +76,28 @@ def _sound(kind: str, entries: list, findings: Findings) -> list[dict]:
         wrong = [i for i, value in enumerate(values) if type(value) not in types]
         if wrong:
             places = some([f"{kind}[{i}]" for i in wrong])
-            findings.error(f"{len(wrong):,} of {len(entries):,} {kind} lack {key}, {accepted}: {places}")
+            report.error(f"{len(wrong):,} of {len(entries):,} {kind} lack {key}, {accepted}: {places}")
             broken.update(wrong)
     sound = [entry for i, entry in enumerate(entries) if i not in broken]
     twice = repeated(entry["id"] for entry in sound)
     if twice:
-        findings.error(f"{len(twice):,} ids of {kind} occur more than once: {some(twice)}")
+        report.error(f"{len(twice):,} ids of {kind} occur more than once: {some(twice)}")
     return sound
 
 
-def _with_references(annotations: list[dict], images: list, categories: list[dict], findings: Findings) -> list[dict]:
+def _with_references(annotations: list[dict], images: list, categories: list[dict], report: DataReport) -> list[dict]:
     """The annotations of categories that there are. What an image lacks is no fault of its annotations."""
     listed = {image["id"] for image in images if isinstance(image, dict) and type(image.get("id")) in _NUMBER[0]}
     lost = [annotation["image_id"] for annotation in annotations if annotation["image_id"] not in listed]
     if lost:
-        findings.warn(
+        report.warn(
             f"{len(lost):,} of {len(annotations):,} annotations are of images that there are not, and have no effect: "
             f"image_id {some(lost)}"
         )
     known = dict.fromkeys(category["id"] for category in categories)
     foreign = [annotation["category_id"] for annotation in annotations if annotation["category_id"] not in known]
     if foreign:
-        findings.error(
+        report.error(
             f"{len(foreign):,} of {len(annotations):,} annotations are of categories that there are not: "
             f"category_id {some(list(dict.fromkeys(foreign)))}; there are {some(list(known))}"
         )

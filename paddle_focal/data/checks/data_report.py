@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
-class Findings:
+class DataReport:
     """What a check has found, in lines of text.
 
     Attributes:
@@ -22,8 +22,8 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def about(self, subject: str) -> Findings:
-        """The same findings, to be added to under a subject."""
+    def about(self, subject: str) -> DataReport:
+        """The same report, to be added to under a subject."""
         return replace(self, subject=f"{subject}: ")
 
     def error(self, text: str) -> None:

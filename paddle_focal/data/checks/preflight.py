@@ -12,7 +12,7 @@ from ppdet.data import source
 from ppdet.data.source.coco import COCODataSet
 
 from paddle_focal.data.checks.coco_check import Contents, check_coco
-from paddle_focal.data.checks.data_report import Findings, some
+from paddle_focal.data.checks.data_report import DataReport, some
 from paddle_focal.errors import ToolError
 
 logger = logging.getLogger("paddle_focal")
@@ -20,29 +20,29 @@ logger = logging.getLogger("paddle_focal")
 SECTIONS = ("TrainDataset", "EvalDataset")
 
 
-def check_data(config, sections: Sequence[str] = SECTIONS) -> Findings:
+def check_data(config, sections: Sequence[str] = SECTIONS) -> DataReport:
     """Check the data sets of a configuration that has been loaded.
 
     Args:
         config: of PaddleDetection.
         sections: of 'TrainDataset' and 'EvalDataset', those to check. One that is no COCODataSet is only named.
     """
-    findings = Findings()
+    report = DataReport()
     contents: dict[str, Contents] = {}
     for section in sections:
         kind = _kind(config[section])
         if kind is None or not issubclass(kind, COCODataSet):
             name = kind.__name__ if kind else "none"
-            findings.note(f"{section} is not checked: only a COCODataSet is, but this is {name}")
+            report.note(f"{section} is not checked: only a COCODataSet is, but this is {name}")
             continue
-        checked = check_coco(workspace.create(section)(), config.num_classes, findings.about(section))
+        checked = check_coco(workspace.create(section)(), config.num_classes, report.about(section))
         if checked:
             contents[section] = checked
     if "TrainDataset" in contents:
-        _check_training(contents["TrainDataset"], config["TrainReader"], findings.about("TrainDataset"))
+        _check_training(contents["TrainDataset"], config["TrainReader"], report.about("TrainDataset"))
     if len(contents) == len(SECTIONS):
-        _compare(*(contents[section] for section in SECTIONS), findings.about(" and ".join(SECTIONS)))
-    return findings
+        _compare(*(contents[section] for section in SECTIONS), report.about(" and ".join(SECTIONS)))
+    return report
 
 
 def _kind(section) -> type | None:
@@ -53,43 +53,43 @@ def _kind(section) -> type | None:
     return kind if isinstance(kind, type) else None
 
 
-def _check_training(train: Contents, reader, findings: Findings) -> None:
+def _check_training(train: Contents, reader, report: DataReport) -> None:
     ranks, batch = distributed.get_world_size(), reader["batch_size"]
     share = -(-train.images // ranks)
     if 0 < share < batch and reader["drop_last"]:
         of = f" for each of {ranks} processes" if ranks > 1 else ""
-        findings.error(f"{share} images{of} make no batch: TrainReader.batch_size is {batch}, and drop_last is true")
+        report.error(f"{share} images{of} make no batch: TrainReader.batch_size is {batch}, and drop_last is true")
     without = [train.classes[i] for i in np.flatnonzero(train.boxes == 0)]
     if without and len(without) == len(train.classes):
-        findings.error("no boxes to train on")
+        report.error("no boxes to train on")
     elif without:
-        findings.warn(f"{len(without)} classes have no boxes: {some(without, 10)}")
+        report.warn(f"{len(without)} classes have no boxes: {some(without, 10)}")
 
 
-def _compare(train: Contents, evaluation: Contents, findings: Findings) -> None:
+def _compare(train: Contents, evaluation: Contents, report: DataReport) -> None:
     for index, (one, other) in enumerate(zip(train.classes, evaluation.classes)):
         if one != other:
-            findings.error(
+            report.error(
                 f"their categories differ: class {index} is {one!r} in training and {other!r} in evaluation. Name the "
                 "same categories in the same order in both files"
             )
             break
     shared = sorted(train.files & evaluation.files)
     if shared:
-        findings.warn(f"{len(shared):,} images are in both: {some(shared)}")
+        report.warn(f"{len(shared):,} images are in both: {some(shared)}")
 
 
-def stop_on_errors(findings: Findings) -> None:
+def stop_on_errors(report: DataReport) -> None:
     """Log what was found, on the first rank, and raise a ToolError with all the errors, on every rank.
 
     A rank that alone sees errors, as its machine has other files, so stops the run, too.
     """
     if distributed.get_rank() == 0:
-        for note in findings.notes:
+        for note in report.notes:
             logger.info(note)
-        for warning in findings.warnings:
+        for warning in report.warnings:
             logger.warning(warning)
-    if findings.errors:
-        count = len(findings.errors)
-        lines = "".join(f"\n- {error}" for error in findings.errors)
+    if report.errors:
+        count = len(report.errors)
+        lines = "".join(f"\n- {error}" for error in report.errors)
         raise ToolError(f"{count} error{'s'[: count > 1]} in the data:{lines}")

@@ -19,8 +19,8 @@ Assigner = Callable[[Tensor, Tensor], "tuple[Tensor, Tensor]"]
 
 
 def assigner_for(configured: Assigner) -> Assigner:
-    """The assigner as configured, but a :class:`LeanMaxIoU` for ppdet's MaxIoUAssigner where it does the same."""
-    return LeanMaxIoU(configured) if type(configured) is MaxIoUAssigner and _compares_exactly() else configured
+    """The assigner as configured; for ppdet's MaxIoUAssigner a :class:`BlockMaxIoUAssigner`, where it does the same."""
+    return BlockMaxIoUAssigner(configured) if type(configured) is MaxIoUAssigner and _compares_exactly() else configured
 
 
 @cache
@@ -38,7 +38,7 @@ class _Block:
     start: int
 
 
-class LeanMaxIoU:
+class BlockMaxIoUAssigner:
     """The same assignment as ppdet's MaxIoUAssigner, on the CPU in a tenth of its time.
 
     ppdet computes a matrix of all boxes and anchors in a dozen operators. Here blocks of anchors are compared with

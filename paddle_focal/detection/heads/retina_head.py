@@ -6,20 +6,19 @@ from collections.abc import Sequence
 
 import paddle
 from paddle import Tensor
-from ppdet.core import workspace
-from ppdet.core.config.schema import SchemaDict
 from ppdet.modeling.bbox_utils import bbox2delta
 from ppdet.modeling.heads import RetinaHead
 
-from paddle_focal.detection.assigners.anchor_targets import Anchors, AnchorTargets, Level, assign
+from paddle_focal.detection.assigners.anchor_targets import AnchorTargets, assign
 from paddle_focal.detection.assigners.max_iou import assigner_for
-from paddle_focal.detection.sections import check_keys
-from paddle_focal.losses import base as layers
-from paddle_focal.losses.normalizer import ForegroundNormalizer
+from paddle_focal.detection.components import component
+from paddle_focal.detection.heads.anchors import Anchors, Level
+from paddle_focal.losses import ForegroundNormalizer, SigmoidFocalLoss
 from paddle_focal.ops.devices import kind
 from paddle_focal.ops.label_range import is_wanted_everywhere
 
 
+@component(inherits="RetinaHead")
 class FocalRetinaHead(RetinaHead):
     """RetinaHead with the same parameters, predictions and losses, and a loss stage that costs next to nothing.
 
@@ -94,18 +93,6 @@ class FocalRetinaHead(RetinaHead):
         self._anchors = Anchors(anchor_generator)
         self._assigner = assigner_for(bbox_assigner)
 
-    @classmethod
-    def from_config(cls, config: SchemaDict, **_) -> dict:
-        """Complete the section from RetinaHead's; ppdet calls it before it creates the component.
-
-        Raises:
-            ValueError: an unknown key.
-        """
-        check_keys(config)
-        inherited = {key: value for key, value in workspace.global_config["RetinaHead"].items() if key not in config}
-        config.update(inherited)
-        return inherited
-
     def get_loss(self, head_outputs: Sequence[Sequence[Tensor]], targets: dict) -> dict[str, Tensor]:
         """The losses of a batch of N images.
 
@@ -139,8 +126,8 @@ class FocalRetinaHead(RetinaHead):
     def _classification_loss(self, logits: Sequence[Tensor], levels: Sequence[Level], target: AnchorTargets) -> Tensor:
         losses = []
         for logit, level in zip(logits, levels):
-            logit = logit.reshape([-1, self.num_classes, level.places])
-            label = target.label[:, level.anchors].reshape([-1, level.places])
+            logit = logit.reshape([-1, self.num_classes, level.locations])
+            label = target.label[:, level.anchors].reshape([-1, level.locations])
             losses.append(self.loss_class(logit, label, reduction="sum", axis=1))
         return paddle.add_n(losses)
 
@@ -151,7 +138,7 @@ class FocalRetinaHead(RetinaHead):
         for delta, level in zip(deltas, levels):
             is_foreground = target.is_foreground[:, level.anchors]
             index = _chosen(is_foreground.flatten())
-            predictions.append(_gather_deltas(delta, index, level.places).astype(anchors.dtype))
+            predictions.append(_gather_deltas(delta, index, level.locations).astype(anchors.dtype))
             in_image = level.anchors.stop - level.anchors.start
             indices.append(index // in_image * len(anchors) + index % in_image + level.anchors.start)
         index = paddle.concat(indices)
@@ -165,7 +152,7 @@ class FocalRetinaHead(RetinaHead):
 
 
 def _check_loss_class(loss_class) -> None:
-    if not isinstance(loss_class, layers.SigmoidFocalLoss):
+    if not isinstance(loss_class, SigmoidFocalLoss):
         raise TypeError(
             "FocalRetinaHead needs loss_class: {name: SigmoidFocalLoss}, which reads the classes along any axis, but "
             f"got {type(loss_class).__name__}; with another loss_class use RetinaHead"
@@ -198,8 +185,8 @@ def _chosen(is_foreground: Tensor) -> Tensor:
     return index if len(index) else paddle.zeros([1], "int64")  # one stands in: the parameters get their gradient
 
 
-def _gather_deltas(delta: Tensor, index: Tensor, places: int) -> Tensor:
+def _gather_deltas(delta: Tensor, index: Tensor, locations: int) -> Tensor:
     """The deltas ``[P, 4]`` of anchors by their index in ``[N * A, H * W]``, from ``[N, A * 4, H, W]``."""
-    first = index // places * (4 * places) + index % places
-    flat = first.unsqueeze(1) + paddle.arange(4, dtype=first.dtype) * places
+    first = index // locations * (4 * locations) + index % locations
+    flat = first.unsqueeze(1) + paddle.arange(4, dtype=first.dtype) * locations
     return delta.flatten().gather(flat.flatten()).reshape([-1, 4])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ppdet.engine.callbacks import Callback
 
 from paddle_focal.engine.logs import logger
-from paddle_focal.losses.base import SigmoidFocalLoss, SoftmaxFocalLoss
+from paddle_focal.losses.base import FocalLoss
 from paddle_focal.losses.gamma_schedule import GammaSchedule
 
 
@@ -33,7 +33,7 @@ class ScheduledGamma(Callback):
         super().__init__(trainer)
         self._schedule = _schedule_of(section)
         layers = trainer.model.sublayers()
-        self._losses = [layer for layer in layers if isinstance(layer, (SigmoidFocalLoss, SoftmaxFocalLoss))]
+        self._losses = [layer for layer in layers if isinstance(layer, FocalLoss)]
         if not self._losses:
             raise ValueError("gamma_schedule needs a model with a loss of paddle_focal, and this one has none")
         self.gamma = self._schedule(0)

@@ -11,7 +11,7 @@ from ppdet.engine.callbacks import Callback
 from pycocotools.coco import COCO
 
 from paddle_focal.data.annotations import read_annotations
-from paddle_focal.detection.heads.retina_head import FocalRetinaHead
+from paddle_focal.detection.abilities import gives_validation_losses
 from paddle_focal.engine.logs import logger
 
 
@@ -22,7 +22,7 @@ class ValidationLoss(Callback):
     image is divided by its own foreground, so the mean does not depend on the batches.
 
     Args:
-        trainer: ppdet's, with a FocalRetinaHead whose ``is_inference_output`` is true.
+        trainer: ppdet's, with a head that gives its losses in evaluation, too.
 
     Attributes:
         results: the means over the images of the latest evaluation: ``val_loss_cls``, ``val_loss_reg``, ``val_loss``.
@@ -82,5 +82,5 @@ class ValidationLoss(Callback):
 def validation_loss_of(trainer) -> ValidationLoss | None:
     """The callback for a model whose head is to give its losses in evaluation."""
     head = getattr(trainer.model, "head", None)
-    wanted = isinstance(head, FocalRetinaHead) and head.is_inference_output and trainer.cfg.metric == "COCO"
-    return ValidationLoss(trainer) if wanted else None
+    is_wanted = gives_validation_losses(head) and trainer.cfg.metric == "COCO"
+    return ValidationLoss(trainer) if is_wanted else None

@@ -1,1 +1,5 @@
-"""The composite backend: losses from Paddle operators, on every device."""
+"""The composite backend: losses from Paddle operators, on every device, in dynamic mode."""
+
+from paddle_focal.ops.composite.closed_form import compute
+
+__all__ = ["compute"]

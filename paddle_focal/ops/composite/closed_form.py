@@ -7,120 +7,147 @@ a block and its temporaries stay in the cache, where an elementwise operator cos
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Callable, ClassVar
+from dataclasses import dataclass, replace
 
 import paddle
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
-from paddle_focal.ops import devices
+from paddle_focal.ops import devices, label_range
+from paddle_focal.ops.loss import Loss, LossParams, highest_label, loss_shape, result_dtype
 from paddle_focal.ops.rounding import rounded
 
 #: Elements in a block on the CPU: 1 MiB of float32, which a core's second-level cache holds.
 BLOCK = 1 << 18
 
 
-@dataclass(frozen=True)
-class Problem(ABC):
-    """One loss without its logits. A plain object, so that ``PyLayer.apply`` takes its tensors as constants.
-
-    Attributes:
-        name: the function's name, for messages.
-        label: integer ``[outer, inner]`` or floating ``[outer, C, inner]``.
-        weight: None, or factors of the losses that broadcast to them.
-        gamma: focusing parameter, >= 0.
-        label_smoothing: share of the cross-entropy target that is spread evenly.
-        ignore_index: integer label without loss and gradient.
-        reduction: 'none' or 'sum'.
-    """
-
-    name: ClassVar[str]
-    label: Tensor
-    weight: Tensor | None
-    gamma: float
-    label_smoothing: float
-    ignore_index: int
-    reduction: str
-
-    @property
-    def constants(self) -> list[Tensor]:
-        """The tensors that the backward pass reads beside the logits."""
-        return [self.label] if self.weight is None else [self.label, self.weight]
-
-    def loss(self, logit: Tensor) -> Tensor:
-        block_of = self.block_function(logit)
-        return add_up(logit, block_of) if self.reduction == "sum" else gather(logit, block_of, self.loss_shape(logit))
-
-    def gradient(self, logit: Tensor, upstream: Tensor) -> Tensor:
-        return gather(logit, self.block_function(logit, upstream), logit.shape)
-
-    @abstractmethod
-    def loss_shape(self, logit: Tensor) -> list[int]:
-        """The shape of the losses that are not reduced."""
-
-    @abstractmethod
-    def block_function(self, logit: Tensor, upstream: Tensor | None = None) -> Callable[[slice], Tensor]:
-        """The function from rows to the loss of these rows, or to the gradient of their logits times ``upstream``."""
-
-
-def require_dynamic_mode() -> None:
-    """Raises a RuntimeError outside of dynamic mode."""
+def compute(loss: Loss, logit: Tensor, params: LossParams) -> Tensor:
+    """The loss of checked arguments; see :func:`paddle_focal.ops.compute`."""
     if not paddle.in_dynamic_mode():
         raise RuntimeError(
             "the composite backend cannot be traced into a static graph: "
             "build the native operator with `python -m paddle_focal.build`, or run in dynamic mode"
         )
+    if on_cpu(params.label) or label_range.is_wanted_everywhere():
+        label_range.check(loss, params, logit.shape[params.axis])
+    view = _view(logit, params.axis)
+    result = _ClosedForm.apply(logit.reshape(view), _Call(loss, _params_in_view(loss, logit, params, view)))
+    if params.reduction == "sum":
+        return result
+    return result.reshape(loss_shape(loss, logit.shape, params.axis))
 
 
-def apply(logit: Tensor, problem: Problem) -> Tensor:
-    """The loss of logits ``[outer, C, inner]``, differentiable once."""
-    return _ClosedForm.apply(logit, problem)
-
-
-class _ClosedForm(PyLayer):
-    @staticmethod
-    def forward(ctx, logit, problem):
-        ctx.save_for_backward(logit)
-        ctx.problem = problem
-        ctx.versions = _versions(logit, problem)
-        with paddle.amp.auto_cast(enable=False):
-            return problem.loss(logit)
-
-    @staticmethod
-    def backward(ctx, upstream):
-        (logit,) = ctx.saved_tensor()
-        if paddle.is_grad_enabled():
-            raise RuntimeError(f"{ctx.problem.name} cannot be differentiated twice: call it without create_graph")
-        if _versions(logit, ctx.problem) != ctx.versions:
-            raise RuntimeError("logit, label or weight was changed in place between the forward and the backward pass")
-        with paddle.amp.auto_cast(enable=False):
-            return ctx.problem.gradient(logit, upstream)
-
-
-def _versions(logit: Tensor, problem: Problem) -> list[int]:
-    """How often each tensor that the backward pass reads has been changed in place."""
-    return [tensor.inplace_version for tensor in (logit, *problem.constants)]
-
-
-def view_of(logit: Tensor, axis: int) -> list[int]:
+def _view(logit: Tensor, axis: int) -> list[int]:
     """The shape [outer, C, inner] with the axes before the class axis as one, and those behind it."""
     shape = logit.shape
     return [math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])]
 
 
-def compute_dtype(dtype: paddle.dtype) -> paddle.dtype:
-    """Of what is computed from logits of a dtype."""
-    return paddle.float64 if dtype == paddle.float64 else paddle.float32
+def _params_in_view(loss: Loss, logit: Tensor, params: LossParams, view: list[int]) -> LossParams:
+    outer, _, inner = view
+    label = params.label.reshape(view if params.label.is_floating_point() else [outer, inner])
+    weight = params.weight
+    if weight is not None and loss.keeps_class_axis:
+        shape = logit.shape
+        full = [1 if i == params.axis and n == 1 else shape[i] for i, n in enumerate(weight.shape)]
+        weight = weight if weight.shape == full else weight.expand(full)
+        weight = weight.reshape([outer, weight.shape[params.axis], inner])
+    elif weight is not None:
+        weight = weight.reshape([outer, 1, inner])
+    return replace(params, label=label, weight=weight, axis=1)
 
 
-def on_cpu(logit: Tensor) -> bool:
-    return devices.kind(logit) == "cpu"
+@dataclass(frozen=True)
+class _Call:
+    """A loss with its arguments in view. A plain object, so that ``PyLayer.apply`` takes its tensors as constants."""
+
+    loss: Loss
+    params: LossParams
+
+    def value(self, logit: Tensor) -> Tensor:
+        if self.params.reduction == "sum":
+            return self._add_up(logit)
+        return self._gather(
+            logit, [logit.shape[0], logit.shape[1] if self.loss.keeps_class_axis else 1, logit.shape[2]]
+        )
+
+    def gradient(self, logit: Tensor, grad_out: Tensor) -> Tensor:
+        """The gradient of the logits from that of the result."""
+        return self._gather(logit, logit.shape, grad_out)
+
+    def versions(self, logit: Tensor) -> list[int]:
+        """How often each tensor that the backward pass reads has been changed in place."""
+        tensors = [logit, self.params.label] + ([] if self.params.weight is None else [self.params.weight])
+        return [tensor.inplace_version for tensor in tensors]
+
+    def _gather(self, logit: Tensor, shape: list[int], grad_out: Tensor | None = None) -> Tensor:
+        """The blocks of a result of the given shape in one tensor of the dtype of the logits."""
+        if not on_cpu(logit):
+            return rounded(self._block(logit, slice(None), grad_out, self._has_excluded(logit)), logit.dtype)
+        result, has_excluded = paddle.empty(shape, logit.dtype), self._has_excluded(logit)
+        for rows in _rows(logit):
+            result[rows].copy_(rounded(self._block(logit, rows, grad_out, has_excluded), logit.dtype), False)
+        return result
+
+    def _add_up(self, logit: Tensor) -> Tensor:
+        """The sum of the blocks of the loss, as a scalar."""
+        has_excluded = self._has_excluded(logit)
+        sums = [self._block(logit, rows, None, has_excluded).sum() for rows in _rows(logit)]
+        total = paddle.stack(sums).astype("float64").sum() if sums else paddle.zeros([], "float64")
+        return total.astype(result_dtype(logit.dtype))
+
+    def _has_excluded(self, logit: Tensor) -> bool:
+        """Whether labels may have neither loss nor gradient; where that would wait for a device, they may."""
+        if self.params.label.is_floating_point():
+            return False
+        return not on_cpu(logit) or bool(self._excluded(self.params.label, logit).any())
+
+    def _excluded(self, label: Tensor, logit: Tensor) -> Tensor:
+        return (label < 0).logical_or(label > highest_label(self.loss, logit.shape[1]))
+
+    def _block(self, logit: Tensor, rows: slice, grad_out: Tensor | None, has_excluded: bool) -> Tensor:
+        """The losses of some rows, or the gradients of their logits."""
+        params, dtype = self.params, self.loss.composite_dtype(logit.dtype)
+        label = params.label[rows]
+        value = self.loss.formula(logit[rows].astype(dtype), label, params, grad_out is not None)
+        if params.weight is not None:
+            value = _weighted(value, params.weight[rows])
+        if grad_out is not None:
+            value = value * (grad_out if params.reduction == "sum" else grad_out[rows]).astype(dtype)
+        return self._without_excluded(value, label, logit) if has_excluded else value
+
+    def _without_excluded(self, value: Tensor, label: Tensor, logit: Tensor) -> Tensor:
+        """Zero where the label is ``ignore_index``; NaN where else it is out of range, so that it is seen."""
+        fill = paddle.where(label == self.params.ignore_index, 0.0, float("nan")).astype(value.dtype)
+        return paddle.where(self._excluded(label, logit).unsqueeze(1), fill.unsqueeze(1), value)
 
 
-def rows(logit: Tensor) -> Iterator[slice]:
+class _ClosedForm(PyLayer):
+    @staticmethod
+    def forward(ctx, logit, call):
+        ctx.save_for_backward(logit)
+        ctx.call = call
+        ctx.versions = call.versions(logit)
+        with paddle.amp.auto_cast(enable=False):
+            return call.value(logit)
+
+    @staticmethod
+    def backward(ctx, grad_out):
+        (logit,) = ctx.saved_tensor()
+        if paddle.is_grad_enabled():
+            raise RuntimeError(f"{ctx.call.loss.name} cannot be differentiated twice: call it without create_graph")
+        if ctx.call.versions(logit) != ctx.versions:
+            raise RuntimeError("logit, label or weight was changed in place between the forward and the backward pass")
+        with paddle.amp.auto_cast(enable=False):
+            return ctx.call.gradient(logit, grad_out)
+
+
+def on_cpu(tensor: Tensor) -> bool:
+    return devices.kind(tensor) == "cpu"
+
+
+def _rows(logit: Tensor) -> Iterator[slice]:
     """Slices of the first axis: cache-sized on the CPU, everything at once elsewhere."""
     if not on_cpu(logit):
         yield slice(None)
@@ -131,53 +158,8 @@ def rows(logit: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + step, outer))
 
 
-def gather(logit: Tensor, block_of: Callable[[slice], Tensor], shape: list[int]) -> Tensor:
-    """The blocks of a result of the given shape in one tensor of the dtype of the logits."""
-    if not on_cpu(logit):
-        return rounded(block_of(slice(None)), logit.dtype)
-    result = paddle.empty(shape, logit.dtype)
-    for part in rows(logit):
-        result[part].copy_(rounded(block_of(part), logit.dtype), False)
-    return result
-
-
-def add_up(logit: Tensor, block_of: Callable[[slice], Tensor]) -> Tensor:
-    """The sum of the blocks of a result, as a scalar of the computing dtype."""
-    sums = [block_of(part).sum() for part in rows(logit)]
-    total = paddle.stack(sums).astype("float64").sum() if sums else paddle.zeros([], "float64")
-    return total.astype(compute_dtype(logit.dtype))
-
-
-def weighted(value: Tensor, weight: Tensor) -> Tensor:
+def _weighted(value: Tensor, weight: Tensor) -> Tensor:
     """The value times a weight, of which 0 leaves nothing of an overflow either."""
     weight = weight.astype(value.dtype)
     is_zero = weight.abs() <= 0  # Paddle's == takes 1e-9 for 0
     return paddle.where(is_zero, paddle.zeros_like(value), value * weight)
-
-
-def all_included(label: Tensor, highest: int) -> bool:
-    """Whether every label is in [0, highest]."""
-    return 0 in label.shape or not bool(_excluded(label, highest).any())
-
-
-def exclude(value: Tensor, label: Tensor, highest: int, ignore_index: int) -> Tensor:
-    """Zero where the label is ``ignore_index``; NaN where else it is not in [0, highest], so that it is seen."""
-    fill = paddle.where(label == ignore_index, 0.0, float("nan")).astype(value.dtype)
-    return paddle.where(_excluded(label, highest).unsqueeze(1), fill.unsqueeze(1), value)
-
-
-def _excluded(label: Tensor, highest: int) -> Tensor:
-    return (label < 0).logical_or(label > highest)
-
-
-def along_classes(scale: float | Tensor, dtype: paddle.dtype) -> float | Tensor:
-    """A factor, or one for each class, that multiplies ``[outer, C, inner]``."""
-    return scale.astype(dtype).reshape([1, -1, 1]) if isinstance(scale, Tensor) else scale
-
-
-def of_class(scale: float | Tensor, index: Tensor, dtype: paddle.dtype) -> float | Tensor:
-    """A factor, or that of the class at each ``index``."""
-    if not isinstance(scale, Tensor):
-        return scale
-    scale = scale.astype(dtype)
-    return scale.gather(index.flatten()).reshape(index.shape) if scale.shape[0] > 1 else scale

@@ -23,17 +23,18 @@ def hard(z: Tensor, gamma: float, gradient: bool, extra: Tensor | None = None, d
     ``extra`` is added to the cross entropy, and ``d_extra`` is its derivative.
     """
     tail = log1p_exp_neg(z.abs())
-    wrong = F.sigmoid(z)
+    one_minus_p_t = F.sigmoid(z)
     cross_entropy = F.relu(z).add_(tail)
     if extra is not None:
         cross_entropy = cross_entropy.add_(extra)
-    modulation = power(wrong, lambda: z.clip(max=0.0).subtract_(tail), gamma)
+    modulator = power(one_minus_p_t, lambda: z.clip(max=0.0).subtract_(tail), gamma)
     if not gradient:
-        return cross_entropy.multiply_(modulation)
+        return cross_entropy.multiply_(modulator)
     d_modulator = (-z).sigmoid_().scale_(gamma).multiply_(cross_entropy)
     if d_extra:
-        wrong = wrong + paddle.full_like(wrong, d_extra)  # of + d_extra Paddle 2.6 makes a float32
-    return d_modulator.add_(wrong).multiply_(modulation)
+        # Not + d_extra: Paddle 2.6 rounds that to float32.
+        one_minus_p_t = one_minus_p_t + paddle.full_like(one_minus_p_t, d_extra)
+    return d_modulator.add_(one_minus_p_t).multiply_(modulator)
 
 
 def modulator(z: Tensor, gamma: float) -> Tensor:
@@ -59,9 +60,9 @@ def soft(x: Tensor, target: Tensor, gamma: float, smoothing: float, gradient: bo
     modulator = power(mixed / (1.0 + small), lambda: log_mixed - tail, gamma)
     if not gradient:
         return modulator * cross_entropy
-    d_log_wrong = (1.0 - 2.0 * target) * paddle.exp(-distance - log_mixed) / (1.0 + small)
+    d_log_one_minus_p_t = (1.0 - 2.0 * target) * paddle.exp(-distance - log_mixed) / (1.0 + small)
     d_cross_entropy = (1.0 - smoothed) * F.sigmoid(x) - smoothed * F.sigmoid(-x)
-    return modulator * (gamma * d_log_wrong * cross_entropy + d_cross_entropy)
+    return modulator * (gamma * d_log_one_minus_p_t * cross_entropy + d_cross_entropy)
 
 
 def log1p_exp_neg(distance: Tensor) -> Tensor:
@@ -84,3 +85,16 @@ def power(base: Tensor, log_base: Callable[[], Tensor], gamma: float) -> Tensor:
     if gamma == 2:
         return base * base
     return log_base().scale_(gamma).exp_()
+
+
+def along_classes(scale: float | Tensor, dtype: paddle.dtype) -> float | Tensor:
+    """A factor, or one for each class, that multiplies ``[outer, C, inner]``."""
+    return scale.astype(dtype).reshape([1, -1, 1]) if isinstance(scale, Tensor) else scale
+
+
+def of_class(scale: float | Tensor, index: Tensor, dtype: paddle.dtype) -> float | Tensor:
+    """A factor, or that of the class at each ``index``."""
+    if not isinstance(scale, Tensor):
+        return scale
+    scale = scale.astype(dtype)
+    return scale.gather(index.flatten()).reshape(index.shape) if scale.shape[0] > 1 else scale

@@ -1,0 +1,84 @@
+"""What a loss is, and what one call of it is: all that a backend knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Callable
+
+import paddle
+from paddle import Tensor
+
+
+@dataclass(frozen=True)
+class LossParams:
+    """The arguments of one call but for the logits, checked.
+
+    Attributes:
+        label: class indices, integer, in the shape of the logits without ``axis``; or dense targets, floating, in the
+            shape of the logits.
+        axis: the class axis, counted from the front.
+        scales: factors of the loss by name, with alpha and the normalizer in them: numbers, or tensors ``[1]`` or
+            ``[C]``.
+        weight: None, or floating factors that broadcast to the losses and have their rank.
+        numbers: gamma and the like, by name.
+        ignore_index: class index without loss and gradient.
+        reduction: 'none' or 'sum'.
+    """
+
+    label: Tensor
+    axis: int
+    scales: Mapping[str, float | Tensor]
+    weight: Tensor | None
+    numbers: Mapping[str, float]
+    ignore_index: int
+    reduction: str
+
+
+#: The losses ``[n, C, inner]`` (``[n, 1, inner]`` where there is one for each label) of a block of logits
+#: ``[n, C, inner]`` with labels ``[n, inner]`` or ``[n, C, inner]``, times the scales; or, where the last argument is
+#: true, their derivatives ``[n, C, inner]`` by the logits.
+Formula = Callable[[Tensor, Tensor, LossParams, bool], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """The description of a loss, from which its checks, its two backends and its tests follow.
+
+    Attributes:
+        name: of the public function; the native operator is called ``fused_{name}``.
+        formula: the loss in Paddle operators.
+        composite_dtype: in which the formula is computed, by the dtype of the logits.
+        scales: the factors of the loss in the operator's order, each as a function of alpha.
+        highest_alpha: the largest alpha that is accepted.
+        numbers: the parameters that are numbers, in the operator's order.
+        keeps_class_axis: whether there is one loss for each logit, not one for each label.
+        has_background: whether the class index C is a label, of no class.
+        devices: the kinds of devices that the native operator has kernels for.
+    """
+
+    name: str
+    formula: Formula
+    composite_dtype: Callable[[paddle.dtype], paddle.dtype]
+    scales: Mapping[str, Callable]
+    highest_alpha: float
+    numbers: tuple[str, ...]
+    keeps_class_axis: bool
+    has_background: bool
+    devices: tuple[str, ...]
+
+
+# Functions, not methods: Paddle's bytecode tracer knows no methods of dataclasses.
+def highest_label(loss: Loss, classes: int) -> int:
+    """The highest class index that is a label."""
+    return classes if loss.has_background else classes - 1
+
+
+def loss_shape(loss: Loss, shape: list[int], axis: int) -> list[int]:
+    """The shape of the losses of logits of a shape."""
+    return list(shape) if loss.keeps_class_axis else [*shape[:axis], *shape[axis + 1 :]]
+
+
+def result_dtype(dtype: paddle.dtype) -> paddle.dtype:
+    """The dtype of sums and scales for logits of a dtype, and of what is computed for one of them."""
+    return paddle.float64 if dtype == paddle.float64 else paddle.float32

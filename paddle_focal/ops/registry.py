@@ -1,0 +1,34 @@
+"""The losses of the package. A new one is an entry here, its formula in ``composite`` and its kernel in ``csrc``."""
+
+from __future__ import annotations
+
+import math
+
+import paddle
+
+from paddle_focal.ops.composite import sigmoid, softmax
+from paddle_focal.ops.loss import Loss, result_dtype
+
+SIGMOID = Loss(
+    name="sigmoid_focal_loss",
+    formula=sigmoid.formula,
+    composite_dtype=result_dtype,
+    scales={"foreground_scale": lambda alpha: alpha, "background_scale": lambda alpha: 1.0 - alpha},
+    highest_alpha=1.0,
+    numbers=("gamma", "label_smoothing"),
+    keeps_class_axis=True,
+    has_background=True,
+    devices=("cpu", "gpu"),
+)
+SOFTMAX = Loss(
+    name="softmax_focal_loss",
+    formula=softmax.formula,
+    composite_dtype=lambda dtype: paddle.float64,  # where p_t is close to 1, the loss depends on z exponentially
+    scales={"scale": lambda alpha: alpha},
+    highest_alpha=math.inf,
+    numbers=("gamma", "label_smoothing"),
+    keeps_class_axis=False,
+    has_background=False,
+    devices=("cpu",),
+)
+LOSSES = {loss.name: loss for loss in (SIGMOID, SOFTMAX)}

@@ -1,0 +1,51 @@
+"""The composite backend on devices other than the CPU: everything at once, no look at the labels."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+from accuracy import run
+
+from paddle_focal.ops import label_range
+from paddle_focal.ops.composite import closed_form
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch):
+    monkeypatch.setattr(closed_form, "on_cpu", lambda tensor: False)
+
+
+def test_numbers(loss, rng):
+    prediction = loss.typical(rng, (6, 4, 3))
+    label = np.where(rng.random((6, 3)) < 0.2, -1, loss.labels(rng, (6, 4, 3), 1))
+    options = {"gamma": 1.5, "reduction": "none", "axis": 1, "backend": "composite"}
+    results = run(prediction, label, "float64", function=loss.function, **options)
+    for actual, expected in zip(results, loss.expected(prediction, label, 1, gamma=1.5)):
+        np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-16)
+
+
+def test_dense_labels(loss, rng):
+    prediction, label = loss.typical(rng, (6, 4)), rng.dirichlet(np.ones(4), 6)
+    options = {"gamma": 1.5, "reduction": "none", "backend": "composite"}
+    results = run(prediction, label, "float64", function=loss.function, **options)
+    for actual, expected in zip(results, loss.definition(prediction, label, gamma=1.5)):
+        np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-15)
+
+
+def test_a_label_out_of_range_is_seen(loss, monkeypatch):
+    monkeypatch.setattr(label_range, "check", lambda *arguments: None)
+    label = [0, loss.highest_label(2) + 1, -7, -1]
+    for result in run([[0.25, 0.5]] * 4, label, reduction="none", function=loss.function, backend="composite"):
+        rows = result.reshape(4, -1)
+        assert np.isnan(rows).all(axis=1).tolist() == [False, True, True, False]
+        assert np.isfinite(rows[[0, 3]]).all()
+
+
+@pytest.mark.parametrize("value", ["0", "1"])
+def test_labels_are_looked_at_on_demand_only(loss, monkeypatch, value):
+    monkeypatch.setenv("PADDLE_FOCAL_CHECK", value)
+    for label in ([0, 4], np.full((2, 3), 1.5)):
+        with pytest.raises(ValueError, match="label must be") if value == "1" else nullcontext():
+            run([[0.25, 0.5, 0.75]] * 2, label, function=loss.function, backend="composite")

@@ -1,0 +1,122 @@
+"""Forward and backward passes of every loss on every backend; see tests/support/losses_under_test.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+from accuracy import DTYPES, GAMMAS, TOLERANCE, run
+from paddle.distributed.fleet.utils import recompute
+
+CLASSES = 3
+
+
+def differentiable(values, dtype="float64") -> paddle.Tensor:
+    return paddle.to_tensor(values, dtype=dtype, stop_gradient=False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_gradient_of_the_result(loss, backend, rng, batch, dtype, reduction):
+    prediction = paddle.to_tensor(batch[0]).astype(dtype).astype("float64").numpy()
+    losses, gradient = loss.expected(prediction, batch[1])
+    grad_out = rng.choice([-3.0, 0.5, 1 / 1024], losses.shape if reduction == "none" else ())
+    options = {"reduction": reduction, "function": loss.function, "backend": backend}
+    _, actual = run(prediction, batch[1], dtype, grad_out, **options)
+    count = 5 * (CLASSES if loss.keeps_class_axis else 1) if reduction == "mean" else 1
+    factor = grad_out[:, None] if grad_out.ndim == 1 else grad_out
+    tolerance = {"rtol": TOLERANCE[dtype][0] * 1.01, "atol": 6e-8 if dtype == "float16" else 1e-16}
+    np.testing.assert_allclose(actual, gradient * factor / count, **tolerance)
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_central_differences(loss, backend, rng, gamma, smoothing):
+    prediction, label, h = loss.typical(rng, (6, 4)), loss.labels(rng, (6, 4)), 1e-5
+    options = {"gamma": gamma, "label_smoothing": smoothing, "alpha": [0.1, 0.4, 0.6, 1.0], "backend": backend}
+    _, gradient = run(prediction, label, "float64", function=loss.function, **options)
+    for i in np.ndindex(prediction.shape):
+        step = np.zeros_like(prediction)
+        step[i] = h
+        above, below = (
+            run(prediction + sign * step, label, "float64", function=loss.function, **options)[0] for sign in (1, -1)
+        )
+        assert gradient[i] == pytest.approx((above - below) / (2 * h), rel=1e-6, abs=1e-8)
+
+
+def test_flows_to_the_predictions_only(loss, backend):
+    tensors = [paddle.rand([4, 3]), paddle.rand([4, 3]), paddle.rand([4]), paddle.rand([3]) + 1]
+    for tensor in tensors:
+        tensor.stop_gradient = False
+    prediction, label, weight, normalizer = tensors
+    weight = weight.unsqueeze(1) if loss.keeps_class_axis else weight
+    loss.function(prediction, label, normalizer, weight=weight, backend=backend).backward()
+    assert prediction.grad is not None
+    assert [tensor.grad for tensor in tensors[1:]] == [None] * 3
+
+
+def test_retained_graph(loss, backend, batch):
+    # By paddle.grad: Paddle frees a PyLayer in its first backward(), whether the graph is retained or not.
+    prediction = differentiable(batch[0])
+    total = loss.function(prediction, paddle.to_tensor(batch[1]), backend=backend)
+    for retain in (True, True, False):
+        (gradient,) = paddle.grad(total, prediction, retain_graph=retain)
+        np.testing.assert_allclose(gradient.numpy(), loss.expected(*batch)[1], rtol=1e-12, atol=1e-16)
+
+
+def test_accumulates(loss, backend, batch):
+    prediction = differentiable(batch[0])
+    for _ in range(3):
+        loss.function(prediction, paddle.to_tensor(batch[1]), backend=backend).backward()
+    np.testing.assert_allclose(prediction.grad.numpy(), 3 * loss.expected(*batch)[1], rtol=1e-12, atol=1e-16)
+
+
+def test_no_grad(loss, backend, batch):
+    with paddle.no_grad():
+        result = loss.function(differentiable(batch[0]), paddle.to_tensor(batch[1]), backend=backend)
+    assert result.stop_gradient
+
+
+def test_a_second_derivative_is_refused(loss, backend, batch):
+    prediction = differentiable(batch[0])
+    total = loss.function(prediction, paddle.to_tensor(batch[1]), backend=backend)
+
+    def differentiate_twice():
+        (gradient,) = paddle.grad(total, prediction, create_graph=True)
+        gradient.sum().backward()
+
+    with pytest.raises(Exception, match="cannot be differentiated twice"):
+        differentiate_twice()
+
+
+@pytest.mark.parametrize("name", ["prediction", "label", "weight"])
+def test_changes_in_place_are_seen(loss, backend, batch, name):
+    if (loss.name, name) == ("binary", "prediction"):
+        pytest.skip("the logits of probabilities are a tensor of their own")
+    tensors = {
+        "prediction": differentiable(batch[0]) * 1.0,
+        "label": paddle.to_tensor(batch[1]),
+        "weight": paddle.ones([6]),
+    }
+    total = loss.function(tensors["prediction"], tensors["label"], weight=tensors["weight"], backend=backend)
+    tensors[name].add_(paddle.ones_like(tensors[name]))
+    with pytest.raises(Exception, match=r"in ?place"):
+        total.backward()
+
+
+def test_auto_cast_keeps_the_dtype(loss, backend, batch):
+    expected = run(*batch, function=loss.function, backend=backend)
+    for level in ("O1", "O2"):
+        with paddle.amp.auto_cast(level=level, dtype="bfloat16"):
+            actual = run(*batch, function=loss.function, backend=backend)
+        for one, other in zip(actual, expected):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_recompute(loss, batch):
+    prediction = differentiable(batch[0])
+    total = recompute(loss.layer(reduction="sum"), prediction, paddle.to_tensor(batch[1]))
+    total.backward()
+    losses, gradient = loss.expected(*batch)
+    np.testing.assert_allclose(float(total), losses.sum(), rtol=1e-12)
+    np.testing.assert_allclose(prediction.grad.numpy(), gradient, rtol=1e-12, atol=1e-16)

@@ -1,0 +1,152 @@
+"""The losses that the contract of tests/losses/test_contract.py holds for, each with what is right for it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import oracle
+import paddle
+
+import paddle_focal
+
+
+@dataclass(frozen=True)
+class LossUnderTest:
+    """One loss.
+
+    Attributes:
+        name: for the tests.
+        function: the public one.
+        layer: makes its layer from hyper-parameters.
+        definition: losses and gradients, in many digits, of predictions ``[N, C]`` with labels ``[N]`` or ``[N, C]``,
+            gamma, alpha and label smoothing.
+        keeps_class_axis: whether there is one loss for each prediction, not one for each label.
+        has_background: whether the label C is no class.
+        is_computed_in_float64: whether the tolerances of gamma 0, 1 and 2 hold for every gamma.
+        samples: predictions ``[N, C]`` from the extremes on, with labels ``[N]``, for a dtype.
+        typical: predictions of a shape.
+    """
+
+    name: str
+    function: Callable
+    layer: Callable
+    definition: Callable
+    keeps_class_axis: bool
+    has_background: bool
+    is_computed_in_float64: bool
+    samples: Callable[[str], tuple[np.ndarray, np.ndarray]]
+    typical: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def prediction(self) -> str:
+        """The name of the first argument."""
+        return "prob" if self.name == "binary" else "logit"
+
+    def highest_label(self, classes: int) -> int:
+        return classes if self.has_background else classes - 1
+
+    def labels(self, rng: np.random.Generator, shape: tuple[int, ...], axis: int = -1) -> np.ndarray:
+        """Class indices for predictions of a shape."""
+        axis %= len(shape)
+        return rng.integers(0, self.highest_label(shape[axis]) + 1, shape[:axis] + shape[axis + 1 :])
+
+    def expected(self, prediction, label, axis: int = -1, ignore_index: int = -1, **arguments):
+        """Losses in the shape that reduction 'none' has, and gradients; 0 where the label is ignored."""
+        moved = np.moveaxis(np.asarray(prediction, np.float64), axis, -1)
+        is_kept = np.ravel(label) != ignore_index
+        flat, classes = moved.reshape(-1, moved.shape[-1]), moved.shape[-1]
+        index = np.where(is_kept, np.ravel(label), 0)
+        loss, gradient = self.definition(flat, index, **arguments)
+        gradient = np.moveaxis((gradient * is_kept[:, None]).reshape(moved.shape), -1, axis)
+        if self.keeps_class_axis:
+            return np.moveaxis((loss * is_kept[:, None]).reshape(moved.shape), -1, axis), gradient
+        return (loss * is_kept).reshape(moved.shape[:-1] if classes else []), gradient
+
+
+def _elementwise(definition: Callable) -> Callable:
+    """From a definition that takes dense targets, one that takes class indices, too."""
+
+    def of_labels(prediction, label, gamma=2.0, alpha=0.25, smoothing=0.0):
+        dense = oracle.one_hot(label, prediction.shape[1])[0] if np.ndim(label) == 1 else label
+        return definition(prediction, dense, alpha, gamma, smoothing)
+
+    return of_labels
+
+
+def _sigmoid_samples(_dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    steps = [np.linspace(-100, 100, 81), np.linspace(-20, 20, 64)]
+    logit = np.concatenate([*steps, [-1e4, 1e4, 0.0, -1e-3, 1e-30, -88.5, -103.9, 16.7]])
+    return np.tile(logit, 2)[:, None], np.repeat([0, 1], len(logit))
+
+
+def _binary_samples(dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    tiny, ends = [1e-30, 1e-12, 1e-7], [0.9999, 1 - 2**-24]
+    prob = np.array(
+        [1e-3, 0.01, 0.3, 0.5, 0.7, 0.99] if "16" in dtype else [*tiny, 1e-3, 0.01, 0.3, 0.5, 0.7, 0.99, *ends]
+    )
+    return np.tile(prob, 2)[:, None], np.repeat([0, 1], len(prob))
+
+
+def _softmax_samples(_dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Three classes from far apart to equal, and differences of which rounding takes as much as is allowed."""
+    extreme = [0.1, 0.1, 1e-3, 1.3, -1.7, 10.1, -17.3, 30.7, 60.9, -85.3, 99.7, -100.0]
+    rng = np.random.default_rng(3)
+    rows = np.array(list(itertools.permutations(extreme, 3)))[rng.permutation(1320)[:24]]
+    rows = np.concatenate([rows, rng.uniform([0, 30, -45], [20, 40, -38], (24, 3))])
+    return rows, np.append(rng.integers(0, 3, 24), np.zeros(24, "int64"))
+
+
+def _softmax_definition(prediction, label, gamma=2.0, alpha=None, smoothing=0.0):
+    alpha = None if alpha is None else np.broadcast_to(alpha, prediction.shape[1:])
+    return oracle.softmax_loss_and_gradient(prediction, label, gamma, alpha, smoothing, digits=500)
+
+
+SIGMOID = LossUnderTest(
+    name="sigmoid",
+    function=paddle_focal.sigmoid_focal_loss,
+    layer=paddle_focal.SigmoidFocalLoss,
+    definition=_elementwise(oracle.loss_and_gradient),
+    keeps_class_axis=True,
+    has_background=True,
+    is_computed_in_float64=False,
+    samples=_sigmoid_samples,
+    typical=lambda rng, shape: rng.normal(scale=3, size=shape),
+)
+BINARY = LossUnderTest(
+    name="binary",
+    function=paddle_focal.binary_focal_loss,
+    layer=lambda **options: paddle_focal.SigmoidFocalLoss(activated=True, **options),
+    definition=_elementwise(oracle.binary_loss_and_gradient),
+    keeps_class_axis=True,
+    has_background=True,
+    is_computed_in_float64=True,
+    samples=_binary_samples,
+    typical=lambda rng, shape: rng.uniform(0.05, 0.95, shape),
+)
+SOFTMAX = LossUnderTest(
+    name="softmax",
+    function=paddle_focal.softmax_focal_loss,
+    layer=paddle_focal.SoftmaxFocalLoss,
+    definition=_softmax_definition,
+    keeps_class_axis=False,
+    has_background=False,
+    is_computed_in_float64=False,
+    samples=_softmax_samples,
+    typical=lambda rng, shape: rng.normal(scale=3, size=shape),
+)
+LOSSES = (SIGMOID, BINARY, SOFTMAX)
+
+
+@cache
+def samples_and_truth(loss: LossUnderTest, dtype: str, gamma: float):
+    """The samples rounded to a dtype, their labels, and the losses and gradients that are right."""
+    prediction, label = loss.samples(dtype)
+    rounded = paddle.to_tensor(prediction, dtype="float64").astype(dtype).astype("float64").numpy()
+    return rounded, label, *loss.definition(rounded, label, gamma)
