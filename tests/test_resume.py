@@ -1,0 +1,131 @@
+"""Runs that are interrupted and resumed, in this process: each goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ppdet")
+
+from small_runs import STEPS, SmallRuns, assert_same_content
+
+GAMMA = "gamma_schedule={kind: linear, gammas: [0.5, 3.0], epochs: [0, 3], by: iteration}"
+
+
+@pytest.fixture
+def undisturbed(small_runs: SmallRuns, tmp_path):
+    """Trains in another folder, which it gives back."""
+
+    def train(*options: str, **how) -> Path:
+        small_runs.train(*options, save_dir=tmp_path / "undisturbed", **how)
+        return tmp_path / "undisturbed" / small_runs.folder.name
+
+    return train
+
+
+@pytest.mark.parametrize("iteration", [0, STEPS - 1])
+def test_sees_the_other_images_in_their_order(small_runs: SmallRuns, undisturbed, iteration):
+    whole = undisturbed("epoch=3")
+    seen = list(small_runs.images)
+    assert len(set(seen)) == 3 * STEPS  # another order in every epoch
+
+    small_runs.interrupt(1, iteration, "epoch=3")
+    first = STEPS + iteration + 1
+    assert small_runs.images == seen[:first]
+    small_runs.resume("epoch=3")
+    assert small_runs.images == seen[first:]
+    for ending in (".pdparams", ".pdopt"):
+        assert_same_content(small_runs.folder / f"model_final{ending}", whole / f"model_final{ending}")
+
+
+def test_from_the_end_of_an_epoch(small_runs: SmallRuns, undisturbed):
+    undisturbed("epoch=3")
+    seen = list(small_runs.images)
+    small_runs.train("epoch=3")
+    small_runs.train("epoch=3", flags=["--resume", str(small_runs.folder / "0")])
+    assert small_runs.images == seen[STEPS:]
+
+
+@pytest.mark.parametrize("interruption", [(0, 1), (1, 1)])
+def test_every_iteration_stands_once_in_the_metrics(small_runs: SmallRuns, undisturbed, interruption):
+    whole = undisturbed(GAMMA, "FocalRetinaHead.normalizer=ema", "epoch=3")
+    expected = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [(record["epoch"], record["iteration"]) for record in expected] == [
+        (i // STEPS + 1, i + 1) for i in range(3 * STEPS)
+    ]
+
+    options = GAMMA, "FocalRetinaHead.normalizer=ema", "epoch=3"
+    small_runs.interrupt(*interruption, *options)
+    done = STEPS * interruption[0] + interruption[1] + 1
+    assert small_runs.records() == expected[:done]
+    with (small_runs.folder / "metrics.jsonl").open("a") as file:  # of a process that was killed later
+        file.write(json.dumps({**expected[done], "loss": -1.0}) + "\n" + '{"iteration": ')
+    small_runs.resume(*options)
+    assert small_runs.records() == expected  # losses, learning rates, gammas and anchors, too
+    assert small_runs.drawn == ([record["iteration"] for record in expected], [])
+
+
+def test_a_new_run_starts_the_metrics_anew(small_runs: SmallRuns):
+    small_runs.train("epoch=2")
+    small_runs.train("epoch=1")
+    assert [record["iteration"] for record in small_runs.records()] == list(range(1, STEPS + 1))
+
+
+def test_gamma_goes_on(small_runs: SmallRuns, caplog):
+    small_runs.interrupt(1, 0, GAMMA, "epoch=3")
+    small_runs.resume(GAMMA, "epoch=3")
+    gammas = [record["gamma"] for record in small_runs.records()]
+    assert gammas == pytest.approx([0.5 + 2.5 * i / (3 * STEPS) for i in range(3 * STEPS)])
+    assert "Epoch 2: gamma 1.333 to 1.889" in caplog.text
+
+
+def test_moving_average_of_the_normalizer_goes_on(small_runs: SmallRuns, undisturbed, caplog):
+    whole = undisturbed("FocalRetinaHead.normalizer=ema")
+    small_runs.interrupt(1, 0, "FocalRetinaHead.normalizer=ema")
+    (average,) = small_runs.state("interrupted_1_1")["normalizer"].values()
+    assert average != 100  # where it starts
+    small_runs.resume("FocalRetinaHead.normalizer=ema")
+    assert "starts anew" not in caplog.text
+    expected = json.loads((whole / "model_final.state.json").read_text())["normalizer"]
+    assert small_runs.state()["normalizer"] == expected
+    assert_same_content(small_runs.folder / "model_final.pdparams", whole / "model_final.pdparams")
+
+
+def test_worse_than_the_best_before_the_interruption(small_runs: SmallRuns):
+    small_runs.script_ap(0.5, 0.3, 0.4, 0.6)
+    small_runs.interrupt(1, 0, "epoch=3", flags=["--eval"])
+    small_runs.resume("epoch=3", flags=["--eval"])
+    assert small_runs.state("best_model")["epoch"] == 1
+    assert small_runs.state("model_final")["best_ap"] == 0.5
+    small_runs.train("epoch=4", flags=["--eval", "--resume", str(small_runs.folder / "model_final")])
+    assert small_runs.state("best_model")["epoch"] == 4
+
+
+def test_patience_goes_on(small_runs: SmallRuns, caplog):
+    small_runs.script_ap(0.5, 0.3, 0.4)
+    flags = ["--eval", "--early-stop", "2"]
+    small_runs.interrupt(2, 0, "epoch=9", flags=flags)
+    assert small_runs.state("interrupted_2_1")["early_stop"] == {
+        "metric": "bbox_AP", "best": 0.5, "best_epoch": 1, "waited": 1
+    }  # fmt: skip
+    small_runs.resume("epoch=9", flags=flags)
+    message = "Stopped after epoch 3: no better bbox_AP for 2 evaluations; the best was 0.5000, after epoch 1"
+    assert message in caplog.text
+    assert small_runs.state() == small_runs.state("2")
+    for ending in (".pdparams", ".pdopt"):
+        content = (small_runs.folder / f"2{ending}").read_bytes()
+        assert (small_runs.folder / f"model_final{ending}").read_bytes() == content
+
+
+def test_checkpoints_of_interruptions_serve_until_there_is_a_later_one(small_runs: SmallRuns):
+    options = "epoch=3", "snapshot_epoch=2"
+    small_runs.interrupt(0, 0, *options)
+    small_runs.interrupt(0, 1, *options, flags=["--resume", "auto"])
+    assert small_runs.checkpoints() == {"interrupted_0_1", "interrupted_0_2"}
+    small_runs.interrupt(1, 0, *options, flags=["--resume", "auto"])  # an epoch without a checkpoint is over
+    assert small_runs.checkpoints() == {"interrupted_0_2", "interrupted_1_1"}
+    small_runs.resume(*options)
+    assert small_runs.checkpoints() == {"1", "model_final"}
+    assert not list(small_runs.folder.glob("interrupted_*"))
