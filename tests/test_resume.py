@@ -10,6 +10,9 @@ import pytest
 pytest.importorskip("ppdet")
 
 from small_runs import STEPS, SmallRuns, assert_same_content
+from tqdm import tqdm
+
+from paddle_focal.detection import progress
 
 GAMMA = "gamma_schedule={kind: linear, gammas: [0.5, 3.0], epochs: [0, 3], by: iteration}"
 
@@ -129,3 +132,21 @@ def test_checkpoints_of_interruptions_serve_until_there_is_a_later_one(small_run
     small_runs.resume(*options)
     assert small_runs.checkpoints() == {"1", "model_final"}
     assert not list(small_runs.folder.glob("interrupted_*"))
+
+
+def test_the_bar_goes_on(small_runs: SmallRuns, monkeypatch):
+    bars = []
+
+    def bar(**options) -> tqdm:
+        bars.append(tqdm(**options))
+        return bars[-1]
+
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr(progress, "tqdm", bar)
+    small_runs.interrupt(1, 0)
+    small_runs.resume()
+    assert [(one.initial, one.n, one.total) for one in bars] == [
+        (0, STEPS + 1, 2 * STEPS),
+        (STEPS + 1, 2 * STEPS, 2 * STEPS),
+    ]
