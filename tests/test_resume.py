@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+import paddle
 import pytest
 
 pytest.importorskip("ppdet")
@@ -94,6 +96,34 @@ def test_moving_average_of_the_normalizer_goes_on(small_runs: SmallRuns, undistu
     expected = json.loads((whole / "model_final.state.json").read_text())["normalizer"]
     assert small_runs.state()["normalizer"] == expected
     assert_same_content(small_runs.folder / "model_final.pdparams", whole / "model_final.pdparams")
+
+
+@pytest.mark.parametrize(
+    ("options", "interruptions"),
+    [
+        (["ema_decay_type=normal"], [(0, 0), (1, 0)]),
+        (["ema_decay_type=exponential"], [(1, 0), (1, 1)]),
+        (["ema_decay_type=threshold", "cycle_epoch=2", "epoch=3"], [(1, 0)]),
+    ],
+)
+def test_averaged_weights_go_on(small_runs: SmallRuns, undisturbed, options, interruptions):
+    options = "use_ema=true", "ema_decay=0.8", *options
+    whole = undisturbed(*options)
+    for interruption in interruptions:
+        small_runs.interrupt(*interruption, *options, flags=["--resume", "auto"])
+    small_runs.resume(*options)
+    for ending in (".pdparams", ".pdema", ".pdopt"):
+        assert_same_content(small_runs.folder / f"model_final{ending}", whole / f"model_final{ending}")
+    assert not list(small_runs.folder.glob("interrupted_*"))
+
+
+def test_averaged_weights_of_an_interrupted_run_are_those_to_evaluate(small_runs: SmallRuns):
+    """After one iteration the average is of one summand."""
+    saved = small_runs.interrupt(0, 0, "use_ema=true", "ema_decay_type=normal")
+    averaged, plain = (paddle.load(f"{saved}{ending}") for ending in (".pdparams", ".pdema"))
+    assert averaged.keys() == plain.keys()
+    for name, value in averaged.items():
+        np.testing.assert_allclose(value.numpy(), plain[name].numpy(), rtol=1e-4, atol=1e-7, err_msg=name)
 
 
 def test_worse_than_the_best_before_the_interruption(small_runs: SmallRuns):

@@ -1,7 +1,8 @@
 """Checkpoints: written whole or not at all, found again, and loaded if they fit.
 
 A checkpoint is ``NAME.pdparams`` and ``NAME.pdopt``, and ``NAME.pdema`` where weights are averaged, all as ppdet reads
-them, and ``NAME.state.json``: how far training had come, what ppdet's files leave out, and a digest of each of them.
+them, and ``NAME.state.json``: how far training had come, what ppdet's files leave out, and a digest of each of them. Of
+averaged weights ppdet's files have what evaluation uses; the average to go on from is ``NAME.pdavg``.
 
 All files are first written beside their places. ``NAME.commit.json``, the state file to be, is the last of them; from
 then on the checkpoint counts, and whoever finds that file moves the others to their places.
@@ -22,10 +23,11 @@ from ppdet.engine import callbacks
 
 from paddle_focal.detection import weights
 from paddle_focal.detection.errors import ToolError
+from paddle_focal.detection.run_state import average_state, restore_average
 from paddle_focal.detection.runtime import logger
 from paddle_focal.files import flush, write_whole
 
-STATE, COMMIT = ".state.json", ".commit.json"
+STATE, COMMIT, AVERAGE = ".state.json", ".commit.json", ".pdavg"
 
 
 class Part(Protocol):
@@ -70,6 +72,8 @@ class Checkpoints:
         contents = {".pdparams": model, ".pdopt": {**optimizer.state_dict(), "last_epoch": last_epoch}}
         if ema_model is not None:
             contents.update({".pdparams": ema_model, ".pdema": model})
+        if hasattr(self._trainer, "ema"):
+            contents[AVERAGE] = average_state(self._trainer.ema)
         state: dict[str, Any] = {"epoch": last_epoch, "iteration": iteration, "digests": {}}
         state.update({name: part.state() for name, part in self._parts.items()})
         try:
@@ -118,6 +122,8 @@ class Checkpoints:
                 raise ToolError(f"The checkpoint {base} is damaged: {reason}. {_in_words(newest(base.parent))}")
         _check_fits(self._trainer.model, base)
         self._trainer.resume_weights(str(base))
+        if hasattr(self._trainer, "ema") and _file(base, AVERAGE).exists():
+            restore_average(self._trainer.ema, weights.read(_file(base, AVERAGE)))
         state = _read(_file(base, STATE)) or {}
         for key, part in self._parts.items():
             part.restore(state.get(key))
@@ -153,7 +159,7 @@ def damage(base: Path) -> str | None:
 
 def remove(base: Path) -> None:
     """Remove a checkpoint, its state file first."""
-    for ending in (STATE, ".pdopt", ".pdema", ".pdparams"):
+    for ending in (STATE, ".pdopt", ".pdema", AVERAGE, ".pdparams"):
         _file(base, ending).unlink(missing_ok=True)
 
 
@@ -205,7 +211,7 @@ def _in_words(checkpoint: Path | None) -> str:
 
 def _base_of(path: str | Path) -> Path:
     path = Path(path)
-    for ending in (STATE, COMMIT, ".pdparams", ".pdopt", ".pdema"):
+    for ending in (STATE, COMMIT, ".pdparams", ".pdopt", ".pdema", AVERAGE):
         if path.name.endswith(ending):
             return path.with_name(path.name[: -len(ending)])
     return path
