@@ -14,7 +14,7 @@ pytest.importorskip("ppdet")
 from small_runs import STEPS, SmallRuns, assert_same_content
 from tqdm import tqdm
 
-from paddle_focal.detection import progress
+from paddle_focal.detection import checkpoint, progress
 
 GAMMA = "gamma_schedule={kind: linear, gammas: [0.5, 3.0], epochs: [0, 3], by: iteration}"
 
@@ -150,6 +150,22 @@ def test_patience_goes_on(small_runs: SmallRuns, caplog):
     for ending in (".pdparams", ".pdopt"):
         content = (small_runs.folder / f"2{ending}").read_bytes()
         assert (small_runs.folder / f"model_final{ending}").read_bytes() == content
+
+
+def test_the_last_evaluation_counts_where_a_finished_run_goes_on(small_runs: SmallRuns, caplog):
+    """The checkpoint of an epoch is written before its evaluation."""
+    small_runs.script_ap(0.3, 0.5, 0.4, 0.4)
+    flags = ["--eval", "--early-stop", "2"]
+    small_runs.train("epoch=2", flags=flags)
+    assert small_runs.state()["best_ap"] == small_runs.state("best_model")["best_ap"] == 0.5
+    assert small_runs.state()["early_stop"] == small_runs.state("best_model")["early_stop"]
+    assert checkpoint.damage(small_runs.folder / "model_final") is None
+    small_runs.resume("epoch=5", flags=flags)
+    assert small_runs.state("best_model")["epoch"] == 2
+    assert (
+        "Stopped after epoch 4: no better bbox_AP for 2 evaluations; the best was 0.5000, after epoch 2" in caplog.text
+    )
+    assert small_runs.state()["early_stop"]["waited"] == 2
 
 
 def test_checkpoints_of_interruptions_serve_until_there_is_a_later_one(small_runs: SmallRuns):

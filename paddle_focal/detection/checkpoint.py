@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import paddle
 from paddle import distributed
 from ppdet.engine import callbacks
+from ppdet.engine.callbacks import Callback
 
 from paddle_focal.detection import weights
 from paddle_focal.detection.errors import ToolError
@@ -49,6 +50,7 @@ class Checkpoints:
 
     def __init__(self, trainer, folder: Path, parts: Mapping[str, Part]) -> None:
         self._trainer, self._folder, self._parts = trainer, folder, parts
+        self._latest: dict[Path, dict[str, Any]] = {}
         callbacks.save_model = self.write
 
     def write(self, model, optimizer, save_dir, save_name, last_epoch, ema_model=None, iteration: int = 0) -> None:
@@ -75,7 +77,7 @@ class Checkpoints:
         if hasattr(self._trainer, "ema"):
             contents[AVERAGE] = average_state(self._trainer.ema)
         state: dict[str, Any] = {"epoch": last_epoch, "iteration": iteration, "digests": {}}
-        state.update({name: part.state() for name, part in self._parts.items()})
+        state.update(self._states())
         try:
             base.parent.mkdir(parents=True, exist_ok=True)
             for ending, content in contents.items():
@@ -93,7 +95,26 @@ class Checkpoints:
                 f"The checkpoint {base} could not be written: {error}. {_in_words(newest(base.parent))} "
                 "Make room, then go on from there with --resume auto."
             ) from error
+        is_later = any((old["epoch"], old["iteration"]) != (last_epoch, iteration) for old in self._latest.values())
+        self._latest = {**({} if is_later else self._latest), base: state}
         logger.info("Checkpoint: %s", base)
+
+    def add_evaluation(self) -> None:
+        """Save again the parts of the latest checkpoints, which ppdet writes before it evaluates them.
+
+        Raises:
+            ToolError: a file cannot be written.
+        """
+        for base, state in self._latest.items():
+            state.update(self._states())
+            text = json.dumps(state) + "\n"
+            try:
+                write_whole(_file(base, STATE), lambda partial, text=text: partial.write_text(text))
+            except OSError as error:
+                raise ToolError(f"The evaluation could not be added to {_file(base, STATE)}: {error}") from error
+
+    def _states(self) -> dict[str, Any]:
+        return {name: part.state() for name, part in self._parts.items()}
 
     def resume(self, name: str) -> tuple[int, int]:
         """Load a checkpoint, or with 'auto' the newest whole one of the folder.
@@ -128,6 +149,23 @@ class Checkpoints:
         for key, part in self._parts.items():
             part.restore(state.get(key))
         return self._trainer.start_epoch, state.get("iteration", 0)
+
+
+class EvaluatedCheckpoints(Callback):
+    """Has the checkpoints of an epoch know its evaluation; registered after all that has a part of it.
+
+    Args:
+        trainer: ppdet's.
+        checkpoints: the run's.
+    """
+
+    def __init__(self, trainer, checkpoints: Checkpoints) -> None:
+        super().__init__(trainer)
+        self._checkpoints = checkpoints
+
+    def on_epoch_end(self, status: dict) -> None:
+        if status["mode"] == "eval" and distributed.get_rank() == 0:
+            self._checkpoints.add_evaluation()
 
 
 def newest(folder: Path) -> Path | None:
