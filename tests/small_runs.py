@@ -20,7 +20,7 @@ from ppdet.engine import callbacks
 from ppdet.metrics import COCOMetric
 from ppdet.modeling.architectures.meta_arch import BaseArch
 
-from paddle_focal.detection import progress, report, runtime, training
+from paddle_focal.detection import evaluation, progress, report, runtime, training
 from paddle_focal.detection.interruption import Interrupted
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs/retinanet_r18_fpn_digits.yml"
@@ -109,6 +109,11 @@ class SmallRuns:
 
     def resume(self, *options: str, flags: Iterable[str] = (), **how) -> None:
         self.train(*options, flags=["--resume", "auto", *flags], **how)
+
+    def evaluate(self, *options: str, flags: Iterable[str] = (), save_dir: Path | None = None) -> None:
+        """``tools/eval.py``."""
+        with self._clean(), paddle.utils.unique_name.guard():
+            evaluation.main(self.arguments(*options, flags=flags, save_dir=save_dir))
 
     def interrupt(self, epoch: int, iteration: int, *options: str, flags: Iterable[str] = (), **how) -> Path:
         """A run that gets SIGTERM in an iteration, both counted from 0; its checkpoint, without ending."""

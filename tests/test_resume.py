@@ -30,14 +30,14 @@ def undisturbed(small_runs: SmallRuns, tmp_path):
     return train
 
 
-@pytest.mark.parametrize("iteration", [0, STEPS - 1])
-def test_sees_the_other_images_in_their_order(small_runs: SmallRuns, undisturbed, iteration):
+@pytest.mark.parametrize(("epoch", "iteration"), [(0, 0), (1, STEPS - 1), (2, 1)])
+def test_sees_the_other_images_in_their_order(small_runs: SmallRuns, undisturbed, epoch, iteration):
     whole = undisturbed("epoch=3")
     seen = list(small_runs.images)
     assert len(set(seen)) == 3 * STEPS  # another order in every epoch
 
-    small_runs.interrupt(1, iteration, "epoch=3")
-    first = STEPS + iteration + 1
+    small_runs.interrupt(epoch, iteration, "epoch=3")
+    first = epoch * STEPS + iteration + 1
     assert small_runs.images == seen[:first]
     small_runs.resume("epoch=3")
     assert small_runs.images == seen[first:]
@@ -53,7 +53,7 @@ def test_from_the_end_of_an_epoch(small_runs: SmallRuns, undisturbed):
     assert small_runs.images == seen[STEPS:]
 
 
-@pytest.mark.parametrize("interruption", [(0, 1), (1, 1)])
+@pytest.mark.parametrize("interruption", [(0, 1), (1, 0)])
 def test_every_iteration_stands_once_in_the_metrics(small_runs: SmallRuns, undisturbed, interruption):
     whole = undisturbed(GAMMA, "FocalRetinaHead.normalizer=ema", "epoch=3")
     expected = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]

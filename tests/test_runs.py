@@ -1,0 +1,142 @@
+"""Training runs and evaluations in this process: what the flags do, what is logged, and when a run stops."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import paddle
+import pytest
+
+pytest.importorskip("ppdet")
+
+from small_runs import BATCH, STEPS, SmallRuns
+
+from paddle_focal.detection.retina_head import FocalRetinaHead
+
+VALIDATION_LOSS = "FocalRetinaHead.is_inference_output=true"
+
+
+def metrics_of(folder: Path) -> dict[str, float]:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def validation_loss(runs: SmallRuns, name: str, folder: Path) -> float:
+    """Of a checkpoint, by ``tools/eval.py``."""
+    runs.evaluate(VALIDATION_LOSS, f"weights={runs.folder / name}", save_dir=folder)
+    return metrics_of(folder / runs.folder.name)["val_loss"]
+
+
+class TestEvaluation:
+    def test_final_weights(self, small_runs: SmallRuns, tmp_path, caplog):
+        small_runs.train(VALIDATION_LOSS, final_eval=True)
+        assert small_runs.evaluated == 1
+        loss = metrics_of(small_runs.folder)["val_loss"]
+        assert loss == pytest.approx(validation_loss(small_runs, "model_final", tmp_path / "last"), rel=1e-6)
+        assert loss != pytest.approx(validation_loss(small_runs, "0", tmp_path / "first"), rel=1e-4)
+        assert len(small_runs.records()) == 2 * STEPS
+
+    def test_every_snapshot(self, small_runs: SmallRuns, tmp_path):
+        small_runs.train(VALIDATION_LOSS, "epoch=3", "snapshot_epoch=2", flags=["--eval"], final_eval=True)
+        assert small_runs.evaluated == 2  # and not once more at the end
+        records = [record for record in small_runs.records() if "bbox_AP" in record]
+        assert [(record["epoch"], record["iteration"]) for record in records] == [(2, 2 * STEPS), (3, 3 * STEPS)]
+        assert small_runs.drawn == (list(range(1, 3 * STEPS + 1)), [2 * STEPS, 3 * STEPS])
+        for record, name in zip(records, ("1", "model_final")):
+            expected = validation_loss(small_runs, name, tmp_path / name)
+            assert record["val_loss"] == pytest.approx(expected, rel=1e-6)
+        last = {key: value for key, value in records[-1].items() if key not in ("epoch", "iteration")}
+        assert metrics_of(small_runs.folder) == last
+
+    def test_none_at_all(self, small_runs: SmallRuns):
+        small_runs.train("epoch=1")
+        assert small_runs.evaluated == 0
+        assert not (small_runs.folder / "metrics.json").exists()
+        assert (small_runs.folder / "model_final.pdparams").exists()
+
+    def test_without_a_validation_set(self, small_runs: SmallRuns, caplog):
+        small_runs.train("epoch=1", "EvalDataset.anno_path=annotations/none.json", final_eval=True)
+        assert small_runs.evaluated == 0
+        assert "The final weights are not evaluated: there is no" in caplog.text
+
+    def test_predictions_only(self, small_runs: SmallRuns):
+        small_runs.train("epoch=1", flags=["--eval", "--save_prediction_only"], final_eval=True)
+        assert small_runs.evaluated == 0
+        assert not (small_runs.folder / "metrics.json").exists()
+        assert all("bbox_AP" not in record for record in small_runs.records())
+
+    def test_detections_of_an_earlier_evaluation_are_gone(self, small_runs: SmallRuns):
+        old = small_runs.folder / "bbox.json"
+        old.parent.mkdir()
+        old.write_text("[]")
+        small_runs.train("epoch=1", "LearningRate.base_lr=1.0e-9", final_eval=True)  # which detects nothing
+        assert not old.exists()
+
+
+def first_losses(runs: SmallRuns, *flags: str) -> list[float]:
+    """Of two runs, each after other random numbers."""
+    losses = []
+    for seed in (5, 7):
+        paddle.seed(seed)
+        runs.train("epoch=1", flags=flags)
+        losses.append(runs.records()[0]["loss"])
+    return losses
+
+
+def test_only_enable_ce_seeds_the_run(small_runs: SmallRuns):
+    assert len(set(first_losses(small_runs))) == 1  # small runs ask for it
+    assert len(set(first_losses(small_runs, "--enable_ce", "false"))) == 2
+
+
+def test_pretrained_weights_are_for_the_start_only(small_runs: SmallRuns, tmp_path):
+    small_runs.train("LearningRate.base_lr=0.01")
+    scratch = [record["loss"] for record in small_runs.records()]
+    pretrained = tmp_path / "pretrained.pdparams"
+    (small_runs.folder / "model_final.pdparams").rename(pretrained)
+    for path in small_runs.folder.iterdir():
+        path.unlink()
+    options = f"pretrain_weights={pretrained}", "epoch=2"
+    small_runs.train(*options, save_dir=tmp_path / "whole")
+    whole = (tmp_path / "whole" / small_runs.folder.name / "metrics.jsonl").read_text()
+    assert json.loads(whole.splitlines()[0])["loss"] < scratch[0] * 0.99
+    small_runs.interrupt(0, 1, *options, flags=["--resume", "auto"])  # of nothing yet: from the start
+    small_runs.resume(*options)
+    assert (small_runs.folder / "metrics.jsonl").read_text() == whole
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_loss_that_is_not_finite_ends_the_run(small_runs: SmallRuns, monkeypatch, caplog, value):
+    get_loss = FocalRetinaHead.get_loss
+
+    def spoilt(head, *arguments):
+        losses = get_loss(head, *arguments)
+        return {**losses, "loss": losses["loss"] * value} if len(small_runs.images) == STEPS + 2 else losses
+
+    monkeypatch.setattr(FocalRetinaHead, "get_loss", spoilt)
+    with pytest.raises(SystemExit) as end:
+        small_runs.train()
+    assert end.value.code == 1
+    (message,) = [record.getMessage() for record in caplog.records if "no number any more" in record.getMessage()]
+    assert "in iteration 2 of epoch 2: loss_cls" in message
+    assert f"loss {value:g}. The newest checkpoint, {small_runs.folder / '0'}, is from before." in message
+    named = [Path(line).name for line in message.splitlines()[1:]]
+    assert [line.strip() for line in named] == [f"{image:06d}.png" for image in small_runs.images[-1]]
+    assert len(named) == BATCH
+    assert len(small_runs.images) == STEPS + 2
+    assert small_runs.checkpoints() == {"0"}
+
+
+def test_a_signal_after_the_last_iteration_is_obeyed_before_the_final_evaluation(small_runs: SmallRuns):
+    small_runs.interrupt(1, STEPS - 1, final_eval=True)
+    small_runs.resume(final_eval=True)
+    assert small_runs.images == []
+    assert small_runs.evaluated == 1
+    assert small_runs.checkpoints() == {"0", "model_final"}
+
+
+def test_ppdets_and_our_lines_go_to_the_log_file(small_runs: SmallRuns):
+    small_runs.train("epoch=1")
+    text = (small_runs.folder / "train.log").read_text()
+    assert text.count(" ppdet.engine INFO: Epoch: [0] ") == STEPS
+    assert "paddle_focal INFO: Checkpoint: " in text
