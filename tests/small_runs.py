@@ -73,6 +73,7 @@ class SmallRuns:
 
     Attributes:
         folder: where checkpoints and everything else of the runs go.
+        data: the data set.
         images: ids of every batch that was trained on, since the last start.
         evaluated: how often a picture of the predictions was drawn.
         drawn: iterations of the loss curve and its points, as they were last drawn.
@@ -81,11 +82,12 @@ class SmallRuns:
     def __init__(
         self, folder: Path, data: Path, patch: pytest.MonkeyPatch, clean: Callable[[], AbstractContextManager]
     ) -> None:
-        self.folder, self._data, self._patch, self._clean = folder / CONFIG.stem, data, patch, clean
+        self.folder, self.data, self._patch, self._clean = folder / CONFIG.stem, data, patch, clean
         self.images: list[tuple[int, ...]] = []
         self.evaluated = 0
         self.drawn: tuple[list[int], list[int]] | None = None
-        self._signal_at: tuple[int, int] | None = None
+        self._signal_at: tuple[str, int, int] | None = None
+        self._signal = signal.SIGTERM
         self._count_images()
         self._interrupt()
         patch.setattr(progress, "draw_loss_curve", self._draw_curve)  # a third of a second each
@@ -93,7 +95,7 @@ class SmallRuns:
         patch.setattr(runtime, "use_all_cores", lambda: None)  # the other tests have one
 
     def arguments(self, *options: str, flags: Iterable[str] = (), save_dir: Path | None = None) -> list[str]:
-        data = [f"{name}Dataset.dataset_dir={self._data}" for name in ("Train", "Eval")]
+        data = [f"{name}Dataset.dataset_dir={self.data}" for name in ("Train", "Eval")]
         where = f"save_dir={save_dir or self.folder.parent}"
         return ["-c", str(CONFIG), *flags, "-o", *SETTINGS, *data, where, *options]
 
@@ -115,12 +117,21 @@ class SmallRuns:
         with self._clean(), paddle.utils.unique_name.guard():
             evaluation.main(self.arguments(*options, flags=flags, save_dir=save_dir))
 
-    def interrupt(self, epoch: int, iteration: int, *options: str, flags: Iterable[str] = (), **how) -> Path:
-        """A run that gets SIGTERM in an iteration, both counted from 0; its checkpoint, without ending."""
-        self._signal_at = epoch, iteration
+    def interrupt(
+        self,
+        epoch: int,
+        iteration: int,
+        *options: str,
+        flags: Iterable[str] = (),
+        mode: str = "train",
+        number: signal.Signals = signal.SIGTERM,
+        **how,
+    ) -> Path:
+        """A run that gets a signal in an iteration, both counted from 0; its checkpoint, without ending."""
+        self._signal_at, self._signal = (mode, epoch, iteration), number
         with pytest.raises(Interrupted) as end:
             self.train(*options, flags=flags, **how)
-        assert end.value.code == 128 + signal.SIGTERM
+        assert end.value.code == 128 + number
         assert self._signal_at is None
         return self.folder / f"interrupted_{epoch}_{iteration + 1}"
 
@@ -158,9 +169,9 @@ class SmallRuns:
 
         def interrupting(printer, status: dict) -> None:
             on_step_end(printer, status)
-            if status["mode"] == "train" and self._signal_at == (status["epoch_id"], status["step_id"]):
+            if self._signal_at == (status["mode"], status.get("epoch_id"), status["step_id"]):
                 self._signal_at = None
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), self._signal)
 
         self._patch.setattr(callbacks.LogPrinter, "on_step_end", interrupting)
 

@@ -11,7 +11,9 @@ import pytest
 
 pytest.importorskip("ppdet")
 
+from ppdet.engine.callbacks import LogPrinter
 from small_runs import BATCH, STEPS, SmallRuns
+from test_metrics_log import scalars
 
 from paddle_focal.detection.retina_head import FocalRetinaHead
 
@@ -72,6 +74,78 @@ class TestEvaluation:
         old.write_text("[]")
         small_runs.train("epoch=1", "LearningRate.base_lr=1.0e-9", final_eval=True)  # which detects nothing
         assert not old.exists()
+
+
+class TestEarlyStop:
+    def test_by_the_validation_loss(self, small_runs: SmallRuns, caplog, monkeypatch):
+        ended = []
+        monkeypatch.setattr(LogPrinter, "on_train_end", lambda _, status: ended.append(status["epoch_id"]))
+        small_runs.script_ap(0.1, 0.2, 0.3)
+        flags = ["--eval", "--early-stop", "1", "--early-stop-metric", "val_loss"]
+        small_runs.train(VALIDATION_LOSS, "LearningRate.base_lr=0.0", "epoch=5", flags=flags, final_eval=True)
+        assert "Stopped after epoch 2: no better val_loss for 1 evaluations" in caplog.text
+        assert small_runs.evaluated == 2  # the last one is that of the final weights
+        assert ended == [1]
+        assert small_runs.checkpoints() == {"0", "1", "model_final", "best_model"}
+        assert small_runs.state() == small_runs.state("1")
+
+    def test_only_where_it_is_asked_for(self, small_runs: SmallRuns):
+        small_runs.script_ap(0.3, 0.2, 0.1)
+        small_runs.train("epoch=3", flags=["--eval"])
+        assert len(small_runs.images) == 3 * STEPS
+
+
+class TestDataSets:
+    """Those in use are checked before the training, and no others."""
+
+    @pytest.fixture
+    def broken(self, tmp_path):
+        (tmp_path / "broken.json").write_text("[")
+        return f"EvalDataset.anno_path={tmp_path / 'broken.json'}"
+
+    def test_a_validation_set_that_is_not_used(self, small_runs: SmallRuns, broken):
+        small_runs.train("epoch=1", broken)
+        assert small_runs.checkpoints() == {"model_final"}
+
+    @pytest.mark.parametrize("flags", [[], ["--eval"]])
+    def test_one_that_is_used(self, small_runs: SmallRuns, broken, flags):
+        with pytest.raises(SystemExit):
+            small_runs.train("epoch=1", broken, flags=flags, final_eval=not flags)
+        assert small_runs.images == []
+
+
+def test_detections_are_where_they_are_asked_for(small_runs: SmallRuns, tmp_path, capfd):
+    options = ["RetinaHead.nms.score_threshold=0.001"]
+    small_runs.train("epoch=1", *options, final_eval=True)
+    detections = json.loads((small_runs.folder / "bbox.json").read_text())
+    assert {box["image_id"] for box in detections} == {1, 2, 3, 4}
+    elsewhere = tmp_path / "elsewhere"
+    options += [f"weights={small_runs.folder / 'model_final'}"]
+    small_runs.evaluate(*options, flags=["--output_eval", str(elsewhere)], save_dir=tmp_path / "again")
+    assert json.loads((elsewhere / "bbox.json").read_text()) == detections
+    assert not list((tmp_path / "again").rglob("bbox.json"))
+    assert metrics_of(tmp_path / "again" / small_runs.folder.name) == metrics_of(small_runs.folder)
+
+    capfd.readouterr()
+    (elsewhere / "bbox.json").write_text(json.dumps(perfect(small_runs.data)))
+    small_runs.evaluate(flags=["--output_eval", str(elsewhere), "--json_eval"])
+    assert "Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = 1.000" in capfd.readouterr().out
+
+
+def perfect(data: Path) -> list[dict]:
+    """Detections that are the ground truth."""
+    truth = json.loads((data / "annotations/instances_val.json").read_text())["annotations"]
+    return [{**{key: box[key] for key in ("image_id", "category_id", "bbox")}, "score": 0.9} for box in truth]
+
+
+def test_visualdl_has_what_the_metrics_have(small_runs: SmallRuns, tmp_path):
+    flags = ["--eval", "--use_vdl", "true", "--vdl_log_dir", str(tmp_path / "vdl")]
+    small_runs.train(VALIDATION_LOSS, "gamma_schedule={kind: constant, gammas: [1.5], epochs: [0]}", flags=flags)
+    recorded = scalars(tmp_path / "vdl")
+    for name in ("learning_rate", "gamma", "foreground", "bbox_AP", "val_loss"):
+        values = [(record["iteration"], record[name]) for record in small_runs.records() if name in record]
+        assert recorded[name] == [(i, pytest.approx(value, rel=1e-6)) for i, value in values], name
+        assert len(values) in (2, 2 * STEPS)
 
 
 def first_losses(runs: SmallRuns, *flags: str) -> list[float]:
