@@ -84,11 +84,10 @@ def few_digits(tmp_path_factory):
 
 @pytest.fixture
 def small_runs(tmp_path, few_digits, workspace_copy, monkeypatch):
-    """Training runs of this process, which is afterwards as it was."""
+    """Training runs in this process, which is afterwards as it was."""
     small_runs = pytest.importorskip("small_runs")
     callbacks = pytest.importorskip("ppdet.engine.callbacks")
 
     monkeypatch.setattr(callbacks, "save_model", callbacks.save_model)  # and so again afterwards
     monkeypatch.setattr(paddle.framework.io, "pickle", paddle.framework.io.pickle)
-    with small_runs.undisturbed_process():
-        yield small_runs.SmallRuns(tmp_path, few_digits, monkeypatch, lambda: _unchanged(workspace_copy))
+    return small_runs.SmallRuns(tmp_path, few_digits, monkeypatch, lambda: _unchanged(workspace_copy))

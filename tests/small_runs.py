@@ -105,8 +105,7 @@ class SmallRuns:
         """``tools/train.py``, seeded, from the start unless a flag says to resume."""
         self.images.clear()
         flags = ["--enable_ce", "true", *flags, *([] if final_eval else ["--skip_final_eval"])]
-        # A process of its own would know no options of the run before, and count its parameters from 0.
-        with self._clean(), paddle.utils.unique_name.guard():
+        with self._process():
             training.main(self.arguments(*options, flags=flags, save_dir=save_dir))
 
     def resume(self, *options: str, flags: Iterable[str] = (), **how) -> None:
@@ -114,7 +113,7 @@ class SmallRuns:
 
     def evaluate(self, *options: str, flags: Iterable[str] = (), save_dir: Path | None = None) -> None:
         """``tools/eval.py``."""
-        with self._clean(), paddle.utils.unique_name.guard():
+        with self._process():
             evaluation.main(self.arguments(*options, flags=flags, save_dir=save_dir))
 
     def interrupt(
@@ -153,6 +152,12 @@ class SmallRuns:
 
     def checkpoints(self) -> set[str]:
         return {path.name.removesuffix(".state.json") for path in self.folder.glob("*.state.json")}
+
+    @contextlib.contextmanager
+    def _process(self) -> Iterator[None]:
+        """As in one of its own, nothing of the run before is left: no options, and parameters count from 0."""
+        with self._clean(), paddle.utils.unique_name.guard(), undisturbed_process():
+            yield
 
     def _count_images(self) -> None:
         forward = BaseArch.forward

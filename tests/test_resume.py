@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -11,10 +13,12 @@ import pytest
 
 pytest.importorskip("ppdet")
 
+from ppdet.engine.callbacks import LogPrinter
 from small_runs import STEPS, SmallRuns, assert_same_content
 from tqdm import tqdm
 
 from paddle_focal.detection import checkpoint, progress
+from paddle_focal.detection.early_stop import EarlyStop
 
 GAMMA = "gamma_schedule={kind: linear, gammas: [0.5, 3.0], epochs: [0, 3], by: iteration}"
 
@@ -180,7 +184,32 @@ def test_checkpoints_of_interruptions_serve_until_there_is_a_later_one(small_run
     assert not list(small_runs.folder.glob("interrupted_*"))
 
 
-def test_the_bar_goes_on(small_runs: SmallRuns, monkeypatch):
+def test_random_numbers_go_on(small_runs: SmallRuns, undisturbed, monkeypatch):
+    drawn = []
+
+    def draw(*_) -> None:
+        drawn.append((random.random(), np.random.random()))  # noqa: NPY002 - the one that ppdet draws from
+
+    monkeypatch.setattr(LogPrinter, "on_step_begin", draw)
+    undisturbed()
+    expected = list(drawn)
+    assert len(set(expected)) == 2 * STEPS
+    drawn.clear()
+    small_runs.interrupt(0, 1)
+    small_runs.resume()
+    assert drawn == expected
+
+
+def test_the_patience_of_another_metric_starts_anew():
+    evaluation = SimpleNamespace(validation=object(), metrics={"val_loss": 2.0})
+    stop = EarlyStop(SimpleNamespace(cfg={}), evaluation, 1, "val_loss")
+    stop.restore({"metric": "bbox_AP", "best": 0.9, "best_epoch": 3, "waited": 5})
+    stop.restore(None)  # of a run without it
+    stop.on_epoch_end({"mode": "eval", "epoch_id": 4})
+    assert stop.state() == {"metric": "val_loss", "best": -2.0, "best_epoch": 5, "waited": 0}
+
+
+def test_the_bar_goes_on(small_runs: SmallRuns, monkeypatch, capsys):
     bars = []
 
     def bar(**options) -> tqdm:
@@ -190,9 +219,16 @@ def test_the_bar_goes_on(small_runs: SmallRuns, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr(progress, "tqdm", bar)
-    small_runs.interrupt(1, 0)
-    small_runs.resume()
-    assert [(one.initial, one.n, one.total) for one in bars] == [
-        (0, STEPS + 1, 2 * STEPS),
-        (STEPS + 1, 2 * STEPS, 2 * STEPS),
-    ]
+    bar.write = tqdm.write
+    small_runs.interrupt(1, 0, GAMMA)
+    small_runs.resume(GAMMA)
+    done, total = STEPS + 1, 2 * STEPS
+    assert [(one.initial, one.n, one.total) for one in bars] == [(0, done, total), (done, total, total)]
+    assert bars[-1].desc.startswith("epoch 2/2")
+    last = small_runs.records()[-1]
+    shown = {"loss": f"{last['loss']:.4f}", "lr": f"{last['learning_rate']:.2e}", "gamma": f"{last['gamma']:.3g}"}
+    assert bars[-1].postfix == ", ".join(f"{name}={value}" for name, value in shown.items())
+    printed = capsys.readouterr().out
+    assert "Checkpoint: " in printed
+    assert "Epoch: [" not in printed  # which the log file has
+    assert (small_runs.folder / "train.log").read_text().count("Epoch: [") == total

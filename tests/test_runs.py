@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import pickle
 from pathlib import Path
 
 import paddle
@@ -12,12 +14,14 @@ import pytest
 pytest.importorskip("ppdet")
 
 from ppdet.engine.callbacks import LogPrinter
-from small_runs import BATCH, STEPS, SmallRuns
+from small_runs import BATCH, STEPS, SmallRuns, assert_same_content
 from test_metrics_log import scalars
 
+from paddle_focal.detection import checkpoint
 from paddle_focal.detection.retina_head import FocalRetinaHead
 
 VALIDATION_LOSS = "FocalRetinaHead.is_inference_output=true"
+GAMMA = "gamma_schedule={kind: linear, gammas: [0.5, 3.0], epochs: [0, 3], by: iteration}"
 
 
 def metrics_of(folder: Path) -> dict[str, float]:
@@ -214,3 +218,85 @@ def test_ppdets_and_our_lines_go_to_the_log_file(small_runs: SmallRuns):
     text = (small_runs.folder / "train.log").read_text()
     assert text.count(" ppdet.engine INFO: Epoch: [0] ") == STEPS
     assert "paddle_focal INFO: Checkpoint: " in text
+
+
+def test_evaluation_changes_nothing_of_the_training(small_runs: SmallRuns, tmp_path):
+    options = VALIDATION_LOSS, "FocalRetinaHead.normalizer=ema", "use_ema=true", "epoch=3", GAMMA
+    small_runs.train(*options, save_dir=tmp_path / "without")
+    without = tmp_path / "without" / small_runs.folder.name
+    small_runs.train(*options, flags=["--eval"])
+    expected = [json.loads(line) for line in (without / "metrics.jsonl").read_text().splitlines()]
+    assert [record for record in small_runs.records() if "loss" in record] == expected
+    for ending in (".pdparams", ".pdema", ".pdopt"):
+        assert_same_content(small_runs.folder / f"model_final{ending}", without / f"model_final{ending}")
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(small_runs: SmallRuns, monkeypatch, caplog):
+    save = paddle.save
+
+    def full(content, path, *arguments):
+        if Path(path).name.startswith("1.partial.pdopt"):
+            raise OSError(28, "No space left on device")
+        save(content, path, *arguments)
+
+    monkeypatch.setattr(paddle, "save", full)
+    with pytest.raises(SystemExit) as end:
+        small_runs.train("epoch=3")
+    assert end.value.code == 1
+    folder = small_runs.folder
+    message = f"The checkpoint {folder}/1 could not be written: [Errno 28] No space left on device. "
+    assert f"{message}The newest whole checkpoint is {folder}/0. Make room" in caplog.text
+    assert {path.name for path in folder.glob("*.*") if path.name[0].isdigit()} == {
+        "0.pdparams", "0.pdopt", "0.state.json"
+    }  # fmt: skip
+
+
+def test_an_evaluation_that_cannot_be_saved_ends_the_run(small_runs: SmallRuns, monkeypatch, caplog):
+    write_whole = checkpoint.write_whole
+
+    def full(path, write):
+        if path.name == "0.state.json":
+            raise OSError(28, "No space left on device")
+        write_whole(path, write)
+
+    monkeypatch.setattr(checkpoint, "write_whole", full)
+    small_runs.script_ap(0.5)
+    with pytest.raises(SystemExit):
+        small_runs.train(flags=["--eval"])
+    assert f"The evaluation could not be added to {small_runs.folder}/0.state.json: [Errno 28]" in caplog.text
+    assert checkpoint.newest(small_runs.folder) is not None
+
+
+def test_a_worker_that_died(small_runs: SmallRuns, monkeypatch, caplog):
+    def die(*_):
+        raise SystemError("(Fatal) DataLoader process (pid 1) exited\nunexpectedly.")
+
+    monkeypatch.setattr(LogPrinter, "on_step_begin", die)
+    with pytest.raises(SystemExit) as end:
+        small_runs.train()
+    assert end.value.code == 1
+    assert "A worker of the data loader died: (Fatal) DataLoader process (pid 1) exited unexpectedly." in caplog.text
+
+
+def test_other_errors_of_the_system_are_not_explained_away(small_runs: SmallRuns, monkeypatch):
+    def fail(*_):
+        raise SystemError("something else")
+
+    monkeypatch.setattr(LogPrinter, "on_step_begin", fail)
+    with pytest.raises(SystemError, match="something else"):
+        small_runs.train()
+
+
+@pytest.mark.parametrize("flags", [[], ["--trust-weights"]])
+def test_a_checkpoint_that_names_code(small_runs: SmallRuns, tmp_path, flags):
+    class Harm:
+        def __reduce__(self):
+            return Path.mkdir, (tmp_path / "harmed",)
+
+    saved = small_runs.interrupt(0, 0)
+    small_runs.folder.joinpath(f"{saved.name}.state.json").unlink()  # with the digests
+    state = pickle.loads(saved.with_name(f"{saved.name}.pdopt").read_bytes())
+    saved.with_name(f"{saved.name}.pdopt").write_bytes(pickle.dumps({**state, "x": Harm()}))
+    with contextlib.nullcontext() if flags else pytest.raises(SystemExit):
+        small_runs.train(flags=["--resume", str(saved), *flags])
+    assert (tmp_path / "harmed").exists() == bool(flags)
