@@ -20,7 +20,7 @@ from ppdet.engine import callbacks
 from ppdet.metrics import COCOMetric
 from ppdet.modeling.architectures.meta_arch import BaseArch
 
-from paddle_focal.detection import evaluation, progress, report, runtime, training
+from paddle_focal.detection import evaluation, inference, progress, report, runtime, training
 from paddle_focal.detection.interruption import Interrupted
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs/retinanet_r18_fpn_digits.yml"
@@ -115,6 +115,11 @@ class SmallRuns:
         """``tools/eval.py``."""
         with self._process():
             evaluation.main(self.arguments(*options, flags=flags, save_dir=save_dir))
+
+    def infer(self, *options: str, flags: Iterable[str] = ()) -> None:
+        """``tools/infer.py``."""
+        with self._process():
+            inference.main(self.arguments(f"TestDataset.dataset_dir={self.data}", *options, flags=flags))
 
     def interrupt(
         self,

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import pickle
+import signal
 from pathlib import Path
 
 import paddle
@@ -18,6 +19,7 @@ from small_runs import BATCH, STEPS, SmallRuns, assert_same_content
 from test_metrics_log import scalars
 
 from paddle_focal.detection import checkpoint
+from paddle_focal.detection.interruption import Interrupted
 from paddle_focal.detection.retina_head import FocalRetinaHead
 
 VALIDATION_LOSS = "FocalRetinaHead.is_inference_output=true"
@@ -205,11 +207,24 @@ def test_a_loss_that_is_not_finite_ends_the_run(small_runs: SmallRuns, monkeypat
     assert small_runs.checkpoints() == {"0"}
 
 
-def test_a_signal_after_the_last_iteration_is_obeyed_before_the_final_evaluation(small_runs: SmallRuns):
+def test_a_signal_in_the_last_iteration(small_runs: SmallRuns):
     small_runs.interrupt(1, STEPS - 1, final_eval=True)
     small_runs.resume(final_eval=True)
     assert small_runs.images == []
     assert small_runs.evaluated == 1
+    assert small_runs.checkpoints() == {"0", "model_final"}
+
+
+def test_a_signal_after_the_last_iteration(small_runs: SmallRuns, monkeypatch):
+    def interrupt(_, status):
+        if status["epoch_id"] == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(LogPrinter, "on_epoch_end", interrupt)
+    with pytest.raises(Interrupted) as end:
+        small_runs.train(final_eval=True)
+    assert end.value.code == 128 + signal.SIGTERM
+    assert small_runs.evaluated == 0
     assert small_runs.checkpoints() == {"0", "model_final"}
 
 
