@@ -163,6 +163,7 @@ def test_the_last_evaluation_counts_where_a_finished_run_goes_on(small_runs: Sma
     small_runs.train("epoch=2", flags=flags)
     assert small_runs.state()["best_ap"] == small_runs.state("best_model")["best_ap"] == 0.5
     assert small_runs.state()["early_stop"] == small_runs.state("best_model")["early_stop"]
+    assert small_runs.state("0")["best_ap"] == 0.3  # of that time
     assert checkpoint.damage(small_runs.folder / "model_final") is None
     small_runs.resume("epoch=5", flags=flags)
     assert small_runs.state("best_model")["epoch"] == 2
