@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import numpy as np
@@ -50,15 +51,23 @@ def _copied(value):
     return result
 
 
+@contextlib.contextmanager
+def _unchanged(config):
+    before = _copied(config)
+    try:
+        yield config
+    finally:
+        config.clear()
+        config.update(before)
+
+
 @pytest.fixture
 def workspace_copy():
     """Ppdet's workspace, with everything a test puts there taken out again."""
     workspace = pytest.importorskip("ppdet.core.workspace")
 
-    before = _copied(workspace.global_config)
-    yield workspace.global_config
-    workspace.global_config.clear()
-    workspace.global_config.update(before)
+    with _unchanged(workspace.global_config) as config:
+        yield config
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +78,23 @@ def digits(tmp_path_factory):
     options = ["--output", str(folder), "--train-images", "120", "--val-images", "16"]
     make_digits.main(options)
     return folder
+
+
+@pytest.fixture(scope="session")
+def few_digits(tmp_path_factory):
+    """12 training and 4 validation images of 64 pixels."""
+    make_digits = pytest.importorskip("paddle_focal.cli.make_digits")
+    folder = tmp_path_factory.mktemp("data") / "few_digits"
+    make_digits.main(["--output", str(folder), "--train-images", "12", "--val-images", "4", "--image-size", "64"])
+    return folder
+
+
+@pytest.fixture
+def small_runs(tmp_path, few_digits, workspace_copy, monkeypatch):
+    """Training runs in this process, which is afterwards as it was."""
+    small_runs = pytest.importorskip("small_runs")
+    callbacks = pytest.importorskip("ppdet.engine.callbacks")
+
+    monkeypatch.setattr(callbacks, "save_model", callbacks.save_model)  # and so again afterwards
+    monkeypatch.setattr(paddle.framework.io, "pickle", paddle.framework.io.pickle)
+    return small_runs.SmallRuns(tmp_path, few_digits, monkeypatch, lambda: _unchanged(workspace_copy))

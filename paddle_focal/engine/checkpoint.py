@@ -1,7 +1,8 @@
 """Checkpoints: written whole or not at all, found again, and loaded if they fit.
 
 A checkpoint is ``NAME.pdparams`` and ``NAME.pdopt``, and ``NAME.pdema`` where weights are averaged, all as ppdet reads
-them, and ``NAME.state.json``: how far training had come, what ppdet's files leave out, and a digest of each of them.
+them, and ``NAME.state.json``: how far training had come, what ppdet's files leave out, and a digest of each of them. Of
+averaged weights ppdet's files have what evaluation uses; the average to go on from is ``NAME.pdavg``.
 
 All files are first written beside their places. ``NAME.commit.json``, the state file to be, is the last of them; from
 then on the checkpoint counts, and whoever finds that file moves the others to their places.
@@ -19,13 +20,15 @@ from typing import Any, Protocol
 import paddle
 from paddle import distributed
 from ppdet.engine import callbacks
+from ppdet.engine.callbacks import Callback
 
 from paddle_focal.engine import weights
 from paddle_focal.engine.logs import logger
+from paddle_focal.engine.run_state import average_state, restore_average
 from paddle_focal.errors import ToolError
 from paddle_focal.files import flush, write_whole
 
-STATE, COMMIT = ".state.json", ".commit.json"
+STATE, COMMIT, AVERAGE = ".state.json", ".commit.json", ".pdavg"
 
 
 class Part(Protocol):
@@ -47,6 +50,7 @@ class Checkpoints:
 
     def __init__(self, trainer, folder: Path, parts: Mapping[str, Part]) -> None:
         self._trainer, self._folder, self._parts = trainer, folder, parts
+        self._latest: dict[Path, dict[str, Any]] = {}
         callbacks.save_model = self.write
 
     def write(self, model, optimizer, save_dir, save_name, last_epoch, ema_model=None, iteration: int = 0) -> None:
@@ -70,8 +74,10 @@ class Checkpoints:
         contents = {".pdparams": model, ".pdopt": {**optimizer.state_dict(), "last_epoch": last_epoch}}
         if ema_model is not None:
             contents.update({".pdparams": ema_model, ".pdema": model})
+        if hasattr(self._trainer, "ema"):
+            contents[AVERAGE] = average_state(self._trainer.ema)
         state: dict[str, Any] = {"epoch": last_epoch, "iteration": iteration, "digests": {}}
-        state.update({name: part.state() for name, part in self._parts.items()})
+        state.update(self._states())
         try:
             base.parent.mkdir(parents=True, exist_ok=True)
             for ending, content in contents.items():
@@ -89,7 +95,26 @@ class Checkpoints:
                 f"The checkpoint {base} could not be written: {error}. {_in_words(newest(base.parent))} "
                 "Make room, then go on from there with --resume auto."
             ) from error
+        is_later = any((old["epoch"], old["iteration"]) != (last_epoch, iteration) for old in self._latest.values())
+        self._latest = {**({} if is_later else self._latest), base: state}
         logger.info("Checkpoint: %s", base)
+
+    def add_evaluation(self) -> None:
+        """Save again the parts of the latest checkpoints, which ppdet writes before it evaluates them.
+
+        Raises:
+            ToolError: a file cannot be written.
+        """
+        for base, state in self._latest.items():
+            state.update(self._states())
+            text = json.dumps(state) + "\n"
+            try:
+                write_whole(_file(base, STATE), lambda partial, text=text: partial.write_text(text))
+            except OSError as error:
+                raise ToolError(f"The evaluation could not be added to {_file(base, STATE)}: {error}") from error
+
+    def _states(self) -> dict[str, Any]:
+        return {name: part.state() for name, part in self._parts.items()}
 
     def resume(self, name: str) -> tuple[int, int]:
         """Load a checkpoint, or with 'auto' the newest whole one of the folder.
@@ -118,10 +143,29 @@ class Checkpoints:
                 raise ToolError(f"The checkpoint {base} is damaged: {reason}. {_in_words(newest(base.parent))}")
         _check_fits(self._trainer.model, base)
         self._trainer.resume_weights(str(base))
+        if hasattr(self._trainer, "ema") and _file(base, AVERAGE).exists():
+            restore_average(self._trainer.ema, weights.read(_file(base, AVERAGE)))
         state = _read(_file(base, STATE)) or {}
         for key, part in self._parts.items():
             part.restore(state.get(key))
         return self._trainer.start_epoch, state.get("iteration", 0)
+
+
+class EvaluatedCheckpoints(Callback):
+    """Has the checkpoints of an epoch know its evaluation; registered after all that has a part of it.
+
+    Args:
+        trainer: ppdet's.
+        checkpoints: the run's.
+    """
+
+    def __init__(self, trainer, checkpoints: Checkpoints) -> None:
+        super().__init__(trainer)
+        self._checkpoints = checkpoints
+
+    def on_epoch_end(self, status: dict) -> None:
+        if status["mode"] == "eval" and distributed.get_rank() == 0:
+            self._checkpoints.add_evaluation()
 
 
 def newest(folder: Path) -> Path | None:
@@ -153,7 +197,7 @@ def damage(base: Path) -> str | None:
 
 def remove(base: Path) -> None:
     """Remove a checkpoint, its state file first."""
-    for ending in (STATE, ".pdopt", ".pdema", ".pdparams"):
+    for ending in (STATE, ".pdopt", ".pdema", AVERAGE, ".pdparams"):
         _file(base, ending).unlink(missing_ok=True)
 
 
@@ -205,7 +249,7 @@ def _in_words(checkpoint: Path | None) -> str:
 
 def _base_of(path: str | Path) -> Path:
     path = Path(path)
-    for ending in (STATE, COMMIT, ".pdparams", ".pdopt", ".pdema"):
+    for ending in (STATE, COMMIT, ".pdparams", ".pdopt", ".pdema", AVERAGE):
         if path.name.endswith(ending):
             return path.with_name(path.name[: -len(ending)])
     return path

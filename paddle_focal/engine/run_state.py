@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import paddle
@@ -61,3 +63,17 @@ class BestModel:
     def restore(self, state: float | None) -> None:
         for one in self._checkpointers if state is not None else ():
             one.best_ap = state
+
+
+def average_state(ema) -> dict[str, Any]:
+    """The sums and counters of ppdet's ModelEMA, tensors among them.
+
+    What its ``apply`` gives, and ppdet resumes from, is divided by how much of the sums is there yet.
+    """
+    return {"sums": ema.state_dict, "step": ema.step, "epoch": ema.epoch}
+
+
+def restore_average(ema, state: Mapping[str, Any]) -> None:
+    """Have ppdet's ModelEMA go on from such a state."""
+    ema.resume(state["sums"], state["step"])
+    ema.epoch = state["epoch"]

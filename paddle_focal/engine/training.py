@@ -11,7 +11,7 @@ from ppdet.engine import Trainer, set_random_seed
 
 from paddle_focal.detection.compatibility import save_in
 from paddle_focal.engine import runtime
-from paddle_focal.engine.checkpoint import Checkpoints
+from paddle_focal.engine.checkpoint import Checkpoints, EvaluatedCheckpoints
 from paddle_focal.engine.evaluation import evaluate
 from paddle_focal.engine.hooks.early_stop import EarlyStop, StopTraining, keep_as_final
 from paddle_focal.engine.hooks.evaluation_report import EvaluationReport
@@ -73,11 +73,13 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
     callbacks += [*evaluation.callbacks_before(), evaluation]
     callbacks += progress_callbacks(trainer, folder, epochs * len(trainer.loader) + iterations, gamma, evaluation)
     callbacks += [parts["early_stop"]] if flags.early_stop else []
+    callbacks += [EvaluatedCheckpoints(trainer, checkpoints)]
     callbacks += [StopOnNonFiniteLoss(trainer, folder), SaveOnSignal(trainer, watch, checkpoints, folder)]
     trainer.register_callbacks(callbacks)
     try:
         trainer.train(flags.eval)
-    except StopTraining:
+    except StopTraining:  # before the callbacks that come after
+        checkpoints.add_evaluation()
         trainer._compose_callback.on_train_end(trainer.status)
         keep_as_final(folder, trainer.status["epoch_id"])
     except SystemError as error:  # raised in the midst of whatever runs, by Paddle's handler of SIGCHLD

@@ -93,6 +93,32 @@ def test_predict_and_export(tmp_path, digits, weights):
         assert [str(int(c)) for c in exported[:, 0]] == [box["category"] for box in dynamic]
 
 
+def test_the_same_detections_as_in_evaluation(small_runs, tmp_path):
+    few = "RetinaHead.nms.score_threshold=0.001"
+    small_runs.train("epoch=1", few, final_eval=True)
+    evaluated = json.loads((small_runs.folder / "bbox.json").read_text())
+    flags = ["--infer_dir", str(small_runs.data / "val"), "--output_dir", str(tmp_path / "drawn")]
+    small_runs.infer(few, f"weights={small_runs.folder / 'model_final'}", flags=[*flags, "--draw_threshold", "0.9"])
+    found = json.loads((tmp_path / "drawn/predictions.json").read_text())
+    assert len(found) == len(evaluated) > 100
+    for box, expected in zip(found, evaluated):
+        assert Path(box["file_name"]) == small_runs.data / f"val/{expected['image_id']:06d}.png"
+        assert box["category_id"] == expected["category_id"]
+        assert int(box["category"]) == expected["category_id"] - 1
+        np.testing.assert_allclose(box["bbox"], expected["bbox"], atol=1e-3)
+        assert box["score"] == pytest.approx(expected["score"], rel=1e-4)
+    for path in (small_runs.data / "val").iterdir():  # with no box of that score, the picture is the image
+        np.testing.assert_allclose(cv2.imread(str(tmp_path / "drawn" / path.name)), cv2.imread(str(path)), atol=30)
+
+
+def test_nothing_is_drawn_unless_it_is_wanted(small_runs, tmp_path):
+    small_runs.train("epoch=1")
+    image = small_runs.data / "val/000001.png"
+    flags = ["--infer_img", str(image), "--output_dir", str(tmp_path / "drawn"), "--visualize", "false"]
+    small_runs.infer(f"weights={small_runs.folder / 'model_final'}", flags=flags)
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["predictions.json"]
+
+
 class TestImages:
     def test_a_folder_in_order_of_names(self, tmp_path):
         for name in ("b.png", "a.JPG", "c.txt"):

@@ -76,3 +76,57 @@ def test_predictions(validation_set, detections):
     # The detection of score 0.9 is in the first of the three columns, the one of score 0.4 is not drawn.
     assert (columns.size > 0) == (detections == "bbox.json")
     assert columns.size == 0 or columns.max() < picture.shape[1] / 3
+
+
+BLUE = (255, 0, 0)  # as OpenCV has it
+
+
+@pytest.fixture
+def blue_image(tmp_path):
+    """One image of 60 by 40 pixels, all blue, with a box on the left and a detection on the right."""
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((40, 60, 3), BLUE, np.uint8))
+    image = {"id": 1, "file_name": "1.png", "width": 60, "height": 40}
+    box = {"id": 1, "image_id": 1, "category_id": 7, "bbox": [6, 10, 15, 20], "area": 300, "iscrowd": 0}
+    document = {"images": [image], "annotations": [box], "categories": [{"id": 7, "name": ""}]}
+    (tmp_path / "annotations.json").write_text(json.dumps(document))
+    found = [{"image_id": 1, "category_id": 7, "bbox": [33, 14, 21, 12], "score": 0.5}]
+    (tmp_path / "bbox.json").write_text(json.dumps(found))
+    return tmp_path
+
+
+def extent(mask: np.ndarray) -> np.ndarray:
+    """Left, top, right and bottom of what is true."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
+
+
+def test_images_keep_their_colours_and_boxes_their_places(blue_image):
+    paths = [str(blue_image / name) for name in ("annotations.json", "", "bbox.json")]
+    report.draw_predictions(*paths, blue_image / "predictions.png")
+    picture = cv2.imread(str(blue_image / "predictions.png"))
+    left, top, right, bottom = extent(near(picture, "#0000ff"))
+    scale = (right - left) / 60
+    assert (bottom - top) / 40 == pytest.approx(scale, rel=0.02)
+    for color, corners in (("#2ca02c", [6, 10, 21, 30]), ("#d62728", [33, 14, 54, 26])):
+        drawn = (extent(near(picture, color)) - [left, top, left, top]) / scale
+        np.testing.assert_allclose(drawn, np.array(corners) + 0.5, atol=0.4, err_msg=color)  # from pixels' centres
+
+
+def test_the_label_of_a_detection_is_above_its_box(blue_image):
+    paths = [str(blue_image / name) for name in ("annotations.json", "", "bbox.json")]
+    report.draw_predictions(*paths, blue_image / "predictions.png")
+    picture = cv2.imread(str(blue_image / "predictions.png")).astype(int)
+    left, top, right, _ = extent(near(picture, "#0000ff"))
+    scale = (right - left) / 60
+    color = 0.8 * np.array([0x28, 0x27, 0xD6]) + 0.2 * np.array(BLUE)
+    label = extent(np.abs(picture - color).max(axis=-1) < 12)
+    assert left + 32 * scale < label[0] < left + 35 * scale
+    assert label[3] < top + 15.5 * scale
+
+
+def test_validation_losses_are_points_of_the_curve(tmp_path):
+    losses = {"loss": [1.0] * 10}
+    report.draw_loss_curve(list(range(1, 11)), losses, tmp_path / "without.png")
+    report.draw_loss_curve(list(range(1, 11)), losses, tmp_path / "with.png", {5: 1.0, 10: 1.0})
+    without, drawn = (cv2.imread(str(tmp_path / f"{name}.png")) for name in ("without", "with"))
+    assert (near(drawn, "#000000").sum() - near(without, "#000000").sum()) > 50

@@ -50,6 +50,26 @@ def test_code_in_a_base_is_refused(tmp_path):
         check_config(config(tmp_path, "_BASE_: [base/b.yml]"))
 
 
+def test_code_in_a_base_of_the_home_folder_is_refused(tmp_path, monkeypatch):
+    """PaddleDetection expands the ``~`` of a base."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    config(home, "a: !!python/name:os.system", "b.yml")
+    with pytest.raises(ToolError, match=r"home/b.yml, line 1: the tag !!python/name:os.system would run"):
+        check_config(config(tmp_path, "_BASE_: ['~/b.yml']"))
+
+
+def test_every_base_is_looked_at(tmp_path):
+    """Also the base of a base, the last of several, and one with a path of its own."""
+    (tmp_path / "else").mkdir()
+    harmless = config(tmp_path / "else", "a: 1", "harmless.yml")
+    config(tmp_path / "else", "_BASE_: [harmless.yml, c.yml]", "b.yml")
+    config(tmp_path / "else", "a: !!python/name:os.system", "c.yml")
+    with pytest.raises(ToolError, match=r"else/c.yml, line 1"):
+        check_config(config(tmp_path, f"_BASE_: ['{harmless}', else/b.yml]"))
+
+
 def test_what_runs_nothing_is_accepted(tmp_path):
     check_config(config(tmp_path, PLUGIN + "lr: !CosineDecay {max_epochs: 3}\na: &x [1]\nb: *x\n"))
     check_config(config(tmp_path, ""))

@@ -136,6 +136,25 @@ def test_of_another_model(tmp_path, model):
         weights.load(model, str(tmp_path / "other"))
 
 
+@pytest.mark.parametrize("name", ["weights.v1.2", "model_final", "v1.2/model"])
+@pytest.mark.parametrize("ending", ["", ".pdparams"])
+def test_names_with_dots(tmp_path, model, name, ending):
+    path = tmp_path / f"{name}.pdparams"
+    paddle.save(model.state_dict(), str(path))
+    expected = model[0].weight.numpy()
+    model[0].weight.set_value(paddle.zeros_like(model[0].weight))
+    weights.load(model, str(tmp_path / f"{name}{ending}"))
+    np.testing.assert_array_equal(model[0].weight.numpy(), expected)
+
+
+def test_weights_that_are_not_there(tmp_path, model):
+    (tmp_path / "weights.v1.pdparams").write_bytes(b"")
+    with pytest.raises(ToolError, match=r"no such weights: .*/weights\.v1\.2\.pdparams; name a checkpoint"):
+        weights.load(model, str(tmp_path / "weights.v1.2"))
+    with pytest.raises(ToolError, match="no weights: name a checkpoint"):
+        weights.load(model, None)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
 def test_of_another_dtype(tmp_path, model, dtype):
     expected = {key: value.numpy() for key, value in model.state_dict().items()}

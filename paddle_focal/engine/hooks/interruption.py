@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import signal
@@ -97,10 +98,18 @@ class SaveOnSignal(Callback):
     def _save(self, epochs: int, iterations: int) -> None:
         trainer = self.model
         weights = getattr(trainer.model, "student_model", trainer.model).state_dict()
-        averaged = trainer.ema.apply() if trainer.use_ema else None
+        averaged = self._averaged() if trainer.use_ema else None
         name = f"interrupted_{epochs}_{iterations}"
         self._checkpoints.write(weights, trainer.optimizer, self._folder, name, epochs, averaged, iterations)
         self._saved = self._folder / name
+
+    def _averaged(self) -> dict[str, paddle.Tensor]:
+        average = self.model.ema
+        average.update()  # ppdet's next step, which it does not come to
+        # A copy, because ``apply`` takes each call for the end of an epoch, and may start anew after it.
+        average = copy.copy(average)
+        average.state_dict = dict(average.state_dict)
+        return average.apply()
 
 
 class StopOnNonFiniteLoss(Callback):

@@ -31,11 +31,16 @@ class ProgressBar(Callback):
     """A bar with the loss, the learning rate and the time left, in place of ppdet's lines on the terminal.
 
     The lines still go to the log file. Where gamma is scheduled, it is there, too.
+
+    Args:
+        trainer: ppdet's.
+        seen: iterations before the first one of this process.
+        gamma: its schedule, or None.
     """
 
-    def __init__(self, trainer, gamma: ScheduledGamma | None) -> None:
+    def __init__(self, trainer, seen: int, gamma: ScheduledGamma | None) -> None:
         super().__init__(trainer)
-        self.gamma = gamma
+        self._seen, self.gamma = seen, gamma
         self.bar = None
         for handler in console_handlers():
             handler.setStream(_AboveTheBar())
@@ -43,8 +48,7 @@ class ProgressBar(Callback):
 
     def on_train_begin(self, status: dict) -> None:
         steps, epochs = status["steps_per_epoch"], self.model.cfg.epoch
-        first = self.model.start_epoch * steps
-        self.bar = tqdm(total=epochs * steps, initial=first, unit="it", desc="train", dynamic_ncols=True)
+        self.bar = tqdm(total=epochs * steps, initial=self._seen, unit="it", desc="train", dynamic_ncols=True)
 
     def on_step_end(self, status: dict) -> None:
         if status["mode"] != "train":
@@ -102,5 +106,5 @@ def progress_callbacks(
     log = MetricsLog(trainer, folder / "metrics.jsonl", seen, gamma, evaluation)
     callbacks: list[Callback] = [log, LossCurve(trainer, folder / "loss_curve.png", log)]
     if sys.stdout.isatty() and sys.stderr.isatty():
-        callbacks.insert(0, ProgressBar(trainer, gamma))
+        callbacks.insert(0, ProgressBar(trainer, seen, gamma))
     return callbacks

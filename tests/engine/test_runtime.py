@@ -1,0 +1,123 @@
+"""What every tool does first: the device, the threads, the configuration's folder and the log."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("ppdet")
+
+from ppdet.core.workspace import AttrDict
+
+from paddle_focal.cli.arguments import boolean
+from paddle_focal.engine import runtime
+
+
+@pytest.fixture
+def devices(monkeypatch):
+    """The device that Paddle was given, and how often all cores were asked for."""
+    seen = SimpleNamespace(chosen=None, all_cores=0)
+
+    def use_all_cores():
+        seen.all_cores += 1
+
+    monkeypatch.setattr(runtime.paddle, "set_device", lambda name: setattr(seen, "chosen", name))
+    monkeypatch.setattr(runtime, "use_all_cores", use_all_cores)
+    monkeypatch.setattr(runtime.paddle, "is_compiled_with_cuda", lambda: True)
+    monkeypatch.setattr(runtime.paddle.device.cuda, "device_count", lambda: 1)
+    return seen
+
+
+def config(**used: bool) -> AttrDict:
+    return AttrDict(**{f"use_{name}": used.get(name, False) for name in ("gpu", "npu", "xpu", "mlu")})
+
+
+@pytest.mark.parametrize("device", ["gpu", "npu", "xpu", "mlu"])
+def test_the_device_that_is_asked_for(devices, device):
+    runtime.set_device(config(**{device: True}))
+    assert (devices.chosen, devices.all_cores) == (device, 0)
+
+
+def test_the_cpu_with_all_its_cores(devices):
+    runtime.set_device(config())
+    assert (devices.chosen, devices.all_cores) == ("cpu", 1)
+
+
+@pytest.mark.parametrize(("compiled", "count"), [(True, 0), (False, 1)])
+def test_the_cpu_where_there_is_no_gpu(devices, monkeypatch, caplog, compiled, count):
+    monkeypatch.setattr(runtime.paddle, "is_compiled_with_cuda", lambda: compiled)
+    monkeypatch.setattr(runtime.paddle.device.cuda, "device_count", lambda: count)
+    asked = config(gpu=True)
+    runtime.set_device(asked)
+    assert (devices.chosen, devices.all_cores) == ("cpu", 1)
+    assert not asked.use_gpu
+    assert caplog.text.count("running on the CPU. Choose it with -o use_gpu=false") == 1
+
+
+class Machine:
+    """What a process finds out about its machine."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self._folder, self.threads = folder, None
+        patch.setattr(runtime, "Path", lambda path: folder / Path(path).name)
+        patch.setattr(runtime.core, "set_num_threads", lambda count: setattr(self, "threads", count))
+        patch.setattr(os, "cpu_count", lambda: 8)
+        patch.setattr(os, "environ", {})
+        patch.setattr(runtime.paddle.distributed, "get_world_size", lambda: 1)
+
+    def says(self, environ: bytes = b"", cpuinfo: str = "") -> None:
+        (self._folder / "environ").write_bytes(environ)
+        (self._folder / "cpuinfo").write_text(cpuinfo)
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    return Machine(tmp_path, monkeypatch)
+
+
+def test_one_thread_for_each_core(machine):
+    runtime.use_all_cores()  # on a system without /proc
+    assert machine.threads == 8
+    machine.says(b"HOME=/\0MY_OMP_NUM_THREADS=3\0")
+    machine.threads = None
+    runtime.use_all_cores()
+    assert machine.threads == 8
+
+
+@pytest.mark.parametrize(("ranks", "threads"), [(2, 4), (3, 2), (16, 1)])
+def test_ranks_share_the_cores(machine, monkeypatch, ranks, threads):
+    monkeypatch.setattr(runtime.paddle.distributed, "get_world_size", lambda: ranks)
+    runtime.use_all_cores()
+    assert machine.threads == threads
+
+
+def test_omp_num_threads_decides(machine):
+    machine.says(b"HOME=/\0OMP_NUM_THREADS=3\0")
+    runtime.use_all_cores()
+    assert machine.threads is None
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "before", "after"),
+    [
+        ("vendor_id : AuthenticAMD\nflags : sse avx2", {}, "5"),
+        ("vendor_id : AuthenticAMD\nflags : sse avx2", {"MKL_DEBUG_CPU_TYPE": "4"}, "4"),
+        ("vendor_id : AuthenticAMD\nflags : sse", {}, None),
+        ("vendor_id : GenuineIntel\nflags : sse avx2", {}, None),
+    ],
+)
+def test_the_fast_path_of_mkl_on_amd(machine, monkeypatch, cpuinfo, before, after):
+    machine.says(cpuinfo=cpuinfo)
+    monkeypatch.setattr(os, "environ", dict(before))
+    runtime.use_all_cores()
+    assert os.environ.get("MKL_DEBUG_CPU_TYPE") == after
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("YES", True), ("1", True), ("False", False), ("no", False), ("0", False)]
+)
+def test_booleans_of_a_command_line(text, value):
+    assert boolean(text) is value
