@@ -93,8 +93,4 @@ def few_digits(tmp_path_factory):
 def small_runs(tmp_path, few_digits, workspace_copy, monkeypatch):
     """Training runs in this process, which is afterwards as it was."""
     small_runs = pytest.importorskip("small_runs")
-    callbacks = pytest.importorskip("ppdet.engine.callbacks")
-
-    monkeypatch.setattr(callbacks, "save_model", callbacks.save_model)  # and so again afterwards
-    monkeypatch.setattr(paddle.framework.io, "pickle", paddle.framework.io.pickle)
     return small_runs.SmallRuns(tmp_path, few_digits, monkeypatch, lambda: _unchanged(workspace_copy))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 
 from paddle_focal.analysis.analyze import analyze
-from paddle_focal.cli.arguments import ArgumentParser, exit_on_tool_error
-from paddle_focal.engine import runtime
+from paddle_focal.cli.arguments import ArgumentParser, configured, exit_on_tool_error
 
 DESCRIPTION = """Show what focal loss does to a trained RetinaNet on its data, as figure 4 of arXiv:1708.02002.
 
@@ -35,5 +34,5 @@ def _positive(text: str) -> int:
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/analyze.py``."""
     flags = parse_arguments(arguments)
-    config = runtime.load_config(flags)
-    print(f"\n{analyze(config, f'{flags.dataset.capitalize()}Dataset', flags.images)}")
+    with configured(flags) as config:
+        print(f"\n{analyze(config, f'{flags.dataset.capitalize()}Dataset', flags.images)}")

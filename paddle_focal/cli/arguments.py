@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from paddle_focal.engine import configurations, safe_config
+from paddle_focal.engine import configurations, runtime, safe_config, weights
 from paddle_focal.engine.logs import logger
 from paddle_focal.errors import ToolError
 
@@ -65,6 +65,13 @@ class ArgumentParser(argparse.ArgumentParser):
             except (yaml.YAMLError, AttributeError, TypeError) as error:
                 self.error(f"-o {option!r} cannot be read: {error}")
         return config
+
+
+@contextlib.contextmanager
+def configured(flags: argparse.Namespace) -> Iterator[Any]:
+    """The configuration of a command line; in this context weights are read without running what they name."""
+    with weights.restricted(flags.trust_weights):
+        yield runtime.load_config(flags)
 
 
 def boolean(text: str) -> bool:

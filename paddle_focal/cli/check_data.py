@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from paddle_focal.cli.arguments import ArgumentParser, exit_on_tool_error
+from paddle_focal.cli.arguments import ArgumentParser, configured, exit_on_tool_error
 from paddle_focal.data.checks.preflight import check_data, stop_on_errors
-from paddle_focal.engine import runtime
 from paddle_focal.engine.logs import logger
 
 DESCRIPTION = """Check the training and the validation set of a configuration, as tools/train.py does before it trains.
@@ -17,6 +16,7 @@ warnings are what PaddleDetection leaves out, or what looks wrong."""
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/check_data.py``."""
     flags = ArgumentParser(DESCRIPTION).parse_args(arguments)
-    report = check_data(runtime.load_config(flags))
+    with configured(flags) as config:
+        report = check_data(config)
     stop_on_errors(report)
     logger.info("No errors, %d warnings", len(report.warnings))

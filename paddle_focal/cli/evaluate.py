@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paddle_focal.cli.arguments import ArgumentParser, exit_on_tool_error
+from paddle_focal.cli.arguments import ArgumentParser, configured, exit_on_tool_error
 from paddle_focal.engine import logs, runtime
 from paddle_focal.engine.evaluation import evaluate, evaluate_detections
 
@@ -24,11 +24,11 @@ def parse_arguments(arguments: list[str] | None = None):
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/eval.py``."""
     flags = parse_arguments(arguments)
-    config = runtime.load_config(flags)
-    logs.log_to_file(runtime.output_folder(config) / "eval.log")
-    if flags.json_eval:
-        evaluate_detections(config)
-        return
-    runtime.init_ranks(config)
-    config = runtime.compress(config, flags, "eval")
-    evaluate(config, config.weights)
+    with configured(flags) as config:
+        logs.log_to_file(runtime.output_folder(config) / "eval.log")
+        if flags.json_eval:
+            evaluate_detections(config)
+            return
+        runtime.init_ranks(config)
+        config = runtime.compress(config, flags, "eval")
+        evaluate(config, config.weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paddle_focal.cli.arguments import ArgumentParser, exit_on_tool_error
+from paddle_focal.cli.arguments import ArgumentParser, configured, exit_on_tool_error
 from paddle_focal.engine import runtime
 from paddle_focal.engine.export import export
 
@@ -19,5 +19,5 @@ def parse_arguments(arguments: list[str] | None = None):
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/export_model.py``."""
     flags = parse_arguments(arguments)
-    config = runtime.compress(runtime.load_config(flags), flags, "test")
-    export(config, flags.output_dir)
+    with configured(flags) as config:
+        export(runtime.compress(config, flags, "test"), flags.output_dir)

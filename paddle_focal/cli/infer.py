@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paddle_focal.cli.arguments import ArgumentParser, boolean, exit_on_tool_error
+from paddle_focal.cli.arguments import ArgumentParser, boolean, configured, exit_on_tool_error
 from paddle_focal.engine import runtime
 from paddle_focal.engine.inference import find_images, infer
 
@@ -26,5 +26,6 @@ def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/infer.py``."""
     flags = parse_arguments(arguments)
     images = find_images(flags.infer_img, flags.infer_dir)
-    config = runtime.compress(runtime.load_config(flags), flags, "test")
-    infer(config, images, flags.output_dir, flags.draw_threshold, flags.visualize)
+    with configured(flags) as config:
+        config = runtime.compress(config, flags, "test")
+        infer(config, images, flags.output_dir, flags.draw_threshold, flags.visualize)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paddle import distributed
 
-from paddle_focal.cli.arguments import ArgumentParser, boolean, exit_on_tool_error
+from paddle_focal.cli.arguments import ArgumentParser, boolean, configured, exit_on_tool_error
 from paddle_focal.data.checks import preflight
 from paddle_focal.engine import logs, runtime
 from paddle_focal.engine.hooks.early_stop import METRICS
@@ -54,8 +54,9 @@ def parse_arguments(arguments: list[str] | None = None):
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/train.py``."""
     flags = parse_arguments(arguments)
-    config = runtime.compress(runtime.load_config(flags), flags, "train")
-    if distributed.get_rank() == 0:
-        logs.log_to_file(runtime.output_folder(config) / "train.log")
-    preflight.stop_on_errors(preflight.check_data(config, sections_in_use(flags)))
-    train(config, flags)
+    with configured(flags) as config:
+        config = runtime.compress(config, flags, "train")
+        if distributed.get_rank() == 0:
+            logs.log_to_file(runtime.output_folder(config) / "train.log")
+        preflight.stop_on_errors(preflight.check_data(config, sections_in_use(flags)))
+        train(config, flags)

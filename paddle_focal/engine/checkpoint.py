@@ -10,12 +10,14 @@ then on the checkpoint counts, and whoever finds that file moves the others to t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
+from unittest.mock import patch
 
 import paddle
 from paddle import distributed
@@ -32,18 +34,18 @@ STATE, COMMIT, AVERAGE = ".state.json", ".commit.json", ".pdavg"
 
 
 class Part(Protocol):
-    """Something of a run that goes on where it was: ``state`` is its JSON."""
+    """Something of a run that goes on where it was: ``state_dict`` is its JSON."""
 
-    def state(self) -> Any: ...
+    def state_dict(self) -> Any: ...
 
-    def restore(self, state: Any) -> None: ...
+    def load_state_dict(self, state: Any) -> None: ...
 
 
 class Checkpoints:
     """Writes the checkpoints of a run, and resumes it from one.
 
     Args:
-        trainer: ppdet's, whose checkpoints are from now on written here.
+        trainer: ppdet's.
         folder: where they are.
         parts: what they hold beside weights and optimizer, by name.
     """
@@ -51,10 +53,15 @@ class Checkpoints:
     def __init__(self, trainer, folder: Path, parts: Mapping[str, Part]) -> None:
         self._trainer, self._folder, self._parts = trainer, folder, parts
         self._latest: dict[Path, dict[str, Any]] = {}
-        callbacks.save_model = self.write
+
+    @contextlib.contextmanager
+    def in_place_of_ppdets(self) -> Iterator[None]:
+        """Have ppdet write its checkpoints here."""
+        with patch.object(callbacks, "save_model", self.write):
+            yield
 
     def write(self, model, optimizer, save_dir, save_name, last_epoch, ema_model=None, iteration: int = 0) -> None:
-        """Take the place of ppdet's ``save_model``, whose arguments come first.
+        """Write one, with the arguments of ppdet's ``save_model`` first.
 
         Args:
             model: state dict of the weights.
@@ -114,7 +121,7 @@ class Checkpoints:
                 raise ToolError(f"The evaluation could not be added to {_file(base, STATE)}: {error}") from error
 
     def _states(self) -> dict[str, Any]:
-        return {name: part.state() for name, part in self._parts.items()}
+        return {name: part.state_dict() for name, part in self._parts.items()}
 
     def resume(self, name: str) -> tuple[int, int]:
         """Load a checkpoint, or with 'auto' the newest whole one of the folder.
@@ -138,7 +145,7 @@ class Checkpoints:
         else:
             base = _base_of(name)
             _check_is_there(base)
-            reason = damage(base) if _file(base, STATE).exists() else None
+            reason = find_corruption(base) if _file(base, STATE).exists() else None
             if reason:
                 raise ToolError(f"The checkpoint {base} is damaged: {reason}. {_in_words(newest(base.parent))}")
         _check_fits(self._trainer.model, base)
@@ -147,7 +154,7 @@ class Checkpoints:
             restore_average(self._trainer.ema, weights.read(_file(base, AVERAGE)))
         state = _read(_file(base, STATE)) or {}
         for key, part in self._parts.items():
-            part.restore(state.get(key))
+            part.load_state_dict(state.get(key))
         return self._trainer.start_epoch, state.get("iteration", 0)
 
 
@@ -174,14 +181,14 @@ def newest(folder: Path) -> Path | None:
         for path in folder.glob(f"*{COMMIT}"):
             _commit(_base_of(path))
     for base in sorted(_checkpoints(folder), key=_progress, reverse=True):
-        reason = damage(base)
+        reason = find_corruption(base)
         if reason is None:
             return base
         logger.warning("The checkpoint %s is passed over: %s", base, reason)
     return None
 
 
-def damage(base: Path) -> str | None:
+def find_corruption(base: Path) -> str | None:
     """Why the files of a checkpoint are not those that were written; None if they are, or if nobody knows."""
     state = _read(_file(base, STATE))
     if state is None:

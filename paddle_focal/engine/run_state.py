@@ -25,10 +25,10 @@ class MovingAverages:
             if isinstance(layer, ForegroundNormalizer) and layer.mode == "ema"
         }
 
-    def state(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, float]:
         return {name: float(layer.average) for name, layer in self._layers.items()}
 
-    def restore(self, state: dict[str, float] | None) -> None:
+    def load_state_dict(self, state: dict[str, float] | None) -> None:
         for name, layer in self._layers.items():
             if name in (state or {}):
                 layer.average = paddle.to_tensor(state[name], dtype="float32")
@@ -40,11 +40,11 @@ class MovingAverages:
 class RandomGenerators:
     """Those of Python and NumPy, from which augmentations and the seeds of the loader's workers are drawn."""
 
-    def state(self) -> dict[str, list]:
+    def state_dict(self) -> dict[str, list]:
         kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - the one that ppdet draws from
         return {"python": list(random.getstate()), "numpy": [kind, keys.tolist(), *rest]}
 
-    def restore(self, state: dict[str, list] | None) -> None:
+    def load_state_dict(self, state: dict[str, list] | None) -> None:
         if state:
             version, numbers, gauss = state["python"]
             random.setstate((version, tuple(numbers), gauss))
@@ -57,10 +57,10 @@ class BestModel:
     def __init__(self, trainer) -> None:
         self._checkpointers = [callback for callback in trainer._callbacks if isinstance(callback, Checkpointer)]
 
-    def state(self) -> float | None:
+    def state_dict(self) -> float | None:
         return max((float(one.best_ap) for one in self._checkpointers), default=None)
 
-    def restore(self, state: float | None) -> None:
+    def load_state_dict(self, state: float | None) -> None:
         for one in self._checkpointers if state is not None else ():
             one.best_ap = state
 

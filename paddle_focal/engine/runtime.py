@@ -14,14 +14,12 @@ from ppdet.utils.check import check_config, check_version
 from ppdet.utils.cli import merge_args
 
 from paddle_focal.detection.registration import register
-from paddle_focal.engine import weights
 from paddle_focal.engine.logs import logger
 
 
 def load_config(flags):
     """The configuration of the command line, with the device set."""
     register()
-    weights.restrict(flags.trust_weights)
     config = workspace.load_config(flags.config)
     merge_args(config, flags)
     workspace.merge_config(flags.opt)

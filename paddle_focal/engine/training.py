@@ -77,7 +77,8 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
     callbacks += [StopOnNonFiniteLoss(trainer, folder), SaveOnSignal(trainer, watch, checkpoints, folder)]
     trainer.register_callbacks(callbacks)
     try:
-        trainer.train(flags.eval)
+        with checkpoints.in_place_of_ppdets():
+            trainer.train(flags.eval)
     except StopTraining:  # before the callbacks that come after
         checkpoints.add_evaluation()
         trainer._compose_callback.on_train_end(trainer.status)

@@ -8,10 +8,13 @@ else: NumPy's own would let a pickle write outside of an array.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import pickle
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+from unittest.mock import patch
 
 import numpy as np
 import paddle
@@ -67,9 +70,11 @@ _STAND_INS = {
 }
 
 
-def restrict(is_trusted: bool) -> None:
+@contextlib.contextmanager
+def restricted(is_trusted: bool = False) -> Iterator[None]:
     """Have ``paddle.load`` raise a ToolError for a file that would call anything else, unless files are trusted."""
-    paddle.framework.io.pickle = pickle if is_trusted else _RestrictedPickle()
+    with contextlib.nullcontext() if is_trusted else patch.object(paddle.framework.io, "pickle", _RestrictedPickle()):
+        yield
 
 
 class _RestrictedPickle:

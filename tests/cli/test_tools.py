@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,23 +14,9 @@ import pytest
 
 pytest.importorskip("ppdet")
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "configs/retinanet_r18_fpn_digits.yml"
+from processes import CONFIG, ROOT, logged_losses, run_tool
+
 YOLOF = ROOT / "configs/yolof_r50_c5_1x_coco.yml"
-
-
-def run_tool(name: str, folder: Path, digits: Path, *options: str, flags: tuple[str, ...] = (), config: Path = CONFIG):
-    """Run ``tools/<name>.py`` on the data set, with its output in ``folder``."""
-    settings = [f"TrainDataset.dataset_dir={digits}", f"EvalDataset.dataset_dir={digits}", f"save_dir={folder}"]
-    command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), "-c", str(config), *flags, "-o", *settings, *options]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return result
-
-
-def logged_losses(folder: Path) -> np.ndarray:
-    log = next(folder.rglob("train.log")).read_text()
-    return np.array([float(value) for value in re.findall(r" loss: ([\d.]+)", log)])
 
 
 @pytest.mark.slow

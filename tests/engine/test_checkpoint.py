@@ -22,10 +22,10 @@ class Counter:
 
     value = 0
 
-    def state(self):
+    def state_dict(self):
         return self.value
 
-    def restore(self, state):
+    def load_state_dict(self, state):
         self.value = state
 
 
@@ -65,14 +65,6 @@ class Run:
         return position, numbers.pop()
 
 
-@pytest.fixture(autouse=True)
-def ppdets_own_function(monkeypatch):
-    """Checkpoints take its place; afterwards it is back."""
-    from ppdet.engine import callbacks
-
-    monkeypatch.setattr(callbacks, "save_model", callbacks.save_model)
-
-
 def test_newest(tmp_path):
     run = Run(tmp_path)
     assert run.checkpoints.resume("auto") == (0, 0)
@@ -86,8 +78,10 @@ def test_newest(tmp_path):
 def test_takes_the_place_of_ppdets(tmp_path):
     from ppdet.engine import callbacks
 
-    run = Run(tmp_path)
-    assert callbacks.save_model == run.checkpoints.write
+    run, own = Run(tmp_path), callbacks.save_model
+    with run.checkpoints.in_place_of_ppdets():
+        assert callbacks.save_model == run.checkpoints.write
+    assert callbacks.save_model is own
 
 
 def test_averaged_weights_are_those_that_are_used(tmp_path):
@@ -97,9 +91,9 @@ def test_averaged_weights_are_those_that_are_used(tmp_path):
     run.checkpoints.write(plain, run.trainer.optimizer, str(tmp_path), "0", 1, averaged)
     assert float(paddle.load(str(tmp_path / "0.pdparams"))["weight"].max()) == 2
     assert float(paddle.load(str(tmp_path / "0.pdema"))["weight"].max()) == 1
-    assert checkpoint.damage(tmp_path / "0") is None
+    assert checkpoint.find_corruption(tmp_path / "0") is None
     (tmp_path / "0.pdema").write_bytes(b"")
-    assert checkpoint.damage(tmp_path / "0").startswith("0.pdema has not the content")
+    assert checkpoint.find_corruption(tmp_path / "0").startswith("0.pdema has not the content")
 
 
 @pytest.mark.parametrize("same_name", [True, False])
@@ -194,7 +188,7 @@ def test_random_generators_go_on():
     import random
 
     generators = RandomGenerators()
-    state = json.loads(json.dumps(generators.state()))
+    state = json.loads(json.dumps(generators.state_dict()))
     drawn = random.random(), np.random.normal()  # noqa: NPY002
-    generators.restore(state)
+    generators.load_state_dict(state)
     assert (random.random(), np.random.normal()) == drawn  # noqa: NPY002

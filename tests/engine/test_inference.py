@@ -13,8 +13,7 @@ import pytest
 pytest.importorskip("ppdet")
 
 from ppdet.core import workspace
-from test_faults import SMALL
-from test_tools import CONFIG, run_tool
+from processes import CONFIG, SMALL, run_tool
 
 from paddle_focal.engine import inference
 from paddle_focal.errors import ToolError

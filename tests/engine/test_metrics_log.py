@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("ppdet")
 
-from test_faults import NAME, command_line, train
+from processes import NAME, command_line, scalars, train
 
 pytestmark = pytest.mark.slow
-
-
-def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Steps and values of every scalar of the one log in a folder."""
-    reader = pytest.importorskip("visualdl").LogReader(file_path=str(next(folder.glob("vdlrecords.*.log"))))
-    return {
-        Path(tag).name: [(item.id, item.value) for item in reader.get_data("scalar", Path(tag).name)]
-        for tag, kind in reader.tags().items()
-        if kind == "scalar"
-    }
 
 
 def test_visualdl(tmp_path, digits):

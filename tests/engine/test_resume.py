@@ -165,7 +165,7 @@ def test_the_last_evaluation_counts_where_a_finished_run_goes_on(small_runs: Sma
     assert small_runs.state()["best_ap"] == small_runs.state("best_model")["best_ap"] == 0.5
     assert small_runs.state()["early_stop"] == small_runs.state("best_model")["early_stop"]
     assert small_runs.state("0")["best_ap"] == 0.3  # of that time
-    assert checkpoint.damage(small_runs.folder / "model_final") is None
+    assert checkpoint.find_corruption(small_runs.folder / "model_final") is None
     small_runs.resume("epoch=5", flags=flags)
     assert small_runs.state("best_model")["epoch"] == 2
     assert (
@@ -205,10 +205,10 @@ def test_random_numbers_go_on(small_runs: SmallRuns, undisturbed, monkeypatch):
 def test_the_patience_of_another_metric_starts_anew():
     evaluation = SimpleNamespace(validation=object(), metrics={"val_loss": 2.0})
     stop = EarlyStop(SimpleNamespace(cfg={}), evaluation, 1, "val_loss")
-    stop.restore({"metric": "bbox_AP", "best": 0.9, "best_epoch": 3, "waited": 5})
-    stop.restore(None)  # of a run without it
+    stop.load_state_dict({"metric": "bbox_AP", "best": 0.9, "best_epoch": 3, "waited": 5})
+    stop.load_state_dict(None)  # of a run without it
     stop.on_epoch_end({"mode": "eval", "epoch_id": 4})
-    assert stop.state() == {"metric": "val_loss", "best": -2.0, "best_epoch": 5, "waited": 0}
+    assert stop.state_dict() == {"metric": "val_loss", "best": -2.0, "best_epoch": 5, "waited": 0}
 
 
 def test_the_bar_goes_on(small_runs: SmallRuns, monkeypatch, capsys):

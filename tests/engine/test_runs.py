@@ -15,8 +15,8 @@ import pytest
 pytest.importorskip("ppdet")
 
 from ppdet.engine.callbacks import LogPrinter
+from processes import scalars
 from small_runs import BATCH, STEPS, SmallRuns, assert_same_content
-from test_metrics_log import scalars
 
 from paddle_focal.detection.heads.retina_head import FocalRetinaHead
 from paddle_focal.engine import checkpoint

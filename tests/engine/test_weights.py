@@ -32,9 +32,15 @@ class Harm:
 
 
 @pytest.fixture
-def restricted(monkeypatch):
-    monkeypatch.setattr(paddle.framework.io, "pickle", pickle)  # and so again afterwards
-    weights.restrict(is_trusted=False)
+def restricted():
+    with weights.restricted():
+        yield
+    assert paddle.framework.io.pickle is pickle
+
+
+def test_trusted_files_are_read_as_ever():
+    with weights.restricted(is_trusted=True):
+        assert paddle.framework.io.pickle is pickle
 
 
 @pytest.fixture

@@ -40,10 +40,10 @@ class EarlyStop(Callback):
         self._evaluation, self._patience, self._metric = evaluation, patience, metric
         self._best, self._best_epoch, self._waited = -math.inf, 0, 0
 
-    def state(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, float]:
         return {"metric": self._metric, "best": self._best, "best_epoch": self._best_epoch, "waited": self._waited}
 
-    def restore(self, state: dict[str, float] | None) -> None:
+    def load_state_dict(self, state: dict[str, float] | None) -> None:
         """Go on counting; of another metric from the start."""
         if state and state["metric"] == self._metric:
             self._best, self._best_epoch, self._waited = state["best"], state["best_epoch"], state["waited"]

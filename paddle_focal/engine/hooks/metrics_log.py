@@ -73,6 +73,8 @@ class MetricsLog(Callback):
 
     def on_train_end(self, status: dict) -> None:
         self._file.close()
+        for writer in self._writers:
+            writer.close()  # it writes in a thread of its own
 
     def _note_foreground(self, _normalizer, inputs: tuple[Tensor]) -> None:
         if self.model.model.training:
