@@ -1,21 +1,23 @@
-# make setup   a virtual environment in .venv with everything for the CPU, and the native operator if there is a compiler
-# make demo    compose the digits data set, train RetinaNet on it, evaluate
-# make test    the tests
-# make lint    ruff
-# make lock    renew requirements.txt from requirements.in
+# make setup      a virtual environment in .venv with everything for the CPU, and the native operator if there is a compiler
+# make demo       compose the digits data set, train RetinaNet on it, evaluate
+# make test       the tests: every behaviour once
+# make test-all   and what takes long: twenty kills, builds, sanitizers, whole trainings, fuzzing at length, Paddle 2.6
+# make lint       ruff, and what the C++ compiler warns of
+# make lock       renew requirements.txt from requirements.in
 #
-# make test-paddle2.6   the tests of the losses and of detection on Paddle 2.6, in .venv-paddle2.6
+# make test-slow, make test-paddle2.6 (in .venv-paddle2.6)   parts of test-all
+# WORKERS=4       how many tests run at a time
 
 PYTHON ?= python3
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
-# The tests of what can depend on Paddle, but for those of faults, which take minutes.
-ON_PADDLE_2.6 := $(filter-out %/test_faults.py %/test_metrics_log.py %/test_digits.py %/test_class_balance.py \
-	%/test_packaging.py %/test_safe_config.py %/test_report.py,$(wildcard $(addprefix tests/,$(addsuffix /test_*.py, \
-	analysis benchmarks cli data detection engine losses ops))))
+# The tests of what cannot depend on Paddle, or only takes longer there, are not repeated on Paddle 2.6.
+NOT_ON_PADDLE_2.6 := $(addprefix --ignore=tests/,csrc docs support engine/test_faults.py)
 
-.PHONY: setup demo test test-paddle2.6 lint lock clean
+.PHONY: setup demo test test-all test-slow test-paddle2.6 lint lock clean
 .SECONDARY:
 
 setup: $(VENV)/.complete
@@ -47,14 +49,21 @@ dataset/digits: | setup
 	$(BIN)/python tools/make_digits.py --output $@
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/$(PYTEST)
+
+test-all: test test-slow test-paddle2.6
+
+test-slow: setup
+	$(BIN)/$(PYTEST) -m slow
+	PADDLE_FOCAL_FUZZ=500 $(BIN)/$(PYTEST) --hypothesis-seed=0 tests/losses/test_fuzz.py
 
 test-paddle2.6: $(VENV)-paddle2.6/.complete
-	$(VENV)-paddle2.6/bin/python -m pytest --deselect tests/ops/test_native.py::TestLibrary::test_build $(ON_PADDLE_2.6)
+	$(VENV)-paddle2.6/bin/$(PYTEST) -m "not large" --deselect tests/ops/test_native.py::TestLibrary::test_build $(NOT_ON_PADDLE_2.6)
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -W ignore -m paddle_focal.build --check
 
 lock: setup
 	$(BIN)/python -m pip install uv

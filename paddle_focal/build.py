@@ -8,6 +8,7 @@ missing.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import shutil
@@ -19,7 +20,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 SOURCES = PACKAGE / "csrc"
-OPTIMIZED = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
+OPTIMIZED = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-fopenmp", "-Wall", "-Wextra")
 #: Compute capabilities that get machine code where nvcc knows them; the newest of them also as PTX for later ones.
 ARCHITECTURES = (70, 75, 80, 86, 89, 90)
 
@@ -46,6 +47,17 @@ def _sources() -> list[Path]:
     return sorted(path for path in SOURCES.rglob("*") if path.is_file())
 
 
+def _cpp_sources() -> list[Path]:
+    return [path for path in _sources() if path.suffix == ".cc"]
+
+
+def _find_compiler() -> str:
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
+    if not compiler:
+        raise BuildError("there is no C++ compiler: install g++, or name one in the environment variable CXX")
+    return compiler
+
+
 def build(directory: Path = PACKAGE) -> Path:
     """Compiles the operator into ``directory`` and returns the library's path.
 
@@ -60,9 +72,7 @@ def build(directory: Path = PACKAGE) -> Path:
         raise BuildError(
             f"Paddle cannot be imported while building ({error}); with pip, pass --no-build-isolation"
         ) from error
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
-    if not compiler:
-        raise BuildError("there is no C++ compiler: install g++, or name one in the environment variable CXX")
+    compiler = _find_compiler()
     nvcc = _find_nvcc() if paddle.is_compiled_with_cuda() else None
     library = directory / library_name()
     with tempfile.TemporaryDirectory() as temporary:
@@ -82,44 +92,43 @@ def _find_nvcc() -> str | None:
 
 
 def _compile(compiler: str, nvcc: str | None, library: Path) -> None:
-    from paddle.utils.cpp_extension import CppExtension, CUDAExtension
+    cuda = [path for path in _sources() if path.suffix == ".cu"] if nvcc else []
+    paddle, flags = _flags_of_paddle(nvcc)
 
-    names = [
-        str(path.relative_to(SOURCES)) for path in _sources() if path.suffix in ((".cc", ".cu") if nvcc else (".cc",))
-    ]
-    paddle = (CUDAExtension if nvcc else CppExtension)(sources=names, extra_compile_args={"cxx": [], "nvcc": []})
-    includes = [f"-I{path}" for path in (SOURCES, *paddle.include_dirs)]
-    defines = ["-DPADDLE_WITH_CUSTOM_KERNEL", "-D_GLIBCXX_USE_CXX11_ABI=1"] + (["-DPADDLE_WITH_CUDA"] if nvcc else [])
-    if _deleters_are_kept():
-        defines.append("-DPADDLE_FOCAL_OWN_MEMORY")
-
-    def compile_one(name: str) -> str:
-        source, target = str(SOURCES / name), str(library.parent / f"{name.replace('/', '_')}.o")
-        if name.endswith(".cu"):
-            _run(
-                [
-                    nvcc,
-                    "-std=c++17",
-                    "-O3",
-                    "-Xcompiler=-fPIC",
-                    *_architectures(nvcc),
-                    f"-I{SOURCES}",
-                    "-c",
-                    source,
-                    "-o",
-                    target,
-                ]
-            )
+    def compile_one(source: Path) -> str:
+        target = str(library.parent / f"{source.relative_to(SOURCES).as_posix().replace('/', '_')}.o")
+        if source in cuda:
+            command = [nvcc, "-std=c++17", "-O3", "-Xcompiler=-fPIC", *_architectures(nvcc), f"-I{SOURCES}"]
         else:
-            _run([compiler, *OPTIMIZED, "-fopenmp", "-w", *defines, *includes, "-c", source, "-o", target])
+            command = [compiler, *OPTIMIZED, *flags]
+        _run([*command, "-c", str(source), "-o", target])
         return target
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(compile_one, names))
+        objects = list(pool.map(compile_one, [*_cpp_sources(), *cuda]))
     directories = [f"-L{path}" for path in paddle.library_dirs]
     directories += [f"-Wl,-rpath,{path}" for path in paddle.runtime_library_dirs]
     # Without -fopenmp: OpenMP is the one that Paddle has loaded, and so is its number of threads.
     _run([compiler, "-shared", *objects, *directories, *paddle.extra_link_args, "-o", str(library)])
+
+
+def check() -> None:
+    """Compiles the C++ sources without writing anything; raises BuildError if the compiler warns of anything."""
+    _, flags = _flags_of_paddle(nvcc=None)
+    for source in _cpp_sources():
+        _run([_find_compiler(), *OPTIMIZED, *flags, "-Werror", "-fsyntax-only", str(source)])
+
+
+def _flags_of_paddle(nvcc: str | None):
+    """Paddle's extension object, and the flags of our C++ sources; of Paddle's headers nobody wants warnings."""
+    from paddle.utils.cpp_extension import CppExtension, CUDAExtension
+
+    names = [path.name for path in _cpp_sources()]
+    paddle = (CUDAExtension if nvcc else CppExtension)(sources=names, extra_compile_args={"cxx": [], "nvcc": []})
+    defines = ["-DPADDLE_WITH_CUSTOM_KERNEL", "-D_GLIBCXX_USE_CXX11_ABI=1"] + (["-DPADDLE_WITH_CUDA"] if nvcc else [])
+    if _deleters_are_kept():
+        defines.append("-DPADDLE_FOCAL_OWN_MEMORY")
+    return paddle, [*defines, f"-I{SOURCES}", *(f"-isystem{path}" for path in paddle.include_dirs)]
 
 
 def _deleters_are_kept() -> bool:
@@ -140,12 +149,18 @@ def _run(command: list[str]) -> str:
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         raise BuildError(f"{' '.join(command)}\nfailed with exit code {result.returncode}:\n{result.stderr.strip()}")
+    if result.stderr.strip():
+        print(result.stderr, file=sys.stderr)
     return result.stdout
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
+    """Build, or with ``--check`` look for warnings only; 0, or 1 where that fails."""
+    parser = argparse.ArgumentParser(prog="paddle-focal build", description="Compile the native operator.")
+    parser.add_argument("--check", action="store_true", help="only look whether the compiler warns of anything")
+    options = parser.parse_args(arguments)
     try:
-        print(f"built {build()}")
+        check() if options.check else print(f"built {build()}")
     except BuildError as error:
         print(f"The native operator was not built: {error}", file=sys.stderr)
         return 1

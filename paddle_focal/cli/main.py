@@ -50,4 +50,4 @@ def main(arguments: list[str] | None = None) -> int | None:
     os.environ.setdefault("GLOG_minloglevel", "2")
     sys.argv = [f"paddle-focal {command}", *rest]
     module = importlib.import_module(COMMANDS[command][0])
-    return module.main() if command == "build" else module.main(rest)
+    return module.main(rest)

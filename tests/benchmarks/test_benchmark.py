@@ -249,7 +249,6 @@ class TestRetinaNet:
             assert row["peak_extra_per_logits"] >= 1
         assert len(table) == 2 + 4
 
-    @pytest.mark.slow
     def test_step(self, tmp_path):
         rows, table = self.run(tmp_path, "step", "--steps", "1", "--contenders", "FocalRetinaHead", "floor")
         for row in rows:

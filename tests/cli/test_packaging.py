@@ -64,7 +64,6 @@ def test_without_paddle(code, message):
     assert re.search(f"^ImportError: {message}", result.stderr, re.MULTILINE), result.stderr
 
 
-@pytest.mark.slow
 def test_wheel_and_sdist(tmp_path):
     """The wheel in a folder of its own serves the commands there; the sdist has all that the tests need."""
     source = tmp_path / "source"

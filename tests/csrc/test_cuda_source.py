@@ -13,6 +13,8 @@ import numpy as np
 import oracle
 import pytest
 
+#: `#pragma unroll` is for nvcc.
+WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
 SOURCES = Path(__file__).resolve().parents[2] / "paddle_focal/csrc"
 NVCC = shutil.which("nvcc")
 COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
@@ -86,7 +88,7 @@ def host(tmp_path_factory):
         pytest.skip("there is no C++ compiler")
     library = tmp_path_factory.mktemp("cuda_on_host") / "cuda_on_host.so"
     source = Path(__file__).parent / "cuda_on_host.cc"
-    command = [COMPILER, "-std=c++17", "-O1", "-w", "-shared", "-fPIC", f"-I{SOURCES}", source, "-o", library]
+    command = [COMPILER, "-std=c++17", "-O1", *WARNINGS, "-shared", "-fPIC", f"-I{SOURCES}", source, "-o", library]
     subprocess.run(command, check=True)
     loaded = ctypes.CDLL(str(library))
     loaded.block_count.restype = loaded.quotient.restype = ctypes.c_int64
@@ -202,6 +204,7 @@ SHAPES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not NVCC, reason="there is no nvcc")
 @pytest.mark.parametrize("architecture", [70, 75, 80, 86, 89, 90])
 def test_compiles(architecture, tmp_path):

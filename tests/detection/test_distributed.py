@@ -44,7 +44,9 @@ def assert_ranks_agree(ranks: list[dict], where: str) -> None:
 
 
 class TestEmptyImages:
-    @pytest.mark.parametrize("boxes", ["3/0", "3/2,0", "0/0"])
+    @pytest.mark.parametrize(
+        "boxes", ["3/2,0", *(pytest.param(boxes, marks=pytest.mark.slow) for boxes in ("3/0", "0/0"))]
+    )
     def test_train(self, tmp_path, boxes):
         code, logs, ranks = train_on_two_ranks(tmp_path, "FocalRetinaHead", boxes)
         assert code == 0, logs[-3000:]
@@ -53,12 +55,14 @@ class TestEmptyImages:
         assert_ranks_agree(ranks, "gradient")
         assert_ranks_agree(ranks, "parameter")
 
+    @pytest.mark.slow
     def test_ppdet_aborts_where_they_come_later(self, tmp_path):
         code, logs, _ = train_on_two_ranks(tmp_path, "RetinaHead", "3/2,0")
         assert code != 0
         cause = "Input(X) should be greater than 0" if IS_PADDLE_2 else "Please set find_unused_parameters=True"
         assert cause in logs
 
+    @pytest.mark.slow
     def test_the_ranks_of_ppdet_drift_apart_where_there_is_nothing_else(self, tmp_path):
         code, _, ranks = train_on_two_ranks(tmp_path, "RetinaHead", "3/0")
         name = "parameter head.retina_reg.bias"

@@ -61,7 +61,6 @@ def exported_boxes(folder: Path, image: np.ndarray) -> np.ndarray:
     return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
 
 
-@pytest.mark.slow
 def test_predict_and_export(tmp_path, digits, weights):
     data = f"TestDataset.dataset_dir={digits}"
     images = tmp_path / "images"

@@ -135,6 +135,7 @@ class TestLibrary:
             [sys.executable, "-m", "paddle_focal.build"], cwd=package, capture_output=True, text=True
         )
         assert result.returncode == 0, result.stderr
+        assert "warning" not in result.stderr
         assert result.stdout == f"built {package / 'paddle_focal' / build.library_name()}\n"
         assert "cpu: fused" in self.report(package)
 
