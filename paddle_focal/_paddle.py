@@ -1,7 +1,7 @@
-"""Imports Paddle before anything else of the package does, or says what is missing.
+"""Imports Paddle before the rest of the package does, or says what is missing.
 
-zlib comes before it, because Paddle 2.6 exports the functions of a zlib of its own: where Python's is a shared library
-and is loaded later, it calls those and crashes.
+Python's zlib is imported first, because Paddle 2.6 exports the functions of its own copy of zlib: where Python's zlib
+is a shared library and is loaded after Paddle, it calls Paddle's functions and crashes.
 """
 
 import warnings
@@ -9,7 +9,7 @@ import zlib  # noqa: F401
 
 try:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of ccache, which compiling would be faster with
+        warnings.simplefilter("ignore")  # Paddle's warning that ccache, which would speed up compiling, is missing
         import paddle
 except ModuleNotFoundError as error:
     if error.name != "paddle":
@@ -19,5 +19,5 @@ except ModuleNotFoundError as error:
         "`pip install paddlepaddle` for the CPU, or the paddlepaddle-gpu that fits your CUDA."
     ) from error
 
-if not hasattr(paddle, "base"):  # which it is called from 2.6 on
+if not hasattr(paddle, "base"):  # the module has this name from Paddle 2.6 on
     raise ImportError(f"paddle_focal needs Paddle 2.6 or later, but this is {paddle.__version__}.")

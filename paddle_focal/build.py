@@ -1,8 +1,8 @@
-"""The native operator's build: ``python -m paddle_focal.build`` compiles it for the Paddle that is installed.
+"""Builds the native operator: ``python -m paddle_focal.build`` compiles it for the installed Paddle.
 
 The library's name holds what it was built from and for: the version of Python, whose functions Paddle's headers call,
 Paddle's version and flavour, and a fingerprint of Paddle's commit and of the sources. A library that does not fit is
-therefore never loaded. This module imports nothing of the package, because setup.py reads it where Paddle may be
+therefore never loaded. This module imports nothing from the package, because setup.py runs it where Paddle may be
 missing.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 SOURCES = PACKAGE / "csrc"
 OPTIMIZED = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-fopenmp", "-Wall", "-Wextra")
-#: Compute capabilities that get machine code where nvcc knows them; the newest of them also as PTX for later ones.
+#: Compute capabilities that get machine code if nvcc knows them. The newest known one also gets PTX, for later GPUs.
 ARCHITECTURES = (70, 75, 80, 86, 89, 90)
 
 
@@ -30,7 +30,7 @@ class BuildError(RuntimeError):
 
 
 def library_name() -> str:
-    """The file name of the operator's library for this Python, its Paddle and the sources that are here."""
+    """The file name of the operator's library for this Python, its Paddle and the present sources."""
     import paddle
 
     cuda = paddle.version.cuda()
@@ -62,7 +62,7 @@ def build(directory: Path = PACKAGE) -> Path:
     """Compiles the operator into ``directory`` and returns the library's path.
 
     Raises:
-        BuildError: Paddle or a compiler is missing, or the compiler fails; with its output.
+        BuildError: Paddle or a compiler is missing, or the compiler fails; the message then includes its output.
     """
     if sys.platform != "linux":
         raise BuildError(f"the native operator is built on Linux only, and this is {sys.platform}")
@@ -108,19 +108,19 @@ def _compile(compiler: str, nvcc: str | None, library: Path) -> None:
         objects = list(pool.map(compile_one, [*_cpp_sources(), *cuda]))
     directories = [f"-L{path}" for path in paddle.library_dirs]
     directories += [f"-Wl,-rpath,{path}" for path in paddle.runtime_library_dirs]
-    # Without -fopenmp: OpenMP is the one that Paddle has loaded, and so is its number of threads.
+    # Linked without -fopenmp, so that the operator uses the OpenMP that Paddle has loaded, and its number of threads.
     _run([compiler, "-shared", *objects, *directories, *paddle.extra_link_args, "-o", str(library)])
 
 
 def check() -> None:
-    """Compiles the C++ sources without writing anything; raises BuildError if the compiler warns of anything."""
+    """Compiles the C++ sources without writing anything; raises BuildError if the compiler gives any warning."""
     _, flags = _flags_of_paddle(nvcc=None)
     for source in _cpp_sources():
         _run([_find_compiler(), *OPTIMIZED, *flags, "-Werror", "-fsyntax-only", str(source)])
 
 
 def _flags_of_paddle(nvcc: str | None):
-    """Paddle's extension object, and the flags of our C++ sources; of Paddle's headers nobody wants warnings."""
+    """Paddle's extension object, and the flags for our C++ sources, which silence warnings from Paddle's headers."""
     from paddle.utils.cpp_extension import CppExtension, CUDAExtension
 
     names = [path.name for path in _cpp_sources()]
@@ -132,10 +132,10 @@ def _flags_of_paddle(nvcc: str | None):
 
 
 def _deleters_are_kept() -> bool:
-    """Whether Paddle can be given memory: up to 2.6 it calls the deleter of a thread's first tensor for all of them."""
+    """Whether Paddle can be given our memory: up to 2.6, it uses the deleter of a thread's first tensor for all."""
     import paddle
 
-    return (int(paddle.version.major), int(paddle.version.minor)) >= (3, 3)  # it was not tried in between
+    return (int(paddle.version.major), int(paddle.version.minor)) >= (3, 3)  # versions in between were not tried
 
 
 def _architectures(nvcc: str) -> list[str]:
@@ -155,7 +155,7 @@ def _run(command: list[str]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build, or with ``--check`` look for warnings only; 0, or 1 where that fails."""
+    """Build, or with ``--check`` only look for warnings. Returns 0, or 1 on failure."""
     parser = argparse.ArgumentParser(prog="paddle-focal build", description="Compile the native operator.")
     parser.add_argument("--check", action="store_true", help="only look whether the compiler warns of anything")
     options = parser.parse_args(arguments)

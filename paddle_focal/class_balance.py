@@ -1,4 +1,4 @@
-"""Alpha from class frequencies, by name."""
+"""The public names for alpha from class frequencies."""
 
 from paddle_focal.data.class_balance import METHODS, class_alpha, count_objects
 

@@ -1,5 +1,5 @@
-"""The error of the tools."""
+"""The error that the tools raise."""
 
 
 class ToolError(RuntimeError):
-    """What ends a tool with a message instead of a traceback."""
+    """Ends a tool with a message instead of a traceback."""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Writing files so that each is either complete or absent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Callable
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write`` with a path beside ``path`` and move the file there: an interrupted run leaves no half file."""
+    """Call ``write`` with a path next to ``path``, then move the file to ``path``.
+
+    An interrupted run therefore leaves no partial file at ``path``.
+    """
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     try:
         write(partial)
@@ -20,7 +23,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file, or what a folder lists, is on the disk."""
+    """Wait until a file, or a folder's list of entries, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The losses as layers, by name."""
+"""The public names of the losses as layers."""
 
 from paddle_focal.losses import SigmoidFocalLoss, SoftmaxFocalLoss
 

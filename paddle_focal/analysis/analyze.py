@@ -24,7 +24,7 @@ from paddle_focal.engine import report, runtime, weights
 from paddle_focal.errors import ToolError
 from paddle_focal.files import write_whole
 
-#: Images in hardest_images.png.
+#: The largest number of images in hardest_images.png.
 SHEET = 12
 
 
@@ -32,9 +32,9 @@ def load_model(config) -> nn.Layer:
     """The model of the configuration with its weights, in evaluation mode.
 
     Raises:
-        ToolError: no weights are named, they are not there, or they belong to another model.
+        ToolError: no weights are named, the file is missing, or the weights belong to another model.
     """
-    # An image's loss is divided by its own foreground anchors, whatever the training divided by.
+    # An image's loss is divided by the number of its own foreground anchors, whatever training divided by.
     workspace.merge_config({"FocalRetinaHead": {"normalizer": "local"}})
     model = workspace.create(config.architecture)
     weights.load(model, config.get("weights"))
@@ -46,7 +46,7 @@ def load_dataset(config, section: str) -> COCODataSet:
     """The images of ``TrainDataset`` or ``EvalDataset`` with their boxes, through the transforms of evaluation.
 
     Raises:
-        ToolError: the data set is no COCODataSet, or empty.
+        ToolError: the data set is not a COCODataSet, or is empty.
     """
     dataset = workspace.create(section)()
     if not isinstance(dataset, COCODataSet):
@@ -55,7 +55,7 @@ def load_dataset(config, section: str) -> COCODataSet:
     dataset.check_or_download_dataset()
     try:
         dataset.parse_dataset()
-    except AssertionError as error:  # ppdet's: nothing in it can be used
+    except AssertionError as error:  # raised by ppdet: nothing in the data set can be used
         raise ToolError(f"{section} is empty: {error}") from error
     dataset.set_kwargs()
     dataset.set_transform(Compose(config.EvalReader["sample_transforms"], config.num_classes))
@@ -79,7 +79,7 @@ def draw_hardest(
     Args:
         config: the configuration.
         model: in evaluation mode.
-        dataset: with the images.
+        dataset: the data set that has the images.
         truth: its annotations.
         images: as in ``analysis.json``.
         path: the PNG to write.
@@ -104,7 +104,7 @@ def analyze(config, section: str, count: int) -> str:
     Args:
         config: a configuration that has been loaded.
         section: 'TrainDataset' or 'EvalDataset'.
-        count: images at most, evenly spaced.
+        count: the largest number of images; they are evenly spaced over the data set.
 
     Returns:
         str: a summary for the terminal.

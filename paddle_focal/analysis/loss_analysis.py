@@ -17,20 +17,20 @@ from paddle_focal.detection.assigners.max_iou import assigner_for
 from paddle_focal.detection.heads.anchors import Anchors
 from paddle_focal.losses import sigmoid_focal_loss
 
-#: The gammas that are compared; that of the model is one of them or joins them.
+#: The gammas that are compared. The model's own gamma is added if it is not among them.
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)
 
 _IGNORED = -1
 
 
 class LossAnalysis:
-    """Runs a RetinaNet over annotated images and keeps how its classification loss is distributed.
+    """Runs a RetinaNet over annotated images and records how its classification loss is distributed.
 
-    A sample is an anchor, as in the paper, and its loss the sum over the C sigmoid classifiers, with the model's alpha
+    A sample is an anchor, as in the paper. Its loss is the sum over the C sigmoid classifiers, with the model's alpha
     and without its ``loss_weight`` and ``label_smoothing``. Anchors that training ignores are left out. The other
-    gammas are those of the trained model's logits: no model is trained with them. The losses go into one
-    :class:`LossHistogram` for each gamma and kind of anchor, so that the memory does not grow with the anchors; for
-    each image three numbers are kept.
+    gammas are applied to the trained model's logits: no model is trained with them. The losses go into one
+    :class:`LossHistogram` for each gamma and kind of anchor, so that memory does not grow with the number of anchors;
+    three numbers are kept for each image.
 
     Args:
         model: RetinaNet in evaluation mode, with a RetinaHead or FocalRetinaHead whose ``loss_class`` has ``alpha``
@@ -38,14 +38,14 @@ class LossAnalysis:
 
     Attributes:
         alpha, gamma: the model's.
-        foreground, background: by gamma, the losses of these anchors.
-        ignored: number of anchors left out.
-        objects, foreground_anchors: int64 ``[C]``, by class.
-        images: ``image_id``, ``loss_cls``, ``loss_reg`` and ``loss`` of each image, as a training step of this image
-            alone would have them.
+        foreground, background: the losses of these anchors, by gamma.
+        ignored: the number of anchors left out.
+        objects, foreground_anchors: int64 ``[C]``, the number for each class.
+        images: ``image_id``, ``loss_cls``, ``loss_reg`` and ``loss`` of each image, as in a training step on this
+            image alone.
 
     Raises:
-        ValueError: the model's head is another one.
+        ValueError: the model has another head, or none.
     """
 
     def __init__(self, model: nn.Layer) -> None:
@@ -70,10 +70,10 @@ class LossAnalysis:
 
     @paddle.no_grad()
     def add(self, batch: Mapping) -> None:
-        """Take in one image.
+        """Add one image.
 
         Args:
-            batch: as ppdet's loader gives it, of one image: ``image`` ``[1, 3, H, W]``, ``im_id`` ``[1, 1]``,
+            batch: one image, as ppdet's loader gives it: ``image`` ``[1, 3, H, W]``, ``im_id`` ``[1, 1]``,
                 ``gt_bbox`` and ``gt_class`` with one tensor each, ``[G, 4]`` and ``[G, 1]``.
         """
         classes = self._head.num_classes
@@ -97,18 +97,18 @@ class LossAnalysis:
         self.images.append({"image_id": int(batch["im_id"]), **losses})
 
     def hardest_images(self) -> list[dict]:
-        """All images, that with the highest loss first."""
+        """All images, the one with the highest loss first."""
         return sorted(self.images, key=lambda image: -image["loss"])
 
     def results(self, names: Sequence[str], files: Mapping[int, str]) -> dict:
-        """All numbers, as ``analysis.json`` has them.
+        """All numbers, as they appear in ``analysis.json``.
 
         Args:
-            names: of the classes.
+            names: the names of the classes.
             files: file names of the images, by image id.
 
         Raises:
-            ValueError: there are no foreground or no background anchors to speak of.
+            ValueError: there are no foreground anchors, or no background anchors.
         """
         for kind, losses in (("foreground", self.foreground), ("background", self.background)):
             if not losses[0.0].count:
@@ -165,7 +165,7 @@ def _shares(gamma: float, foreground: LossHistogram, background: LossHistogram) 
 
 
 def summary(results: Mapping) -> str:
-    """The results as text for a terminal; ``results`` is that of :meth:`LossAnalysis.results`."""
+    """The results as text for a terminal; ``results`` comes from :meth:`LossAnalysis.results`."""
     anchors, images = results["anchors"], results["images"]
     lines = [
         f"{len(images):,} images; anchors: " + ", ".join(f"{count:,} {kind}" for kind, count in anchors.items()),

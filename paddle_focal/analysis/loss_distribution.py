@@ -1,4 +1,4 @@
-"""How a loss is distributed over samples: which part of it the easy and the hard ones carry."""
+"""How a loss is distributed over samples: how much of it the easy and the hard ones contribute."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ HARDEST = 0.01
 class LossHistogram:
     """The losses of any number of samples in bins 1.2 % wide, in memory that does not grow with them.
 
-    For each bin the number of samples and the sum of their losses are kept, so that what is said about all samples
-    from some bin on is exact. Within a bin the samples count as equal. Losses below 1e-40 share the first bin, those
+    Each bin keeps the number of its samples and the sum of their losses, so statements about all samples from a given
+    bin on are exact. Within a bin, samples are treated as equal. Losses below 1e-40 share the first bin, those
     from 1e6 on the last.
     """
 
@@ -32,7 +32,7 @@ class LossHistogram:
         self._sums = np.zeros(bins)
 
     def add(self, losses: np.ndarray) -> None:
-        """Take in the losses of samples, floating numbers >= 0 of any shape."""
+        """Add the losses of samples: floating-point numbers >= 0, in any shape."""
         losses = np.ravel(losses).astype(np.float64)
         decade = np.log10(np.maximum(losses, 10.0**self.LOWEST))
         index = ((decade - self.LOWEST) * self.PER_DECADE).astype(np.int64).clip(max=len(self._counts) - 1)
@@ -51,7 +51,7 @@ class LossHistogram:
         """Fractions of the samples, the easiest first, and the shares of the loss that they carry; both from 0 to 1.
 
         Raises:
-            ValueError: there is no loss to be shared.
+            ValueError: the total loss is not above 0.
         """
         if not self.total > 0:
             raise ValueError(f"the loss of {self.count} samples is {self.total}: nobody has a share of it")
@@ -69,8 +69,8 @@ def draw_distribution(panels: Mapping[str, Mapping[float, LossHistogram]], title
     """One panel for each kind of anchor, one curve for each gamma: the cumulative loss from easy to hard anchors.
 
     Args:
-        panels: by the panel's title and by gamma, the losses.
-        title: of the whole figure.
+        panels: the losses, by the panel's title and then by gamma.
+        title: the title of the whole figure.
         path: the PNG to write.
     """
     figure = Figure(figsize=(5 * len(panels), 4.6), layout="constrained")

@@ -1,1 +1,1 @@
-"""Time and memory beside what this package replaces. Imports ``engine``, ``detection`` and ``ops``."""
+"""Time and memory compared with what this package replaces. Imports ``engine``, ``detection`` and ``ops``."""

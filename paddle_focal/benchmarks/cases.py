@@ -11,9 +11,9 @@ from paddle_focal.benchmarks.losses import LOSSES
 from paddle_focal.ops.loss import highest_label
 
 NORMALIZER = 7
-FOREGROUND = 0.001  # share of the labels that are an object's
+FOREGROUND = 0.001  # share of the labels that belong to an object
 ITEM_SIZE = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
-ANCHORS = 201_600  # of RetinaNet on an image of 800 x 1344: 9 at each of 22,400 places
+ANCHORS = 201_600  # RetinaNet's, on an image of 800 x 1344: 9 at each of 22,400 locations
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Case:
         shape: shape of the logits.
         axis: the class axis; the labels have the shape of the logits without it.
         gamma: focusing parameter.
-        loss: one of LOSSES. Where it has no background, the last class stands for that.
+        loss: a key of LOSSES. If the loss has no background, the last class serves as background.
         contenders: the only ones that take part; None for all.
     """
 
@@ -52,7 +52,7 @@ class Case:
         return self.size * ITEM_SIZE[dtype]
 
     def shrunk(self, longest: int) -> Case:
-        """The same problem with no axis but that of the classes longer than ``longest``; equal for equal problems."""
+        """The problem with all axes but that of the classes cut to ``longest``; equal problems give equal ones."""
         class_axis = self.axis % len(self.shape)
         shape = tuple(n if i == class_axis else min(n, longest) for i, n in enumerate(self.shape))
         return replace(self, name="sample", shape=shape, contenders=None)
@@ -82,7 +82,7 @@ DEFAULT_CASES = ("tiny", "batch2", "axis2", "gamma1.5", "softmax", *SWEEP)
 
 @dataclass(frozen=True)
 class Inputs:
-    """Logits and class indices as arrays; bfloat16, which NumPy lacks, as its bits in uint16."""
+    """Logits and class indices as arrays; bfloat16, which NumPy lacks, is stored as its bits in uint16."""
 
     case: Case
     logit: np.ndarray
@@ -90,7 +90,7 @@ class Inputs:
 
 
 def make_inputs(case: Case, dtype: str, foreground: float = FOREGROUND, seed: int = 0) -> Inputs:
-    """Logits as of a detector that calls nearly everything background, the same for every contender."""
+    """Logits like those of a detector that calls nearly everything background, the same for every contender."""
     rng = np.random.default_rng(seed)
     logit = rng.standard_normal(case.shape, np.float32)
     logit *= 2
@@ -104,7 +104,7 @@ def make_inputs(case: Case, dtype: str, foreground: float = FOREGROUND, seed: in
 
 
 def as_float64(values: np.ndarray) -> np.ndarray:
-    """The numbers of an array, which are bfloat16 where it is uint16."""
+    """The numbers of an array; a uint16 array holds the bits of bfloat16."""
     if values.dtype == np.uint16:
         values = (values.astype(np.uint32) << 16).view(np.float32)
     return values.astype(np.float64)

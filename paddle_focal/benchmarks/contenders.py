@@ -1,6 +1,6 @@
-"""Who takes part in the loss benchmark: every contender computes the same loss and gradient from the same inputs.
+"""The contenders of the loss benchmark, which all compute the same loss and gradient from the same inputs.
 
-A framework is imported when a contender of it is first prepared, Paddle's before PyTorch's: the native operator uses
+A framework is imported when the first of its contenders is prepared, Paddle before PyTorch: the native operator uses
 the OpenMP library that it finds loaded, which must be Paddle's for Paddle's number of threads to apply.
 """
 
@@ -20,14 +20,14 @@ from paddle_focal.benchmarks.losses import ALPHA, LOSSES
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The largest relative errors: of the loss, and of the gradient's sum of absolute differences."""
+    """The largest relative errors allowed, of the loss and of the gradient (by its sum of absolute differences)."""
 
     loss: float
     gradient: float
 
 
-#: One rounding of each gradient element in the logits' dtype; sums in float32 at least. float16 has no numbers as small
-#: as most of the gradient.
+#: These allow for one rounding of each gradient element to the logits' dtype, and for sums in at least float32. Most of
+#: the gradient is smaller than any number of float16.
 _OURS = {
     "float32": Tolerance(1e-6, 1e-6),
     "bfloat16": Tolerance(1e-6, 4e-3),
@@ -43,7 +43,7 @@ _THEIRS = {
 
 
 class LossRun:
-    """A loss with its inputs in place, of any framework whose tensors have ``backward()`` and ``grad``."""
+    """A loss with its inputs in place, in any framework whose tensors have ``backward()`` and ``grad``."""
 
     def __init__(self, function: Callable, logit, label, as_array: Callable[..., np.ndarray]) -> None:
         self._function, self._logit, self._label, self._as_array = function, logit, label, as_array
@@ -56,11 +56,11 @@ class LossRun:
         self._loss.backward()
 
     def clear(self) -> None:
-        """Frees the results, as is to be done before the next call."""
+        """Frees the results; must be called before the next call."""
         self._loss = None
         try:
             self._logit.grad = None
-        except ValueError:  # of Paddle 2.6, which takes no None
+        except ValueError:  # Paddle 2.6 does not accept None
             self._logit.clear_gradient(set_to_zero=False)
 
     def loss(self) -> float:
@@ -71,13 +71,12 @@ class LossRun:
 
 
 class CopyRun:
-    """The floor under every loss, which must read the logits and write a gradient of their size once.
+    """The floor under every loss: each must read the logits and write a gradient of their size, once.
 
-    The logits are copied into a buffer that is there already, by each thread one contiguous part; all of it counts as
-    forward.
+    The logits are copied into an existing buffer, one contiguous part by each thread; all of it counts as forward.
     """
 
-    PART = 1 << 20  # bytes that are worth a thread
+    PART = 1 << 20  # the fewest bytes that are worth a thread of their own
 
     def __init__(self, logit: np.ndarray, threads: int) -> None:
         parts = max(1, min(threads, logit.nbytes // self.PART))
@@ -103,12 +102,12 @@ class Contender:
     Attributes:
         name: what the command line and the results call it.
         prepare: puts inputs in place for a number of threads. Raises ImportError if a package is missing.
-        footprint: peak memory of a call in sizes of the logits, roughly, without the inputs.
-        tolerances: what the gate allows; None where there is no loss to check.
-        ours: it is this package's: an error stops the benchmark.
-        compiled: the first call on each shape compiles.
-        dtypes: those that it computes on the CPU.
-        losses: those that it has.
+        footprint: rough peak memory of a call, without its inputs, in multiples of the size of the logits.
+        tolerances: the errors that the correctness gate allows; None if there is no loss to check.
+        ours: whether it is this package's; if so, an error stops the benchmark.
+        compiled: whether the first call on each shape compiles.
+        dtypes: the dtypes that it computes on the CPU.
+        losses: the losses that it has.
     """
 
     name: str

@@ -20,7 +20,7 @@ _COLORS = dict(zip(CONTENDERS, color_sequences["tab10"]))
 
 
 def draw(results: Sequence[Result]) -> Figure:
-    """One dtype, the first; of the cases the main one where it was measured, else the first."""
+    """Draws the first dtype only, and for bars the main case if it was measured, else the first case."""
     figure = Figure(figsize=(15, 4.8), layout="constrained")
     panels = figure.subplots(1, 3)
     results = [result for result in results if result.both_ms]

@@ -110,7 +110,7 @@ def _memory_in_fresh_process(name: str, options: argparse.Namespace) -> float:
 
 
 def _check(runs: dict[str, StageRun]) -> None:
-    """Stops where a loss stage differs from ppdet's own."""
+    """Stops the benchmark if a loss stage differs from ppdet's own."""
     if REFERENCE not in runs:
         return
     expected = runs[REFERENCE].results()

@@ -26,7 +26,7 @@ class LossBenchmark:
         self._reason_against_sample = cache(_reason_against_sample)
 
     def run(self) -> None:
-        """Measures all that is asked for.
+        """Measures everything that the options ask for.
 
         Raises:
             SystemExit: a backend of paddle_focal is wrong.
@@ -58,7 +58,7 @@ class LossBenchmark:
         }
         self._results += rows.values()
         for name, row in rows.items():
-            # The arrays, their copy for each contender, and one call's results at a time.
+            # The inputs, a copy of them for each contender, and the results of one call at a time.
             needed = (1 + len(names) + CONTENDERS[name].footprint) * case.bytes(dtype)
             row.skipped = _reason_to_skip(name, dtype, needed)
             if row.skipped is None:
@@ -88,7 +88,7 @@ class LossBenchmark:
             except WrongError as error:
                 row.wrong = str(error)
             run.clear()
-        settle = SETTLE if max(self._options.threads) > 1 else 0  # a single thread leaves no other behind
+        settle = SETTLE if max(self._options.threads) > 1 else 0  # a single thread leaves no idle ones behind
         for name, calls in measuring.interleave(runs, self._options.rounds, settle).items():
             rows[name].forward_ms = statistics([forward for forward, _ in calls])
             rows[name].backward_ms = statistics([backward for _, backward in calls])
@@ -120,7 +120,7 @@ def _reason_to_skip(name: str, dtype: str, needed: float) -> str | None:
 
 
 def _reason_against_sample(name: str, sample: Case, dtype: str, threads: int) -> tuple[str | None, str | None]:
-    """Why the contender is to be skipped, and what is wrong with it."""
+    """Why the contender is to be skipped, and what is wrong with it; each None if nothing is."""
     try:
         measuring.check_sample(CONTENDERS[name], sample, dtype, threads)
     except WrongError as error:

@@ -28,7 +28,7 @@ def softmax(x: np.ndarray, is_class: np.ndarray, gamma: float) -> tuple[np.ndarr
     p_t = np.sum(p, axis=1, keepdims=True, where=is_class)
     one_minus_p_t = np.sum(p, axis=1, keepdims=True, where=~is_class)
     modulator, log_p_t = one_minus_p_t**gamma, np.log(p_t)
-    slope = gamma * one_minus_p_t ** max(gamma - 1, 0) * p_t * log_p_t - modulator  # p_t times the derivative by p_t
+    slope = gamma * one_minus_p_t ** max(gamma - 1, 0) * p_t * log_p_t - modulator  # p_t * dL / dp_t
     return -modulator * log_p_t, slope * (is_class - p)
 
 
@@ -38,9 +38,9 @@ class BenchmarkedLoss:
 
     Attributes:
         description: what it is.
-        definition: the losses and gradients of logits ``[N, C, M]``, of where the label is that of the class, and of
-            gamma (arXiv:1708.02002, eq. 5).
-        arguments: of this package's function, beside gamma.
+        definition: computes the losses and gradients from logits ``[N, C, M]``, a mask of where the label is the class,
+            and gamma (arXiv:1708.02002, eq. 5).
+        arguments: what this package's function gets besides gamma.
     """
 
     description: Loss

@@ -21,8 +21,9 @@ from paddle_focal.benchmarks.truth import true_gradient, true_loss
 
 MIB = 2**20
 SETTLE = 0.25  # seconds; OpenMP's idle threads keep a core busy for up to 0.2 s after a call
-#: Seconds of untimed calls, at least one, before the timed one: after another's turn the cores have slept, the caches
-#: hold its data, and a virtual machine may have given free memory back, which makes fresh pages ten times as dear.
+#: Seconds of untimed calls, at least one, before each timed call: after another contender's turn the cores have slept,
+#: the caches hold that contender's data, and a virtual machine may have given free memory back, which makes fresh
+#: pages ten times as expensive.
 WAKE = 0.02
 
 
@@ -31,13 +32,13 @@ class WrongError(Exception):
 
 
 def check_loss(contender: Contender, dtype: str, run: LossRun | CopyRun, truth: float) -> None:
-    """Raises WrongError where there is a loss and it is not the true one."""
+    """Raises WrongError if the run has a loss and it is not the true one."""
     if contender.tolerances is not None:
         _check("loss", abs(run.loss() - truth) / abs(truth), contender.tolerances[dtype].loss)
 
 
 def check_sample(contender: Contender, case: Case, dtype: str, threads: int) -> None:
-    """Computes a small part of the case, with many objects in it, against the definition in float64.
+    """Checks a small part of the case, with many objects in it, against the definition in float64.
 
     Raises:
         WrongError: the loss or the gradient is off.
@@ -64,7 +65,7 @@ def _check(name: str, error: float, allowed: float) -> None:
 def interleave(
     runs: Mapping[str, LossRun | CopyRun], rounds: int, settle: float
 ) -> dict[str, list[tuple[float, float]]]:
-    """Seconds of each contender's forward and backward passes: one call of each per round, in an order of chance.
+    """Seconds of each contender's forward and backward passes: one call of each per round, in random order.
 
     Args:
         runs: the contenders.
@@ -113,9 +114,9 @@ def available_bytes() -> int:
 
 
 def peak_extra_mib(function: Callable[[], object]) -> float:
-    """MiB by which resident memory, at its highest during the call, exceeds what was resident before.
+    """How many MiB resident memory grows by during the call, at its peak.
 
-    Linux counts pages: one byte of a transparent huge page counts as its 2 MiB.
+    Linux counts whole pages: a single byte in a transparent huge page counts as 2 MiB.
     """
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # else memory that was freed but kept would serve the call uncounted
@@ -126,15 +127,15 @@ def peak_extra_mib(function: Callable[[], object]) -> float:
 
 
 def peak_mib() -> float:
-    """The most MiB that were ever resident in this process."""
+    """The peak resident memory of this process, in MiB."""
     return _kibibytes("/proc/self/status", "VmHWM") / 1024
 
 
 def last_line_of_fresh_process(*arguments: str) -> str:
-    """What ``benchmark.py`` with these arguments prints last.
+    """The last line that ``benchmark.py`` prints when it is run with these arguments.
 
     Raises:
-        RuntimeError: it failed, or was killed for the memory it took; with the end of what it wrote.
+        RuntimeError: it failed, or was killed for using too much memory; the message has the end of its error output.
     """
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "paddle_focal.benchmarks", *arguments], capture_output=True, text=True

@@ -29,7 +29,7 @@ def time_in_words(result: Result) -> str:
 
 
 def write(results: Sequence[Result], rounds: int, folder: Path) -> None:
-    """Writes loss.json, loss.md and loss.png, each whole."""
+    """Writes loss.json, loss.md and loss.png, each completely or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     facts = {**environment(), "rounds": rounds}
     document = {"environment": facts, "results": [asdict(result) for result in results]}
@@ -99,7 +99,7 @@ def _measured_rows(measured: Sequence[Result], results: Sequence[Result]) -> Ite
 
 
 def _ratio(result: Result | None, results: Sequence[Result]) -> str:
-    """Time over the reference's in the same setting."""
+    """The time divided by the reference's time in the same setting."""
     if result is None or result.both_ms is None:
         return "WRONG" if result and result.wrong else "-"
     for other in results:

@@ -21,7 +21,7 @@ STRIDES = (8, 16, 32, 64, 128)
 ANCHORS = 9  # at each place
 FLOOR = "floor"
 
-#: Who takes part: a head and its loss. The floor has a loss stage that costs next to nothing, the mean of the outputs.
+#: The contenders, each a head and its loss. The floor's loss stage costs next to nothing: the mean of the outputs.
 CONTENDERS = {
     "stock": ("RetinaHead", "FocalLoss"),
     "drop-in": ("RetinaHead", "SigmoidFocalLoss"),
@@ -69,7 +69,7 @@ class Batch:
         }
 
     def head_outputs(self) -> list[list[paddle.Tensor]]:
-        """Logits as of a detector that calls nearly everything background, and small deltas."""
+        """Logits like those of a detector that calls nearly everything background, and small deltas."""
         rng = np.random.default_rng(0)
 
         def level(channels: int, mean: float, deviation: float, shape: tuple[int, int]) -> paddle.Tensor:

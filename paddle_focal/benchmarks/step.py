@@ -95,7 +95,7 @@ class TrainingStep:
 
 
 def print_steps(options: argparse.Namespace) -> None:
-    """One untimed step, then the timed ones: seconds of each stage of each step, and the peak memory."""
+    """Runs one untimed step, then the timed ones; prints the seconds of every stage of each, and the peak memory."""
     paddle.set_device(options.device)
     runtime.use_all_cores()
     paddle.base.core.set_num_threads(options.threads)

@@ -12,17 +12,17 @@ from paddle_focal.benchmarks.losses import LOSSES
 
 
 def true_loss(inputs: Inputs) -> float:
-    """The sum of the losses over the normalizer."""
+    """The sum of the losses, divided by the normalizer."""
     return float(sum(loss.sum() for loss, _ in _blocks(inputs)) / NORMALIZER)
 
 
 def true_gradient(inputs: Inputs) -> np.ndarray:
-    """The derivative of :func:`true_loss` by the logits."""
+    """The derivative of :func:`true_loss` with respect to the logits."""
     return np.concatenate([gradient for _, gradient in _blocks(inputs)]).reshape(inputs.case.shape) / NORMALIZER
 
 
 def _blocks(inputs: Inputs) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The losses and gradients of some of the logits at a time."""
+    """The losses and gradients, for a block of the logits at a time."""
     shape, axis = inputs.case.shape, inputs.case.axis % len(inputs.case.shape)
     outer, classes, inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
     logit, label = inputs.logit.reshape(outer, classes, inner), inputs.label.reshape(outer, 1, inner)

@@ -25,7 +25,7 @@ def exit_on_tool_error() -> Iterator[None]:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """A parser with PaddleDetection's ``-c`` and ``-o``, which trusts neither without a word."""
+    """A parser with PaddleDetection's ``-c`` and ``-o``, which trusts neither unless ``--trust-config`` is given."""
 
     def __init__(self, description: str) -> None:
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -69,13 +69,13 @@ class ArgumentParser(argparse.ArgumentParser):
 
 @contextlib.contextmanager
 def configured(flags: argparse.Namespace) -> Iterator[Any]:
-    """The configuration of a command line; in this context weights are read without running what they name."""
+    """The configuration of a command line; within this context, reading weights does not run the code they name."""
     with weights.restricted(flags.trust_weights):
         yield runtime.load_config(flags)
 
 
 def boolean(text: str) -> bool:
-    """'true' or 'false' of a command line; ppdet takes every text for true."""
+    """'true' or 'false' from a command line; ppdet takes any text as true."""
     if text.lower() in ("true", "1", "yes"):
         return True
     if text.lower() in ("false", "0", "no"):

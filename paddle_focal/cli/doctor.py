@@ -1,4 +1,4 @@
-"""``paddle-focal doctor``: what is installed, what serves, and whether it computes the right numbers."""
+"""``paddle-focal doctor``: what is installed, which backend is used, and whether it computes the right numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from paddle_focal.ops import BACKENDS
 from paddle_focal.ops.native import reason_against
 from paddle_focal.ops.registry import SIGMOID
 
-#: Of the self-test, with alpha 0.25: logit, target, gamma, and the loss and its derivative by mpmath in 60 digits.
+#: The self-test's cases, with alpha 0.25: logit, target, gamma, and the loss and its derivative, from mpmath with 60
+#: digits.
 FIGURES = (
     (0.0, 1, 2.0, 0.04332169878499658, -0.07457169878499659),
     (-4.0, 0, 2.0, 4.403677291401933e-06, 1.3012898416153318e-05),
@@ -33,7 +34,7 @@ FIGURES = (
     (-9.5, 0, 1.0, 4.201625569300788e-09, 8.402779422905147e-09),
     (0.5, 0.25, 2.0, 0.16715074785016262, 0.1433140181203591),
 )
-#: Largest relative errors.
+#: The largest relative error allowed.
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 PACKAGES = (
     "numpy",
@@ -47,7 +48,7 @@ PACKAGES = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the report; 0 if nothing is wrong, else 1."""
+    """Print the report. Returns 0 if nothing is wrong, 1 if something is, and 2 if there are arguments."""
     if arguments:
         print(f"paddle-focal doctor takes no arguments, but got {arguments}", file=sys.stderr)
         return 2
@@ -109,7 +110,7 @@ def _ppdet(problems: list[str]) -> str:
 
 
 def _clashes() -> Iterator[str]:
-    """What is known not to go together, with the remedy."""
+    """Installed packages that are known to clash, with the remedy."""
     if _version("paddlepaddle") and _version("paddlepaddle-gpu"):
         yield "paddlepaddle and paddlepaddle-gpu are both installed, one over the other: uninstall both, install one"
     if _version("opencv-python") and _version("opencv-python-headless"):
@@ -127,7 +128,7 @@ def _self_test(problems: list[str]) -> Iterator[str]:
                 continue
             for dtype, tolerance in TOLERANCE.items():
                 error = _largest_error(place, backend, dtype)
-                right = error <= tolerance  # not where the error is NaN
+                right = error <= tolerance  # False if the error is NaN
                 yield (
                     f"Self-test on the {place}, {backend}, {dtype}: {'right' if right else 'WRONG'}, "
                     f"largest relative error {error:.1e}, allowed {tolerance:.0e}"
@@ -137,7 +138,7 @@ def _self_test(problems: list[str]) -> Iterator[str]:
 
 
 def _largest_error(place: str, backend: str, dtype: str) -> float:
-    """Of losses and gradients, relative to the figures."""
+    """The largest error of the losses and gradients, relative to the figures."""
     errors = []
     for logit, target, gamma, loss, gradient in FIGURES:
         x = paddle.to_tensor([logit], dtype=dtype, place=place, stop_gradient=False)

@@ -8,7 +8,7 @@ from paddle_focal.engine.inference import find_images, infer
 
 
 def parse_arguments(arguments: list[str] | None = None):
-    """The command line of PaddleDetection's ``tools/infer.py``, but for slices."""
+    """The command line of PaddleDetection's ``tools/infer.py``, without its options for slices."""
     parser = ArgumentParser("Detect objects in images.")
     parser.add_argument("--infer_img", help="an image; takes precedence over --infer_dir")
     parser.add_argument("--infer_dir", help="a folder of images")

@@ -9,7 +9,7 @@ import warnings
 
 from paddle_focal.ops import backend_report
 
-#: The module of each command, whose ``main`` takes the rest of the command line, and what it does.
+#: For each command, the module whose ``main`` takes the rest of the command line, and what the command does.
 COMMANDS = {
     "train": ("paddle_focal.cli.train", "train a detector, with PaddleDetection's flags"),
     "eval": ("paddle_focal.cli.evaluate", "evaluate a checkpoint, with PaddleDetection's flags"),
@@ -33,7 +33,7 @@ def usage() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int | None:
-    """Run a command; None is what stands in ``sys.argv``. Returns its exit code."""
+    """Run a command and return its exit code. None stands for the arguments in ``sys.argv``."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments:
         print(backend_report())
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int | None:
     if command not in COMMANDS:
         print(f"{usage()}\n\npaddle-focal: there is no command {command!r}", file=sys.stderr)
         return 2
-    # What Paddle and ppdet's dependencies say about their own deprecations helps nobody who trains.
+    # Deprecation warnings from Paddle and from ppdet's dependencies are of no use to the user of a command.
     warnings.filterwarnings("ignore")
     os.environ.setdefault("GLOG_minloglevel", "2")
     sys.argv = [f"paddle-focal {command}", *rest]

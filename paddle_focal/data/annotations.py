@@ -1,4 +1,4 @@
-"""Annotation files that are known to be sound, and choosing among their images."""
+"""Reading annotation files that are known to be sound, and choosing some of their images."""
 
 from __future__ import annotations
 

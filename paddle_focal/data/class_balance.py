@@ -13,7 +13,7 @@ import numpy as np
 
 from paddle_focal.arguments import check_number
 
-#: What each method takes for the weight of a class with n objects, up to a common factor.
+#: For each method, the weight of a class with n objects, up to a common factor.
 METHODS: Mapping[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "inverse_frequency": lambda count, beta: 1 / count,
     "effective_number": lambda count, beta: -1 / np.expm1(count * math.log(beta)),
@@ -26,7 +26,7 @@ def class_alpha(
 ) -> dict[str, float]:
     r"""Alpha of each class from its number of objects.
 
-    A class of weight w has its objects count w times as much beside its background as ``alpha`` alone would have them:
+    In a class of weight w, objects count w times as much, relative to background, as with ``alpha`` alone:
 
     .. math:: \frac{\alpha_c}{1 - \alpha_c} = w_c \frac{\alpha}{1 - \alpha}
 
@@ -79,8 +79,8 @@ def count_objects(annotations: str | Path) -> dict[str, int]:
     Crowds and boxes without an area are left out, as they are in training.
 
     Raises:
-        ValueError: the file is no COCO annotation file, two categories share a name, or an annotation is of no
-            category there is.
+        ValueError: the file is not a COCO annotation file, two categories share a name or an id, or the category of an
+            annotation does not exist.
     """
     document = json.loads(Path(annotations).read_text())
     try:

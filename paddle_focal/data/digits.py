@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 CLASSES = 10
 VALIDATION_SHARE = 0.2
-OVERLAP = 0.05  # largest intersection over the smaller box
+OVERLAP = 0.05  # largest intersection allowed, as a share of the smaller box
 
 
 def split_scans(rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
@@ -114,7 +114,7 @@ def make_digits(options: argparse.Namespace) -> None:
     if output.exists() and not (output / "annotations" / "instances_train.json").is_file():
         raise SystemExit(f"{output} is no data set of this tool: --overwrite does not touch it")
     options.frequencies = class_frequencies(options.imbalance)
-    # Written beside the target and moved there at the end, so that an interrupted run leaves no half data set.
+    # Written next to the target and moved there at the end, so that an interrupted run leaves no partial data set.
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "annotations").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Everything that touches PaddleDetection (ppdet): the registered components and the tools' machinery."""
+"""The components that are registered in PaddleDetection (ppdet), and what ppdet needs on today's Paddle."""
 
 from paddle_focal.detection import compatibility
 

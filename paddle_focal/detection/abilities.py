@@ -7,7 +7,7 @@ from ppdet.modeling.heads import RetinaHead
 
 
 def gives_validation_losses(head: nn.Layer | None) -> bool:
-    """Whether the losses of the validation images are wanted of a head: it has the key ``is_inference_output``."""
+    """Whether a head is to give the losses of the validation images, as its key ``is_inference_output`` says."""
     return bool(getattr(head, "is_inference_output", False))
 
 

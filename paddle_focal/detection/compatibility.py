@@ -1,4 +1,4 @@
-"""What PaddleDetection needs on today's Paddle, one cure at a time."""
+"""What PaddleDetection needs on today's Paddle, one fix at a time."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ import paddle
 from paddle import Tensor
 from PIL import ImageDraw
 
-#: Modules that ppdet imports from packages of other names. What paddledet 2.6.0 itself asks for cannot be installed
-#: together: the empty package sklearn, NumPy below 1.24, an OpenCV that needs libGL. NumPy 2 and these serve.
+#: Modules that ppdet imports, with the packages of other names that have them. paddledet 2.6.0's own requirements
+#: cannot be installed together: the empty package sklearn, NumPy below 1.24, an OpenCV that needs libGL. NumPy 2 and
+#: these packages work instead.
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "sklearn": "scikit-learn", "yaml": "PyYAML"}
 
 
@@ -40,7 +41,7 @@ def import_ppdet() -> None:
             f"paddle_focal.detection needs PaddleDetection (ppdet), which cannot be imported: {error}. "
             f"{_remedy(error)} paddle_focal.SigmoidFocalLoss works without it."
         ) from error
-    # ppdet's loggers took hold of standard output as it was during the import.
+    # ppdet's loggers have kept the standard output that they found during the import.
     for logger in logging.root.manager.loggerDict.values():
         for handler in getattr(logger, "handlers", ()):
             if getattr(handler, "stream", None) is chatter:
@@ -58,7 +59,7 @@ def _remedy(error: ImportError) -> str:
 
 
 def save_in(trainer, folder: Path) -> None:
-    """Have ppdet write its checkpoints into a folder, not into ``save_dir`` itself as its develop branch does."""
+    """Make ppdet write its checkpoints into a folder, where its develop branch would write into ``save_dir`` itself."""
     from ppdet.engine.callbacks import Checkpointer
 
     for callback in trainer._callbacks:
@@ -68,7 +69,7 @@ def save_in(trainer, folder: Path) -> None:
 
 @contextlib.contextmanager
 def exportable() -> Iterator[None]:
-    """What ppdet up to 2.7 leaves out where it traces a model to export it.
+    """Supplies what ppdet up to 2.7 lacks when it traces a model for export.
 
     Paddle from 2.6 on traces functions piece by piece unless told otherwise, and then there is no program to export:
     "Can't call main_program when full_graph=False". From 3.0 on its graphs are PIR, for which ppdet has no call of
@@ -98,7 +99,7 @@ def _multiclass_nms(
     return_rois_num: bool = True,
     rois_num: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """``ppdet.modeling.ops.multiclass_nms``, with its arguments and results, in a graph of PIR."""
+    """``ppdet.modeling.ops.multiclass_nms``, with the same arguments and results, for PIR graphs."""
     options = (nms_top_k, keep_top_k, nms_threshold, normalized, nms_eta, background_label)
     boxes, index, number = paddle._C_ops.multiclass_nms3(bboxes, scores, rois_num, score_threshold, *options)
     return boxes, number if return_rois_num else None, index if return_index else None
@@ -106,7 +107,7 @@ def _multiclass_nms(
 
 @contextlib.contextmanager
 def drawable() -> Iterator[None]:
-    """What ppdet leaves out where it draws labels.
+    """Supplies what ppdet lacks when it draws labels.
 
     ppdet up to 2.7 calls ``ImageDraw.textsize``, which Pillow 10 has removed. Its develop branch downloads a font into
     a folder named ``~`` of the working directory, because it does not expand that name.

@@ -13,11 +13,11 @@ def component(inherits: str | None = None, check: Callable[[SchemaDict], None] |
     """A decorator for a class that a configuration names; :func:`paddle_focal.detection.register` makes it known.
 
     It gives the class ``from_config``, which ppdet calls with the section before it creates the component. An unknown
-    key of the section is a ValueError that names the known ones; ppdet's own error names none.
+    key in the section raises a ValueError that lists the known ones; ppdet's own error lists none.
 
     Args:
-        inherits: the section from which keys are taken that the component's own does not have.
-        check: looks at the section for what else may be wrong.
+        inherits: the section that supplies the keys that the component's own section lacks.
+        check: checks the section for anything else that may be wrong.
     """
 
     def decorate(cls: type) -> type:

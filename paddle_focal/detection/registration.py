@@ -1,4 +1,4 @@
-"""The plugin's entry: names in PaddleDetection's workspace."""
+"""The plugin's entry point: it registers names in PaddleDetection's workspace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def register() -> str:
         name = component.__name__
         if isinstance(workspace.global_config.get(name), SchemaDict):
             continue
-        # A section of this name that was merged before is set aside: ppdet registers a name only once.
+        # A section of this name that was merged earlier is set aside: ppdet refuses to register a name that is there.
         section = workspace.global_config.pop(name, None) or {}
         workspace.register(component)
         workspace.global_config[name].update(section)

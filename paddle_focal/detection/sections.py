@@ -16,7 +16,7 @@ def name_of(reference: Any) -> str | None:
 
 
 def sections_in_use() -> Iterator[SchemaDict]:
-    """The sections that the model is made of, from its architecture down; without one, all that somebody filled."""
+    """The sections that make up the model, from its architecture down; without one, all that are not empty."""
     modules = workspace.get_registered_modules()
     architecture = workspace.global_config.get("architecture")
     waiting = [architecture] if architecture else [name for name, section in modules.items() if len(section)]

@@ -1,11 +1,12 @@
 """Checkpoints: written whole or not at all, found again, and loaded if they fit.
 
-A checkpoint is ``NAME.pdparams`` and ``NAME.pdopt``, and ``NAME.pdema`` where weights are averaged, all as ppdet reads
-them, and ``NAME.state.json``: how far training had come, what ppdet's files leave out, and a digest of each of them. Of
-averaged weights ppdet's files have what evaluation uses; the average to go on from is ``NAME.pdavg``.
+A checkpoint is ``NAME.pdparams`` and ``NAME.pdopt``, plus ``NAME.pdema`` if weights are averaged, all as ppdet reads
+them, and ``NAME.state.json``: how far training had come, what ppdet's files leave out, and a digest of each file. For
+averaged weights, ppdet's files hold what evaluation uses; ``NAME.pdavg`` holds the average that training continues
+from.
 
-All files are first written beside their places. ``NAME.commit.json``, the state file to be, is the last of them; from
-then on the checkpoint counts, and whoever finds that file moves the others to their places.
+All files are first written under temporary names. ``NAME.commit.json``, which will become the state file, is written
+last. From then on the checkpoint counts, and any run that finds this file moves the others to their final names.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ STATE, COMMIT, AVERAGE = ".state.json", ".commit.json", ".pdavg"
 
 
 class Part(Protocol):
-    """Something of a run that goes on where it was: ``state_dict`` is its JSON."""
+    """A part of a run that a resumed run continues; ``state_dict`` is its state as JSON."""
 
     def state_dict(self) -> Any: ...
 
@@ -46,8 +47,8 @@ class Checkpoints:
 
     Args:
         trainer: ppdet's.
-        folder: where they are.
-        parts: what they hold beside weights and optimizer, by name.
+        folder: where the checkpoints are.
+        parts: what the checkpoints hold besides weights and optimizer, by name.
     """
 
     def __init__(self, trainer, folder: Path, parts: Mapping[str, Part]) -> None:
@@ -56,12 +57,12 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def in_place_of_ppdets(self) -> Iterator[None]:
-        """Have ppdet write its checkpoints here."""
+        """Make ppdet write its checkpoints with :meth:`write`."""
         with patch.object(callbacks, "save_model", self.write):
             yield
 
     def write(self, model, optimizer, save_dir, save_name, last_epoch, ema_model=None, iteration: int = 0) -> None:
-        """Write one, with the arguments of ppdet's ``save_model`` first.
+        """Write a checkpoint; the arguments of ppdet's ``save_model`` come first.
 
         Args:
             model: state dict of the weights.
@@ -70,7 +71,7 @@ class Checkpoints:
             save_name: file name without its ending.
             last_epoch: complete epochs.
             ema_model: state dict of the averaged weights, or None.
-            iteration: complete iterations of the epoch after them.
+            iteration: complete iterations of the next epoch.
 
         Raises:
             ToolError: the files cannot be written; what was there before is still there.
@@ -107,7 +108,7 @@ class Checkpoints:
         logger.info("Checkpoint: %s", base)
 
     def add_evaluation(self) -> None:
-        """Save again the parts of the latest checkpoints, which ppdet writes before it evaluates them.
+        """Save the parts of the latest checkpoints again, because ppdet writes a checkpoint before it evaluates it.
 
         Raises:
             ToolError: a file cannot be written.
@@ -159,7 +160,7 @@ class Checkpoints:
 
 
 class EvaluatedCheckpoints(Callback):
-    """Has the checkpoints of an epoch know its evaluation; registered after all that has a part of it.
+    """Adds an epoch's evaluation to its checkpoints; registered after all callbacks that contribute to a checkpoint.
 
     Args:
         trainer: ppdet's.
@@ -176,7 +177,7 @@ class EvaluatedCheckpoints(Callback):
 
 
 def newest(folder: Path) -> Path | None:
-    """The whole checkpoint of a folder, without ending, with which training had come the furthest."""
+    """The path, without ending, of the whole checkpoint in a folder at which training had come furthest, or None."""
     if distributed.get_rank() == 0:
         for path in folder.glob(f"*{COMMIT}"):
             _commit(_base_of(path))
@@ -189,7 +190,7 @@ def newest(folder: Path) -> Path | None:
 
 
 def find_corruption(base: Path) -> str | None:
-    """Why the files of a checkpoint are not those that were written; None if they are, or if nobody knows."""
+    """Why the files of a checkpoint are not those that were written; None if they are, or if that cannot be known."""
     state = _read(_file(base, STATE))
     if state is None:
         return f"{_file(base, STATE).name} is no JSON object"
@@ -209,7 +210,7 @@ def remove(base: Path) -> None:
 
 
 def _commit(base: Path) -> None:
-    """Move the files of a checkpoint that is written to their places."""
+    """Move the files of a completely written checkpoint to their final names."""
     for ending in _read(_file(base, COMMIT))["digests"]:
         partial = _file(base, f".partial{ending}")
         if partial.exists():
@@ -221,7 +222,7 @@ def _commit(base: Path) -> None:
 def _checkpoints(folder: Path) -> Iterator[Path]:
     for path in folder.glob(f"*{STATE}"):
         state = _read(path)
-        if state is None or "digests" in state:  # without: of ppdet's own files nobody knows whether they are whole
+        if state is None or "digests" in state:  # ppdet's own files have no digests: unknown if whole
             yield _base_of(path)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from paddle_focal.errors import ToolError
 
 PACKAGE = Path(__file__).resolve().parents[1]
-#: Of an installed package, or of a checkout.
+#: The folder inside an installed package, or that of a checkout.
 FOLDER = next(folder for folder in (PACKAGE / "configs", PACKAGE.parent / "configs") if folder.is_dir())
 
 
 def find(config: str) -> str:
-    """The file of a configuration: ``config`` where there is such a file, or that of this name in the package.
+    """The file of a configuration: ``config`` if that is a file, else the configuration of this name in the package.
 
     Raises:
         ToolError: there is neither.

@@ -1,4 +1,4 @@
-"""A checkpoint as a model for ``paddle.inference``."""
+"""Exporting a checkpoint as a model for ``paddle.inference``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def export(config, output_dir: str) -> Path:
     """Write the model with its weights, and ``infer_cfg.yml``, which says how images are prepared.
 
     Args:
-        config: whose ``weights`` are loaded.
-        output_dir: gets a folder of the configuration's name.
+        config: the configuration, whose ``weights`` are loaded.
+        output_dir: where a folder with the configuration's name is written.
 
     Returns:
         Path: that folder.

@@ -20,7 +20,7 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 def find_images(image: str | None, folder: str | None) -> list[str]:
-    """The images of the command line: the one, or those of the folder, by name.
+    """The images that the command line names: a single one, or those of a folder, sorted by name.
 
     Raises:
         ToolError: there is none, or some cannot be read.
@@ -44,7 +44,7 @@ def _reason_against(path: Path) -> str | None:
     try:
         with Image.open(path) as image:
             image.verify()
-    except Exception as error:  # of many types: whatever a decoder comes to
+    except Exception as error:  # decoders raise errors of many types
         return str(error) or type(error).__name__
     return None
 
@@ -56,7 +56,7 @@ def infer(config, images: Sequence[str], output_dir: str, draw_threshold: float 
         config: a configuration that has been loaded.
         images: paths.
         output_dir: gets ``predictions.json``, and each image with its boxes drawn.
-        draw_threshold: the score from which a box is drawn.
+        draw_threshold: the lowest score at which a box is drawn.
         visualize: whether to draw.
 
     Returns:

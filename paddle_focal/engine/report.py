@@ -19,7 +19,7 @@ from paddle_focal.files import write_whole
 #: The twelve numbers of COCO's table, in its order.
 COCO_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
-#: The score from which a detection is drawn, as in PaddleDetection's tools/infer.py.
+#: The lowest score at which a detection is drawn, as in PaddleDetection's tools/infer.py.
 DRAW_THRESHOLD = 0.5
 _TRUTH, _DETECTION = "#2ca02c", "#d62728"
 
@@ -83,7 +83,7 @@ def draw_images(
 
     Args:
         truth: the annotations.
-        titles: for each image to draw, by its id, what stands above it.
+        titles: the text above each image to draw, by the image's id.
         image_folder: the folder that the file names are relative to.
         found: detections, as in a COCO results file.
         heading: what the images are.

@@ -38,7 +38,7 @@ class MovingAverages:
 
 
 class RandomGenerators:
-    """Those of Python and NumPy, from which augmentations and the seeds of the loader's workers are drawn."""
+    """The random generators of Python and NumPy, which draw augmentations and the seeds of the loader's workers."""
 
     def state_dict(self) -> dict[str, list]:
         kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - the one that ppdet draws from
@@ -52,7 +52,7 @@ class RandomGenerators:
 
 
 class BestModel:
-    """The AP of ``best_model``; ppdet would take the first one after resuming for the best."""
+    """The AP of ``best_model``; without it, ppdet would take the first AP after resuming as the best."""
 
     def __init__(self, trainer) -> None:
         self._checkpointers = [callback for callback in trainer._callbacks if isinstance(callback, Checkpointer)]
@@ -68,12 +68,12 @@ class BestModel:
 def average_state(ema) -> dict[str, Any]:
     """The sums and counters of ppdet's ModelEMA, tensors among them.
 
-    What its ``apply`` gives, and ppdet resumes from, is divided by how much of the sums is there yet.
+    ``apply``, whose result ppdet resumes from, divides the sums by the total weight that they have gathered so far.
     """
     return {"sums": ema.state_dict, "step": ema.step, "epoch": ema.epoch}
 
 
 def restore_average(ema, state: Mapping[str, Any]) -> None:
-    """Have ppdet's ModelEMA go on from such a state."""
+    """Make ppdet's ModelEMA continue from such a state."""
     ema.resume(state["sums"], state["step"])
     ema.epoch = state["epoch"]

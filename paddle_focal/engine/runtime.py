@@ -35,7 +35,7 @@ def load_config(flags):
 
 
 def compress(config, flags, mode: str):
-    """The configuration with that of PaddleSlim which ``--slim_config`` names; without one, as it is."""
+    """The configuration, combined with that of PaddleSlim if ``--slim_config`` names one."""
     if not flags.slim_config:
         return config
     config = build_slim_model(config, flags.slim_config, mode=mode)
@@ -58,7 +58,7 @@ def output_folder(config) -> Path:
 
 
 def set_device(config) -> None:
-    """The device that the configuration asks for, or the CPU with one warning where there is no GPU."""
+    """Set the device that the configuration asks for, or the CPU, with one warning, if there is no GPU."""
     if config.use_gpu and not (paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count()):
         logger.warning(
             "use_gpu is true, but Paddle %s finds no GPU: running on the CPU. Choose it with -o use_gpu=false",
@@ -72,14 +72,15 @@ def set_device(config) -> None:
 
 
 def use_all_cores() -> None:
-    """One thread per core unless OMP_NUM_THREADS says otherwise, and the fast path of Paddle's matrix products."""
+    """Use one thread per core unless OMP_NUM_THREADS says otherwise, and the fast path of Paddle's matrix products."""
     environment = Path("/proc/self/environ")
     given = environment.read_bytes().split(b"\0") if environment.exists() else []
-    # Paddle sets OMP_NUM_THREADS to 1 when it is imported and finds none: only the process' own says what was asked.
+    # Paddle sets OMP_NUM_THREADS to 1 on import if it is not set: only the environment that the process started with
+    # shows what the user asked for.
     if not any(variable.startswith(b"OMP_NUM_THREADS=") for variable in given):
         core.set_num_threads(max(1, (os.cpu_count() or 1) // paddle.distributed.get_world_size()))
-    # The MKL inside Paddle takes its slowest path on AMD processors unless it is told to use AVX2: three to four
-    # times in a matrix product.
+    # The MKL inside Paddle takes its slowest path on AMD processors unless it is told to use AVX2, which makes a matrix
+    # product three to four times as fast.
     processor = Path("/proc/cpuinfo")
     text = processor.read_text() if processor.exists() else ""
     if "AuthenticAMD" in text and "avx2" in text:

@@ -1,7 +1,7 @@
-"""Configurations that are read without running what they name.
+"""Checks configurations for Python code that reading them would run.
 
-PaddleDetection reads YAML with a loader that calls any Python function that a tag names. The tools of this package look
-through a configuration, and all that it is based on, before they hand it over.
+PaddleDetection reads YAML with a loader that calls any Python function named by a tag. The tools of this package
+check a configuration, and all that it is based on, before they pass it to PaddleDetection.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def check_config(path: str) -> None:
     """Look for Python tags in a configuration file and its ``_BASE_`` files.
 
     Raises:
-        ToolError: there is one besides the plugin's own line, or a file is missing or no YAML.
+        ToolError: there is one besides the plugin's own line, or a file is missing or is not YAML.
     """
     waiting, seen = [path], set()
     while waiting:

@@ -28,8 +28,8 @@ def train(config, flags) -> None:
     """Train, then evaluate the final weights unless the last epoch's evaluation already has.
 
     Raises:
-        ToolError: a checkpoint cannot be read or written, or the loss is no number any more.
-        Interrupted: by a signal, after a checkpoint was written.
+        ToolError: a checkpoint cannot be read or written, or the loss is NaN or infinite.
+        Interrupted: a signal came; a checkpoint has been written.
     """
     runtime.init_ranks(config)
     if flags.enable_ce:
@@ -79,11 +79,11 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
     try:
         with checkpoints.in_place_of_ppdets():
             trainer.train(flags.eval)
-    except StopTraining:  # before the callbacks that come after
+    except StopTraining:  # raised before the callbacks that follow have run
         checkpoints.add_evaluation()
         trainer._compose_callback.on_train_end(trainer.status)
         keep_as_final(folder, trainer.status["epoch_id"])
-    except SystemError as error:  # raised in the midst of whatever runs, by Paddle's handler of SIGCHLD
+    except SystemError as error:  # raised by Paddle's handler of SIGCHLD, at any point of the run
         if "DataLoader" not in str(error):
             raise
         raise ToolError(
@@ -94,7 +94,7 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
 
 
 def sections_in_use(flags) -> list[str]:
-    """The data sets of this run; without --eval it does without a validation set that is not there."""
+    """The data sets of this run; without --eval, a validation set that does not exist is left out."""
     has_validation = not flags.skip_final_eval and os.path.exists(_validation_annotations())
     return ["TrainDataset", "EvalDataset"] if flags.eval or has_validation else ["TrainDataset"]
 

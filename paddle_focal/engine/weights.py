@@ -1,8 +1,8 @@
-"""Weights that are read without running what they name, and are those of the model.
+"""Reads weights without running the code that they name, and checks that they fit the model.
 
-``paddle.load`` unpickles, and a pickle may call any Python function. What Paddle saves of weights and optimizers calls
-those few that put arrays together. The tools of this package have ``paddle.load`` call stand-ins for them and nothing
-else: NumPy's own would let a pickle write outside of an array.
+``paddle.load`` unpickles, and a pickle may call any Python function. Paddle's files of weights and optimizers call only
+the few functions that build arrays. The tools of this package make ``paddle.load`` call stand-ins for these functions
+and nothing else: NumPy's own functions would let a pickle write outside an array.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from paddle_focal.errors import ToolError
 
 
 class _Dtype:
-    """In place of ``numpy.dtype``, of which a pickle may set the size."""
+    """Stands in for ``numpy.dtype``, whose size a pickle may set."""
 
     def __init__(self, name: str, *_) -> None:
         self.own = np.dtype(name)
@@ -38,7 +38,7 @@ class _Dtype:
 
 
 class _Array(np.ndarray):
-    """In place of ``numpy.ndarray``, filled once and without a way to share its memory."""
+    """Stands in for ``numpy.ndarray``; it is filled once, and its memory cannot be shared."""
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, is_fortran, data = state
@@ -53,7 +53,7 @@ def _scalar(dtype: _Dtype, data: bytes) -> np.generic:
     return np.frombuffer(data, dtype.own)[0]
 
 
-#: What a pickle of weights may name. Protocol 2 says ``__builtin__``, NumPy before its version 2 ``numpy.core``.
+#: What a pickle of weights may name. Protocol 2 writes ``__builtin__``; NumPy before version 2 writes ``numpy.core``.
 _STAND_INS = {
     ("_codecs", "encode"): codecs.encode,
     ("builtins", "tuple"): tuple,
@@ -62,7 +62,7 @@ _STAND_INS = {
     ("__builtin__", "bytes"): bytes,
     ("collections", "OrderedDict"): OrderedDict,
     ("numpy", "dtype"): _Dtype,
-    ("numpy", "ndarray"): None,  # only named as what is to be put together
+    ("numpy", "ndarray"): None,  # only named, as the type to build
     ("numpy.core.multiarray", "_reconstruct"): _array,
     ("numpy._core.multiarray", "_reconstruct"): _array,
     ("numpy.core.multiarray", "scalar"): _scalar,
@@ -72,7 +72,7 @@ _STAND_INS = {
 
 @contextlib.contextmanager
 def restricted(is_trusted: bool = False) -> Iterator[None]:
-    """Have ``paddle.load`` raise a ToolError for a file that would call anything else, unless files are trusted."""
+    """Make ``paddle.load`` raise a ToolError for a file that would call anything else, unless files are trusted."""
     with contextlib.nullcontext() if is_trusted else patch.object(paddle.framework.io, "pickle", _RestrictedPickle()):
         yield
 
@@ -102,7 +102,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load_into(trainer, weights: str | None) -> None:
-    """Load the weights of a trainer of ppdet, unless PaddleSlim already has."""
+    """Load weights into ppdet's trainer, unless PaddleSlim has already done so."""
     if not trainer.is_loaded_weights:
         load(trainer.model, weights)
 
@@ -111,11 +111,11 @@ def load(model: nn.Layer, weights: str | None) -> None:
     """Load all weights of a model; ppdet's own ``load_weights`` keeps random ones where the file has none that fit.
 
     Args:
-        model: gets them, in its own dtypes.
+        model: receives the weights, in its own dtypes.
         weights: path, with or without ending, or URL.
 
     Raises:
-        ToolError: no weights are named, they are not there, cannot be read, or are not those of the model.
+        ToolError: no weights are named, or they are missing, cannot be read, or do not fit the model.
     """
     if not weights:
         raise ToolError("no weights: name a checkpoint with -o weights=FILE")
@@ -135,7 +135,7 @@ def read(path: Path) -> dict[str, Any]:
         state = paddle.load(str(path))
     except ToolError:
         raise
-    except Exception as error:  # of many types: whatever unpickling a damaged file comes to
+    except Exception as error:  # unpickling a damaged file raises errors of many types
         raise ToolError(f"{path} cannot be read: {error}") from error
     if not isinstance(state, dict):
         raise ToolError(f"{path} has no tensors by name: what is in it is of the type {type(state).__name__}")
@@ -143,7 +143,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def misfits(model: nn.Layer, state: dict[str, Any]) -> str | None:
-    """What of a model is not in the tensors, or in another shape; None if nothing."""
+    """Which tensors of a model are missing, are not tensors or have another shape; None if all fit."""
     own = model.state_dict()
     wrong = [f"{key} is missing" for key in own if key not in state]
     for key, tensor in own.items():

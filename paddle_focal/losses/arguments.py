@@ -24,7 +24,7 @@ def check_gamma(gamma: Real) -> float:
 
 
 def check_alpha(alpha: Real | Sequence[Real] | None, highest: float = 1.0) -> float | tuple[float, ...] | None:
-    """None, a float, or a tuple with one float per class. A tensor is read, for which a GPU is waited for."""
+    """None, a float, or a tuple with one float per class. Reading a tensor waits for a GPU."""
     interval = f"number in [0, {highest:g}]" if math.isfinite(highest) else "finite number >= 0"
     accepted = f"None, a {interval} or a list of one such number per class"
     if alpha is None:
@@ -88,7 +88,7 @@ def check_logit(logit: Tensor, axis: int, name: str = "logit") -> int:
 
 
 def check_label(loss: Loss, logit: Tensor, label: Tensor, axis: int, ignore_index: int) -> bool:
-    """Whether the label is class indices; otherwise it is dense targets."""
+    """Whether the label holds class indices; otherwise it holds dense targets."""
     _check_tensor("label", label, INDEX + FLOATING)
     shape, label_shape, classes = list(logit.shape), list(label.shape), logit.shape[axis]
     indexed = _dtype_name(label) in INDEX
@@ -116,7 +116,7 @@ def _same_shape(one: list[int], other: list[int]) -> bool:
 
 
 def check_weight(loss: Loss, weight: Tensor | None, logit: Tensor, label: Tensor, axis: int) -> Tensor | None:
-    """The weight as a floating tensor of the rank of the losses, to which it broadcasts."""
+    """The weight as a floating tensor that has the rank of the losses and broadcasts to them."""
     if weight is None:
         return None
     _check_tensor("weight", weight, (*FLOATING, *INDEX, "bool"))
@@ -128,9 +128,9 @@ def check_weight(loss: Loss, weight: Tensor | None, logit: Tensor, label: Tensor
 
 
 def _weight_of_logits(weight: Tensor, logit: Tensor, label: Tensor, axis: int) -> Tensor:
-    """The weight, broadcast along all axes before the class axis or along none, and likewise behind it.
+    """The weight, broadcast along all axes before the class axis or along none, and likewise for the axes after it.
 
-    A backend can then see these axes as one.
+    A backend can then treat the axes on each side as one.
     """
     shape, given = list(logit.shape), list(weight.shape)
     if len(label.shape) < len(shape) and _same_shape(given, list(label.shape)):
@@ -169,7 +169,7 @@ def scales_of(
     classes: int,
     dtype: paddle.dtype,
 ) -> dict[str, float | Tensor]:
-    """The factors of a loss over its normalizer: numbers, or tensors of shape [1] or [C]."""
+    """The factors of a loss, divided by its normalizer: numbers, or tensors of shape [1] or [C]."""
     dtype = result_dtype(dtype)
     if isinstance(alpha, tuple):
         if len(alpha) not in (1, classes):

@@ -59,7 +59,7 @@ def compute_loss(
     if reduction != "mean":
         return result
     labels = (label != ignore_index).sum() if is_indexed else paddle.numel(label) // classes
-    count = labels.reshape([]) * (classes if loss.keeps_class_axis else 1)  # Paddle's // makes an axis
+    count = labels.reshape([]) * (classes if loss.keeps_class_axis else 1)  # Paddle's // adds an axis
     return result / count.clip(min=1).astype(result.dtype)
 
 
@@ -76,7 +76,7 @@ def _check_name(name: str | None) -> str | None:
 class FocalLoss(nn.Layer):
     """What the layers share: hyper-parameters that are checked whenever they are set, and the call.
 
-    Subclasses name each of them in ``_CHECKS`` with its check, and in ``_function`` what computes the loss.
+    Subclasses list each hyper-parameter with its check in ``_CHECKS``; ``_function`` is what computes the loss.
     """
 
     _function: Callable[..., Tensor]
@@ -123,7 +123,7 @@ class FocalLoss(nn.Layer):
             Tensor: a scalar, or the function's shape for 'none'.
 
         Raises:
-            ValueError: ``avg_factor`` with another reduction than 'mean'; a loss that would be divided twice.
+            ValueError: ``avg_factor`` with a reduction other than 'mean'; a loss that would be divided twice.
         """
         if reduction is None:
             reduction = self.reduction or ("none" if avg_factor is None else "mean")

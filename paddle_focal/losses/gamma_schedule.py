@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from paddle_focal.arguments import check_number
 from paddle_focal.losses.arguments import check_gamma
 
-#: From one gamma to the next: the share of the way at each share of the time.
+#: How gamma moves from one value to the next: the fraction of the way covered after each fraction of the time.
 KINDS = {
     "constant": lambda share: 0.0,
     "step": lambda share: 0.0,
@@ -20,7 +20,7 @@ UNITS = ("epoch", "iteration")
 
 
 class GammaSchedule:
-    """Gamma as a function of how far training has come: a low one to begin with, raised once the easy is learnt.
+    """Gamma as a function of how far training has come: low at first, raised once the easy samples are learnt.
 
     It depends on the epoch and iteration alone and has no state, so training that is resumed goes on where it was.
 
@@ -35,7 +35,7 @@ class GammaSchedule:
         kind: 'constant', 'step', 'linear' or 'cosine': how gamma gets from each of ``gammas`` to the next. 'step' keeps
             one until the epoch of the next; 'cosine' starts and ends slowly.
         gammas: the gammas, each >= 0; exactly one for 'constant'.
-        epochs: from which epoch on each of them holds, increasing; the first is 0. Fractions are allowed.
+        epochs: the epoch from which on each gamma holds, increasing; the first is 0. Fractions are allowed.
         by: 'iteration' changes gamma from one iteration to the next, 'epoch' at the beginning of each epoch.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The number by which the losses of a batch are divided: its foreground, on this rank or on all of them."""
+"""The number by which the losses of a batch are divided: its foreground count, on this rank or on all of them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from paddle_focal.ops.registry import SIGMOID
 from paddle_focal.ops.rounding import rounded
 
 
-@paddle.jit.not_to_static  # traced as it is: its branches are on shapes and numbers
+@paddle.jit.not_to_static  # traced unchanged: it branches only on shapes and numbers
 def sigmoid_focal_loss(
     logit: Tensor,
     label: Tensor,
@@ -60,7 +60,7 @@ def sigmoid_focal_loss(
             background, ``ignore_index`` neither loss nor gradient. Or dense targets in [0, 1] (floating, the shape of
             ``logit``), soft ones included.
         normalizer: divides the loss before the reduction: a number > 0, or a tensor of shape [], [1] or [C] (one value
-            per class), whose values are the caller's to keep above 0. None: no division.
+            per class), whose values the caller must keep above 0. None: no division.
         alpha: balance. A number in [0, 1]: targets 1 weigh ``alpha``, targets 0 ``1 - alpha``. C numbers: one alpha
             per class. None: no balance, every factor is 1.
         gamma: focusing parameter >= 0; 0 is the cross entropy.
@@ -68,7 +68,7 @@ def sigmoid_focal_loss(
             are none).
         name: accepted for Paddle's signature; has no effect.
         weight: multiplies the loss: a tensor of the shape of ``label``, or one that broadcasts to that of ``logit``, or
-            that flattened.
+            one of the flattened shape of ``logit``.
         ignore_index: class index that is left out; outside 0..C.
         label_smoothing: in [0, 1). The cross entropy is taken against ``label * (1 - s) + s / 2``; alpha and the
             modulating factor keep the label itself.
@@ -84,14 +84,14 @@ def sigmoid_focal_loss(
         TypeError: an argument of the wrong type or dtype.
         ValueError: an argument out of range or of the wrong shape. The range of ``label`` is checked on the CPU; on
             other devices, where that would wait for the device, a class index out of range gives NaN.
-        RuntimeError: ``backend`` names one that cannot serve, with the reason; or, in the backward pass, a second
+        RuntimeError: ``backend`` names one that cannot be used, with the reason; or, in the backward pass, a second
             derivative is asked for (an OSError in the fused backend, which is how Paddle passes an operator's error
             on), or ``logit``, ``label`` or ``weight`` has been changed in place meanwhile.
 
     Note:
         The composite backend's gradient is a ``PyLayer``, which Paddle frees in its first ``backward()``, with
         ``retain_graph=True`` too: a second ``backward()`` through it crashes in Paddle. ``paddle.grad`` can be
-        called again and again. The fused backend knows no such limit.
+        called again and again. The fused backend has no such limit.
 
     Examples:
         >>> logit = paddle.to_tensor([[0.97, 0.91, 0.03], [0.55, 0.43, 0.71]])
@@ -142,12 +142,12 @@ def binary_focal_loss(
         alpha_t = alpha * label + (1 - alpha) * (1 - label)
         loss = (-alpha_t * (1 - p_t) ** gamma * paddle.log(p_t) / normalizer).sum()
 
-    It is computed in float64 whatever the dtype, at several times the memory of the logits' loss: where there are
-    logits, call :func:`sigmoid_focal_loss`.
+    It is computed in float64 whatever the dtype, and takes several times the memory of :func:`sigmoid_focal_loss`: if
+    there are logits, call that function.
 
     Args:
         prob: probabilities in [0, 1]: floating, with C classes along ``axis``.
-        label: class indices or dense targets, as are all other arguments those of :func:`sigmoid_focal_loss`.
+        label: class indices or dense targets. It and all other arguments are those of :func:`sigmoid_focal_loss`.
         normalizer: divides the loss.
         alpha: balance.
         gamma: focusing parameter.
@@ -161,8 +161,8 @@ def binary_focal_loss(
 
     Returns:
         Tensor: as :func:`sigmoid_focal_loss`. A probability of exactly 0 where the target is 1, or 1 where it is 0, has
-        an infinite loss; it gets loss and gradient of 1e-300 instead, the loss is 690.8 times the balance. A gradient
-        beyond the largest number of the dtype is that number.
+        an infinite loss; it gets the loss and gradient of 1e-300 instead, a loss of 690.8 times the balance. A gradient
+        beyond the largest number of the dtype becomes that number.
 
     Raises:
         TypeError, ValueError, RuntimeError: as :func:`sigmoid_focal_loss`. A probability outside [0, 1] is a ValueError
@@ -229,16 +229,16 @@ class SigmoidFocalLoss(FocalLoss):
         alpha: a number in [0, 1], one such number per class, or None for no balance.
         gamma: focusing parameter, a number >= 0.
         loss_weight: a number >= 0 that multiplies the result.
-        normalizer: None: whoever calls divides, as PaddleDetection's RetinaHead and YOLOFHead do. 'foreground': the
+        normalizer: None: the caller divides, as PaddleDetection's RetinaHead and YOLOFHead do. 'foreground': the
             loss divides by the number of foreground labels, at least 1; 'foreground_sync': by its mean over the ranks;
-            'foreground_ema': by the moving average of that, see :class:`paddle_focal.ForegroundNormalizer`, which is
-            the attribute ``foreground_normalizer``.
+            'foreground_ema': by the moving average of that. See :class:`paddle_focal.ForegroundNormalizer`; the
+            attribute ``foreground_normalizer`` is one.
         ignore_index: class index without loss and gradient; outside 0..C.
         label_smoothing: a number in [0, 1).
         reduction: 'none', 'mean' or 'sum' where the call does not say; None: 'mean' in a call with ``avg_factor``,
             'none' in one without, as in PaddleDetection.
         axis: the class axis of ``pred``.
-        activated: whether ``pred`` is probabilities, as in mmdetection, instead of logits; see
+        activated: whether ``pred`` holds probabilities, as in mmdetection, instead of logits; see
             :func:`paddle_focal.binary_focal_loss`.
         name: a name for the layer, without effect.
 

@@ -14,7 +14,7 @@ from paddle_focal.losses.base import FocalLoss, compute_loss
 from paddle_focal.ops.registry import SOFTMAX
 
 
-@paddle.jit.not_to_static  # traced as it is: its branches are on shapes and numbers
+@paddle.jit.not_to_static  # traced unchanged: it branches only on shapes and numbers
 def softmax_focal_loss(
     logit: Tensor,
     label: Tensor,
@@ -30,7 +30,7 @@ def softmax_focal_loss(
     axis: int = -1,
     backend: str | None = None,
 ) -> Tensor:
-    r"""Focal loss of one softmax over all classes (Lin et al., arXiv:1708.02002, eqs. 4 and 5, with p of a softmax).
+    r"""Focal loss of one softmax over all classes (Lin et al., arXiv:1708.02002, eqs. 4 and 5, with p from a softmax).
 
     .. math:: \mathrm{FL}(p_t) = -\alpha_t (1 - p_t)^\gamma \log p_t, \qquad p = \mathrm{softmax}(x)
 
@@ -48,8 +48,8 @@ def softmax_focal_loss(
         label: class indices (int32 or int64, the shape of ``logit`` without ``axis``): 0..C-1, or ``ignore_index`` for
             neither loss nor gradient. Or shares of the classes in [0, 1] (floating, the shape of ``logit``): the loss
             is the sum of the losses of all classes, each times its share.
-        normalizer: divides the loss before the reduction: a number > 0, or a tensor of shape [], [1] or [C] (by the
-            class), whose values are the caller's to keep above 0. None: no division.
+        normalizer: divides the loss before the reduction: a number > 0, or a tensor of shape [], [1] or [C] (one
+            value per class), whose values the caller must keep above 0. None: no division.
         alpha: balance: a number >= 0 that multiplies the loss, C such numbers, one per class, or None for 1.
         gamma: focusing parameter >= 0; 0 is the cross entropy.
         reduction: 'none' (the shape of ``logit`` without ``axis``), 'sum', or 'mean' over the labels that are not

@@ -1,7 +1,7 @@
 """The losses' arithmetic: what each loss is, and which backend computes it, native or composite.
 
-Arguments come in checked, and no reduction is known here but 'none' and 'sum'. Imports nothing of the package but
-``build``.
+Arguments arrive already checked, and the only reductions known here are 'none' and 'sum'. Imports nothing from the rest
+of the package except ``build``.
 """
 
 from paddle_focal.ops.ladder import BACKENDS, backend_report, compute, select

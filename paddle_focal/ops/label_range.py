@@ -1,4 +1,4 @@
-"""The checks that labels and probabilities are in their range, on whatever device they are."""
+"""Checks that labels and probabilities are in range, on any device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paddle_focal.ops.loss import Loss, LossParams, highest_label
 
 
 def is_wanted_everywhere() -> bool:
-    """Whether to look at the labels where that waits for the device, too."""
+    """Whether to check labels even where that waits for the device."""
     return os.environ.get("PADDLE_FOCAL_CHECK") == "1"
 
 

@@ -26,7 +26,7 @@ def compute(loss: Loss, logit: Tensor, params: LossParams, backend: str | None) 
 
     Raises:
         ValueError: a label is out of range (not checked where that would wait for a device), or an unknown backend.
-        RuntimeError: the backend that is named cannot serve.
+        RuntimeError: the named backend cannot be used.
     """
     return select(backend, logit, loss).compute(loss, logit, params)
 
@@ -35,12 +35,12 @@ def select(backend: str | None, logit: Tensor, loss: Loss = SIGMOID) -> ModuleTy
     """The package that computes a loss of ``logit``: the best one for None, else the one named.
 
     Raises:
-        ValueError: if ``backend`` is no backend's name.
-        RuntimeError: if the backend named cannot serve, with the reason.
+        ValueError: ``backend`` is not the name of a backend.
+        RuntimeError: the named backend cannot be used; the message says why.
     """
     if backend is not None and (not isinstance(backend, str) or backend not in BACKENDS):
         raise ValueError(f"backend must be None or one of {BACKENDS}, but got {backend!r}")
-    if backend == "composite" or 0 in logit.shape:  # Paddle ends the process when an operator of ours returns nothing
+    if backend == "composite" or 0 in logit.shape:  # Paddle ends the process if our operator's result is empty
         return composite
     reason = native.reason_against(devices.kind(logit), loss)
     if reason is None:
@@ -57,7 +57,7 @@ def _warn_of_fallback(reason: str) -> None:
 
 
 def backend_report() -> str:
-    """Which backend serves which place, and why; plain text, one line for each place."""
+    """Which backend is used on which device, and why; plain text, one line for each kind of device."""
     lines = [f"paddle_focal on Paddle {paddle.__version__}", f"cpu: {_serving('cpu')}"]
     if paddle.is_compiled_with_cuda():
         lines.append(f"gpu: {_serving('gpu')}")

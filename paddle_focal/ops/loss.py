@@ -1,4 +1,4 @@
-"""What a loss is, and what one call of it is: all that a backend knows of it."""
+"""The description of a loss and of one call of it: all that a backend knows about them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from paddle import Tensor
 
 @dataclass(frozen=True)
 class LossParams:
-    """The arguments of one call but for the logits, checked.
+    """The checked arguments of one call, except for the logits.
 
     Attributes:
         label: class indices, integer, in the shape of the logits without ``axis``; or dense targets, floating, in the
@@ -35,9 +35,9 @@ class LossParams:
     reduction: str
 
 
-#: The losses ``[n, C, inner]`` (``[n, 1, inner]`` where there is one for each label) of a block of logits
-#: ``[n, C, inner]`` with labels ``[n, inner]`` or ``[n, C, inner]``, times the scales; or, where the last argument is
-#: true, their derivatives ``[n, C, inner]`` by the logits.
+#: Computes, for a block of logits ``[n, C, inner]`` with labels ``[n, inner]`` or ``[n, C, inner]``, the losses
+#: ``[n, C, inner]`` (``[n, 1, inner]`` if there is one for each label) times the scales; or, if the last argument is
+#: true, their derivatives ``[n, C, inner]`` with respect to the logits.
 Formula = Callable[[Tensor, Tensor, LossParams, bool], Tensor]
 
 
@@ -46,14 +46,14 @@ class Loss:
     """The description of a loss, from which its checks, its two backends and its tests follow.
 
     Attributes:
-        name: of the public function; the native operator is called ``fused_{name}``.
+        name: the name of the public function; the native operator is called ``fused_{name}``.
         formula: the loss in Paddle operators.
-        composite_dtype: in which the formula is computed, by the dtype of the logits.
+        composite_dtype: gives the dtype in which the formula is computed, from the dtype of the logits.
         scales: the factors of the loss in the operator's order, each as a function of alpha.
         highest_alpha: the largest alpha that is accepted.
         numbers: the parameters that are numbers, in the operator's order.
         keeps_class_axis: whether there is one loss for each logit, not one for each label.
-        has_background: whether the class index C is a label, of no class.
+        has_background: whether the class index C is a valid label, meaning no class.
         devices: the kinds of devices that the native operator has kernels for.
     """
 
@@ -68,17 +68,17 @@ class Loss:
     devices: tuple[str, ...]
 
 
-# Functions, not methods: Paddle's bytecode tracer knows no methods of dataclasses.
+# Functions, not methods: Paddle's bytecode tracer cannot handle methods of dataclasses.
 def highest_label(loss: Loss, classes: int) -> int:
-    """The highest class index that is a label."""
+    """The highest class index that is a valid label."""
     return classes if loss.has_background else classes - 1
 
 
 def loss_shape(loss: Loss, shape: list[int], axis: int) -> list[int]:
-    """The shape of the losses of logits of a shape."""
+    """The shape of the losses for logits of the given shape."""
     return list(shape) if loss.keeps_class_axis else [*shape[:axis], *shape[axis + 1 :]]
 
 
 def result_dtype(dtype: paddle.dtype) -> paddle.dtype:
-    """The dtype of sums and scales for logits of a dtype, and of what is computed for one of them."""
+    """The dtype of sums, of scales and of the computation itself, for logits of the given dtype."""
     return paddle.float64 if dtype == paddle.float64 else paddle.float32

@@ -1,4 +1,4 @@
-"""Probabilities as logits in float64, in which every one from 0 to 1 keeps its accuracy."""
+"""Converts probabilities to float64 logits, which keep the accuracy of every probability from 0 to 1."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from paddle.autograd import PyLayer
 from paddle_focal.ops import devices, label_range
 from paddle_focal.ops.rounding import rounded
 
-# In place of 0, which has no logarithm. Gradients are divided by it, so it is far above the 6e-309 that Paddle's exp on
-# the CPU gives for 0.
+# Used in place of 0, which has no logarithm. Gradients are divided by it, so it is far above 6e-309, which Paddle's exp
+# on the CPU returns instead of 0.
 _SMALLEST = 1e-300
 
 
@@ -18,7 +18,7 @@ def logit_of(prob: Tensor) -> Tensor:
     """The float64 logits log(p / (1 - p)), finite for 0 and 1, too; its gradient is finite in the dtype of ``prob``.
 
     Raises:
-        ValueError: a probability is outside [0, 1]; elsewhere than on the CPU its logit is NaN.
+        ValueError: a probability is outside [0, 1]. On devices other than the CPU, its logit is NaN instead.
     """
     if devices.kind(prob) == "cpu" or label_range.is_wanted_everywhere():
         label_range.check_unit_interval("prob", prob)

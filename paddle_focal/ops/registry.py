@@ -1,4 +1,4 @@
-"""The losses of the package. A new one is an entry here, its formula in ``composite`` and its kernel in ``csrc``."""
+"""The losses of the package. A new loss needs an entry here, a formula in ``composite`` and a kernel in ``csrc``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Casts to half precision that round to the nearest.
 
-On the CPU Paddle's own do not: 2.6 cuts off, and takes what is above the largest float16 for infinite; 3.3 makes up to
-1e-4 of float16 from 1e-27 to 6e-24.
+On the CPU, Paddle's own casts do not: 2.6 truncates, and turns numbers above the largest float16 into infinity; 3.3
+turns numbers from 1e-27 to 6e-24 into float16 numbers of up to 1e-4.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def rounded(value: Tensor, dtype: paddle.dtype) -> Tensor:
 
 
 def _representable(value: Tensor, dtype: paddle.dtype) -> Tensor:
-    """The float32 that the dtype has and that is nearest to a finite one."""
-    unit = 1 << _DROPPED[dtype]  # what the last bit that is kept stands for
+    """The float32 nearest to a finite one, among those that the dtype can represent."""
+    unit = 1 << _DROPPED[dtype]  # the value of the last bit that is kept
     bits = value.view("int32")
     is_odd = bits.bitwise_and(_integer(unit)).astype("bool").astype("int32")
     result = (bits + is_odd + _integer(unit // 2 - 1)).bitwise_and(_integer(-unit)).view("float32")

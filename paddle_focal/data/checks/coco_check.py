@@ -16,10 +16,10 @@ from paddle_focal.data.annotations import evenly_spaced
 from paddle_focal.data.checks.coco_file import read_coco, repeated
 from paddle_focal.data.checks.data_report import DataReport, some
 
-#: Images of a data set that are opened.
+#: The largest number of a data set's images that are opened.
 SAMPLE = 32
-_SMALLEST_SIDE = 1e-5  # of a box that ppdet keeps
-_TOLERANCE = 1.0  # pixels: what rounding, or counting from 1, makes a box reach out of its image
+_SMALLEST_SIDE = 1e-5  # ppdet keeps boxes whose sides are longer than this
+_TOLERANCE = 1.0  # pixels that a box may reach out of its image because of rounding, or of counting from 1
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Contents:
     """What a data set holds.
 
     Attributes:
-        images: those of an epoch.
+        images: the number of images in an epoch.
         classes: names, in the order of the class indices.
-        boxes: int ``[C]``, the boxes of each class that are trained on.
+        boxes: int ``[C]``, the number of boxes of each class that training uses.
         files: the paths of the images.
     """
 
@@ -40,12 +40,12 @@ class Contents:
 
 
 def check_coco(dataset: COCODataSet, num_classes: int, report: DataReport) -> Contents | None:
-    """Check one data set, and say what it holds as far as it can be read.
+    """Check one data set, and return what it holds, or None if it cannot be read.
 
     Args:
         dataset: not parsed yet; its file is read, and its image folders are listed.
-        num_classes: of the configuration.
-        report: to add to.
+        num_classes: the configuration's.
+        report: receives what is found.
     """
     folder = _folder(dataset)
     if folder is None:
@@ -92,7 +92,7 @@ def check_coco(dataset: COCODataSet, num_classes: int, report: DataReport) -> Co
 
 
 def _folder(dataset: COCODataSet) -> str | None:
-    """The folder from which ppdet takes the data set; None where it downloads it first."""
+    """The folder from which ppdet takes the data set; None if ppdet has to download the data set first."""
     name = os.path.basename(dataset.dataset_dir.strip().lower())
     cached = os.path.join(download.DATASET_HOME, name)
     if _is_complete(dataset, dataset.dataset_dir) or name not in download.DATASETS:
@@ -149,7 +149,7 @@ def _trained(annotations: list[dict], images: list[dict], dataset: COCODataSet, 
         )
     boxes = np.array([annotation["bbox"] for annotation in sound], float).reshape(-1, 4)
     sizes = np.array([(image["width"], image["height"]) for image in images], float).reshape(-1, 2)
-    sizes[~(sizes > 0)] = math.inf  # an error already
+    sizes[~(sizes > 0)] = math.inf  # already reported as an error
     size = sizes[[index[annotation["image_id"]] for annotation in sound]]
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     has_area = (boxes[:, 2:] > _SMALLEST_SIDE).all(axis=1) & (
@@ -182,7 +182,7 @@ def _is_box(value) -> bool:
 
 
 def _present(folder: str, images: Sequence[dict], report: DataReport) -> list[dict]:
-    """The images whose files are there, of which a sample is opened."""
+    """The images whose files exist; a sample of them is opened."""
     missing = _missing(folder, [image["file_name"] for image in images])
     if missing:
         report.warn(
@@ -195,7 +195,7 @@ def _present(folder: str, images: Sequence[dict], report: DataReport) -> list[di
 
 
 def _missing(folder: str, names: Sequence[str]) -> set[str]:
-    """The names of files that are not there, by one look into each folder instead of one for each file."""
+    """The names of files that do not exist, found by listing each folder once instead of looking up each file."""
     listed: dict[str, set[str]] = {}
     missing = set()
     for name in names:
@@ -219,7 +219,7 @@ def _check_pictures(folder: str, images: Sequence[dict], report: DataReport) -> 
     sample = [images[i] for i in evenly_spaced(len(images), SAMPLE)]
     unreadable, different = [], []
     for image in sample:
-        picture = cv2.imread(os.path.join(folder, image["file_name"]))  # turned by EXIF as in ppdet
+        picture = cv2.imread(os.path.join(folder, image["file_name"]))  # rotated according to EXIF, as in ppdet
         if picture is None:
             unreadable.append(image["file_name"])
         elif picture.shape[:2] != (image["height"], image["width"]):

@@ -1,4 +1,4 @@
-"""Reading a COCO annotation file that may have any fault."""
+"""Reading a COCO annotation file, whatever may be wrong with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ID = ({int, float, str}, "a number or text")
 _AREA = (_NUMBER[0], "a number: width x height, or that of the segmentation")
 _FLAG = (_NUMBER[0], "0 or 1")
 _TEXT = ({str}, "text")
-#: What ppdet or pycocotools read of every entry, and end with a KeyError or worse where it is missing.
+#: The keys that ppdet or pycocotools read from every entry; without one, they fail with a KeyError or worse.
 _KEYS = {
     "images": {"id": _NUMBER, "file_name": _TEXT, "width": _NUMBER, "height": _NUMBER},
     "categories": {"id": _ID, "name": _ID},
@@ -25,14 +25,14 @@ _KEYS = {
 def read_coco(
     folder: str, anno_path: str | None, report: DataReport
 ) -> tuple[list[dict], list[dict], list[dict]] | None:
-    """The images, categories and annotations of a file that have what is needed of them; None if there is no such file.
+    """The images, categories and annotations of a file that have all keys that are needed; None if it cannot be read.
 
-    Every number and text that ppdet reads but ``bbox`` is then there, and each annotation's category, too.
+    Every number and text that ppdet reads is then present, except ``bbox``, and so is each annotation's category.
 
     Args:
-        folder: of the data set.
-        anno_path: the file, relative to it.
-        report: to add to.
+        folder: the data set's.
+        anno_path: the file, relative to the folder.
+        report: receives what is found.
     """
     document = _parse(folder, anno_path, report)
     if document is None:
@@ -69,7 +69,7 @@ def _parse(folder: str, anno_path: str | None, report: DataReport) -> dict | Non
 
 
 def _sound(kind: str, entries: list, report: DataReport) -> list[dict]:
-    """The entries that have all that is needed."""
+    """The entries that have all keys that are needed."""
     broken: set[int] = set()
     for key, (types, accepted) in _KEYS[kind].items():
         values = [entry.get(key) if isinstance(entry, dict) else None for entry in entries]
@@ -86,7 +86,7 @@ def _sound(kind: str, entries: list, report: DataReport) -> list[dict]:
 
 
 def _with_references(annotations: list[dict], images: list, categories: list[dict], report: DataReport) -> list[dict]:
-    """The annotations of categories that there are. What an image lacks is no fault of its annotations."""
+    """The annotations whose categories exist. An annotation is not blamed for what its image lacks."""
     listed = {image["id"] for image in images if isinstance(image, dict) and type(image.get("id")) in _NUMBER[0]}
     lost = [annotation["image_id"] for annotation in annotations if annotation["image_id"] not in listed]
     if lost:
@@ -105,5 +105,5 @@ def _with_references(annotations: list[dict], images: list, categories: list[dic
 
 
 def repeated(values: Iterable) -> list:
-    """Those that occur more than once."""
+    """The values that occur more than once."""
     return [value for value, count in Counter(values).items() if count > 1]

@@ -11,10 +11,10 @@ class DataReport:
     """What a check has found, in lines of text.
 
     Attributes:
-        subject: what the lines to come begin with.
+        subject: the text with which the next lines begin.
         errors: training or evaluation would fail, or use wrong labels.
         warnings: PaddleDetection leaves something out, or something looks wrong.
-        notes: what there is.
+        notes: what the data set holds.
     """
 
     subject: str = ""
@@ -23,7 +23,7 @@ class DataReport:
     notes: list[str] = field(default_factory=list)
 
     def about(self, subject: str) -> DataReport:
-        """The same report, to be added to under a subject."""
+        """The same report, whose next lines begin with a subject."""
         return replace(self, subject=f"{subject}: ")
 
     def error(self, text: str) -> None:

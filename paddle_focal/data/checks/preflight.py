@@ -1,4 +1,4 @@
-"""The check of the data sets of a configuration, on its own or before a training run."""
+"""Checking a configuration's data sets, on its own or before a training run."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def check_data(config, sections: Sequence[str] = SECTIONS) -> DataReport:
     """Check the data sets of a configuration that has been loaded.
 
     Args:
-        config: of PaddleDetection.
-        sections: of 'TrainDataset' and 'EvalDataset', those to check. One that is no COCODataSet is only named.
+        config: PaddleDetection's.
+        sections: which of 'TrainDataset' and 'EvalDataset' to check. One that is not a COCODataSet is only noted.
     """
     report = DataReport()
     contents: dict[str, Contents] = {}
@@ -46,7 +46,7 @@ def check_data(config, sections: Sequence[str] = SECTIONS) -> DataReport:
 
 
 def _kind(section) -> type | None:
-    """The class of a data set: ``{name: COCODataSet, ...}``, or the object that the tag ``!COCODataSet`` makes."""
+    """The class of a data set, given as ``{name: COCODataSet, ...}`` or as the object that ``!COCODataSet`` creates."""
     if not isinstance(section, dict):
         return type(section)
     kind = getattr(source, str(section.get("name")), None)
@@ -82,7 +82,7 @@ def _compare(train: Contents, evaluation: Contents, report: DataReport) -> None:
 def stop_on_errors(report: DataReport) -> None:
     """Log what was found, on the first rank, and raise a ToolError with all the errors, on every rank.
 
-    A rank that alone sees errors, as its machine has other files, so stops the run, too.
+    So even a rank that alone sees errors, because its machine has other files, stops the run.
     """
     if distributed.get_rank() == 0:
         for note in report.notes:

@@ -1,1 +1,1 @@
-"""What anchors and boxes have to do with each other: which anchor is trained to find which object."""
+"""Matching anchors with boxes: which anchor is trained to find which object."""

@@ -17,9 +17,9 @@ class AnchorTargets:
     Attributes:
         label: integer ``[N, M]``: class index, the number of classes for background, or the index to ignore.
         is_foreground: bool ``[N, M]``.
-        row: int64 ``[N, M]``, which row of ``boxes`` is the anchor's.
-        boxes: float32 ``[G + 1, 4]``, the boxes of all images as corners in pixels; the last row belongs to anchors
-            without one.
+        row: int64 ``[N, M]``, the row of ``boxes`` that belongs to each anchor.
+        boxes: float32 ``[G + 1, 4]``, the boxes of all images as corners in pixels; the last row is for anchors that
+            have no box.
     """
 
     label: Tensor
@@ -40,13 +40,14 @@ def assign(
     """Assigns the anchors to the boxes of each image.
 
     Args:
-        assigner: ppdet's: for anchors and boxes, the box of each anchor, and 1 (it is the anchor's), 0 (the anchor
-            is background) or -1 (it is to be ignored). MaxIoUAssigner does not wait for a GPU.
+        assigner: ppdet's. From anchors and boxes it computes the index of each anchor's box, and 1 (the box is the
+            anchor's), 0 (the anchor is background) or -1 (the anchor is to be ignored). MaxIoUAssigner does not wait
+            for a GPU.
         anchors: ``[M, 4]``.
         gt_bbox: ``[G_i, 4]`` for each image; there may be none.
         gt_class: ``[G_i, 1]`` or ``[G_i]``.
-        num_classes: label of background.
-        ignore_index: label of what is to be ignored.
+        num_classes: also the label of background.
+        ignore_index: the label of anchors that are to be ignored.
     """
     unmatched = sum(len(boxes) for boxes in gt_bbox)
     rows, labels, offset = [], [], 0

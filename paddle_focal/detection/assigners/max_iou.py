@@ -19,13 +19,13 @@ Assigner = Callable[[Tensor, Tensor], "tuple[Tensor, Tensor]"]
 
 
 def assigner_for(configured: Assigner) -> Assigner:
-    """The assigner as configured; for ppdet's MaxIoUAssigner a :class:`BlockMaxIoUAssigner`, where it does the same."""
+    """The configured assigner, or :class:`BlockMaxIoUAssigner` for ppdet's MaxIoUAssigner if both do the same."""
     return BlockMaxIoUAssigner(configured) if type(configured) is MaxIoUAssigner and _compares_exactly() else configured
 
 
 @cache
 def _compares_exactly() -> bool:
-    """To Paddle 2.6, numbers up to 1e-8 apart are equal, and more anchors share the greatest IoU with a box."""
+    """False for Paddle 2.6: it takes numbers up to 1e-8 apart as equal, so more anchors share a box's greatest IoU."""
     return not bool(paddle.to_tensor(1e-9, "float32", place=paddle.CPUPlace()) == 0.0)
 
 
@@ -41,9 +41,9 @@ class _Block:
 class BlockMaxIoUAssigner:
     """The same assignment as ppdet's MaxIoUAssigner, on the CPU in a tenth of its time.
 
-    ppdet computes a matrix of all boxes and anchors in a dozen operators. Here blocks of anchors are compared with
-    those boxes only that they can touch, in the same float32 arithmetic. On a GPU the matrix is the faster way, and
-    ppdet's assigner serves.
+    ppdet computes a matrix of all boxes and anchors in a dozen operators. Here each block of anchors is compared only
+    with the boxes that it can touch, in the same float32 arithmetic. On a GPU the matrix is faster, and ppdet's
+    assigner is used.
 
     Args:
         configured: ppdet's assigner with its thresholds.
@@ -54,7 +54,7 @@ class BlockMaxIoUAssigner:
         self._anchors: Tensor | None = None
 
     def __call__(self, anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """The box of each anchor, and what it is to the anchor.
+        """The box of each anchor, and whether the anchor is foreground, background or ignored.
 
         Args:
             anchors: float32 ``[M, 4]``, corners in pixels; not changed between calls.
@@ -88,7 +88,7 @@ class BlockMaxIoUAssigner:
         self._high = np.array([block.corners[2:].max(axis=1) for block in blocks])
 
     def _match(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
-        """The greatest IoU of each anchor, its box, and the anchors that are the best of some box."""
+        """The greatest IoU of each anchor, the box that gives it, and the anchors that match some box best."""
         anchors = sum(len(block.area) for block in self._blocks)
         iou, match = np.zeros(anchors, "float32"), np.zeros(anchors, "int64")
         best = [_Best() for _ in boxes]

@@ -13,7 +13,7 @@ from paddle import Tensor
 
 @dataclass(frozen=True)
 class Level:
-    """The part of one level of the pyramid.
+    """One level of the pyramid, as a part of the anchors.
 
     Attributes:
         anchors: which of the M anchors of an image are this level's.
@@ -25,14 +25,14 @@ class Level:
 
 
 class Anchors:
-    """The anchors of feature maps of given sizes, computed once for each and kept.
+    """The anchors of feature maps, computed once for each combination of sizes and then kept.
 
     ppdet's generator orders the anchors of a level by location, then by kind. A convolution's output
-    ``[N, A * C, H, W]`` has all locations of one kind together, and so do these: kind, then location.
+    ``[N, A * C, H, W]`` has all locations of one kind together, and so have these anchors: kind, then location.
 
     Args:
-        generator: ppdet's anchor generator. It waits for a GPU, so a new size does.
-        kept: sizes that are kept, the latest.
+        generator: ppdet's anchor generator. It waits for a GPU, so every new size does.
+        kept: the number of sizes that are kept, the latest ones.
     """
 
     def __init__(self, generator: Callable[[list[Tensor]], list[Tensor]], kept: int = 32) -> None:
@@ -41,7 +41,7 @@ class Anchors:
         self._by_size: OrderedDict[tuple, tuple[Tensor, list[Level]]] = OrderedDict()
 
     def __call__(self, outputs: Sequence[Tensor]) -> tuple[Tensor, list[Level]]:
-        """The anchors ``[M, 4]`` of all levels as corners in pixels, and where the levels are among them."""
+        """The anchors ``[M, 4]`` of all levels as corners in pixels, and which of them belong to each level."""
         size = (paddle.device.get_device(), *(tuple(output.shape[-2:]) for output in outputs))
         if size not in self._by_size:
             self._by_size[size] = self._compute(outputs)
@@ -53,7 +53,7 @@ class Anchors:
     @paddle.no_grad()
     def _compute(self, outputs: Sequence[Tensor]) -> tuple[Tensor, list[Level]]:
         anchors, levels, start = [], [], 0
-        # The generator reads the sizes, on the CPU of Paddle 2.6 not those of half precision.
+        # The generator reads only the sizes; on the CPU, Paddle 2.6 cannot read those of half-precision tensors.
         maps = [paddle.empty([1, 1, *output.shape[-2:]], "float32") for output in outputs]
         for output, level_anchors in zip(outputs, self._generator(maps)):
             locations = output.shape[-2] * output.shape[-1]

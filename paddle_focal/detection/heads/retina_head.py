@@ -29,32 +29,33 @@ class FocalRetinaHead(RetinaHead):
 
     What differs from PaddleDetection's RetinaHead:
 
-    - The classification loss reads each convolution's output where it lies: no transposed copy, no concatenation, no
+    - The classification loss reads each convolution's output in place: no transposed copy, no concatenation, no
       gather; its gradient is written in the same order. Ignored anchors get the loss's ``ignore_index``.
     - The box loss looks at foreground anchors only.
-    - The anchors of a size are computed once, and MaxIoUAssigner's assignment without its matrix of all pairs.
-    - Images without boxes are nothing special: every parameter gets its gradient, if need be zero, so that several
+    - The anchors of a size are computed once, and MaxIoUAssigner's assignment needs no matrix of all pairs.
+    - Images without boxes are no special case: every parameter gets a gradient, of zeros if need be, so that several
       ranks stay in step without ``find_unused_parameters``.
     - ``normalizer`` divides both losses by the foreground count of this rank, or of all ranks.
 
-    Nothing waits for a GPU, but for the anchors of a size that has not been seen before (ppdet's generator does).
-    There the box loss takes all anchors and masks those that are not foreground, as their number would have to be
-    waited for.
+    Nothing waits for a GPU, except the anchors of a size that has not been seen before (ppdet's generator waits). On a
+    GPU the box loss takes all anchors and masks those that are not foreground, because counting the foreground would
+    have to wait.
 
-    The section takes each key that it does not have from the section ``RetinaHead``, so a configuration changes from
-    one head to the other by its name alone.
+    The section ``RetinaHead`` supplies each key that this section lacks, so a configuration switches from one head to
+    the other by changing only the name.
 
     Args:
         num_classes: C, without background.
         conv_feat, anchor_generator, bbox_assigner, loss_bbox, nms, prior_prob, nms_pre, weights: RetinaHead's own.
-            ``loss_bbox`` is called with ``reduction="none"``, as SmoothL1Loss can be.
+            ``loss_bbox`` is called with ``reduction="none"``, which SmoothL1Loss accepts.
         loss_class: a :class:`paddle_focal.SigmoidFocalLoss` without a normalizer of its own.
-        normalizer: 'local', 'sync' or 'ema', see :class:`paddle_focal.ForegroundNormalizer`; afterwards the object.
-        is_inference_output: whether the project's tools compute the losses of the validation images, too.
+        normalizer: 'local', 'sync' or 'ema', the mode of a :class:`paddle_focal.ForegroundNormalizer`, which
+            the attribute holds.
+        is_inference_output: whether this package's tools compute the losses of the validation images, too.
 
     Raises:
-        TypeError: ``loss_class`` is another loss, which could not read the classes along any axis;
-            ``is_inference_output`` is no bool.
+        TypeError: ``loss_class`` is another loss, which could not read the classes along an arbitrary axis;
+            ``is_inference_output`` is not a bool.
         ValueError: ``loss_class`` has a normalizer: the loss would be divided twice.
     """
 
@@ -105,7 +106,7 @@ class FocalRetinaHead(RetinaHead):
             dict: the scalars ``loss_cls``, ``loss_reg`` and their sum ``loss``.
 
         Raises:
-            ValueError: a class that the head does not have; on a GPU only with ``PADDLE_FOCAL_CHECK=1``.
+            ValueError: ``gt_class`` has a class that the head lacks; on a GPU checked only if ``PADDLE_FOCAL_CHECK=1``.
         """
         logits, deltas = head_outputs
         _check_classes(targets["gt_class"], self.num_classes)
@@ -144,7 +145,7 @@ class FocalRetinaHead(RetinaHead):
         index = paddle.concat(indices)
         is_foreground = target.is_foreground.flatten()[index].unsqueeze(1)
         anchor = anchors[index % len(anchors)]
-        # An anchor that is not foreground gets itself as its target, so that no infinity arises.
+        # An anchor that is not foreground is its own target, so that no infinity arises.
         box = paddle.where(is_foreground, target.boxes[target.row.flatten()[index]], anchor)
         expected = bbox2delta(anchor, box, self.weights)
         loss = self.loss_bbox(paddle.concat(predictions), expected, reduction="none")
@@ -165,7 +166,7 @@ def _check_loss_class(loss_class) -> None:
 
 
 def _check_classes(gt_class: Sequence[Tensor], num_classes: int) -> None:
-    """The loss itself takes the class ``num_classes`` for background, as RetinaHead's does."""
+    """Raises ValueError for a class out of range; the loss itself would take ``num_classes`` as background."""
     classes = [one.flatten() for one in gt_class if len(one)]
     if not classes or not (kind(classes[0]) == "cpu" or is_wanted_everywhere()):
         return
@@ -178,11 +179,11 @@ def _check_classes(gt_class: Sequence[Tensor], num_classes: int) -> None:
 
 
 def _chosen(is_foreground: Tensor) -> Tensor:
-    """Indices of the anchors in the box loss: the foreground; all, to be masked, where counting it would wait."""
+    """Indices of the anchors in the box loss: the foreground, or all (masked later) where counting would wait."""
     if kind(is_foreground) != "cpu":
         return paddle.arange(len(is_foreground))
     index = is_foreground.nonzero().flatten()
-    return index if len(index) else paddle.zeros([1], "int64")  # one stands in: the parameters get their gradient
+    return index if len(index) else paddle.zeros([1], "int64")  # one stands in, so that parameters get gradients
 
 
 def _gather_deltas(delta: Tensor, index: Tensor, locations: int) -> Tensor:

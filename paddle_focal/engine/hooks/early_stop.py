@@ -1,4 +1,4 @@
-"""The end of a training run that no longer gets better."""
+"""Ends a training run that no longer gets better."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from paddle_focal.engine.hooks.evaluation_report import EvaluationReport
 from paddle_focal.engine.logs import logger
 from paddle_focal.files import write_whole
 
-#: What is watched, and the sign that makes more of it better.
+#: The values that can be watched, each with the sign that makes a greater value better.
 METRICS = {"bbox_AP": 1, "val_loss": -1}
 
 
@@ -25,8 +25,8 @@ class EarlyStop(Callback):
 
     Args:
         trainer: ppdet's.
-        evaluation: whose metrics are watched; registered before.
-        patience: evaluations.
+        evaluation: the callback whose metrics are watched; must be registered before this one.
+        patience: a number of evaluations.
         metric: 'bbox_AP' or 'val_loss'.
 
     Raises:
@@ -44,7 +44,7 @@ class EarlyStop(Callback):
         return {"metric": self._metric, "best": self._best, "best_epoch": self._best_epoch, "waited": self._waited}
 
     def load_state_dict(self, state: dict[str, float] | None) -> None:
-        """Go on counting; of another metric from the start."""
+        """Continue counting, or start anew if the state is that of another metric."""
         if state and state["metric"] == self._metric:
             self._best, self._best_epoch, self._waited = state["best"], state["best_epoch"], state["waited"]
 

@@ -1,4 +1,4 @@
-"""The files that every evaluation leaves."""
+"""The files that every evaluation writes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class EvaluationReport(Callback):
         self.evaluated = False
 
     def callbacks_before(self) -> list[Callback]:
-        """What is to be registered before it."""
+        """The callbacks that must be registered before this one."""
         return [self.validation] if self.validation else []
 
     def on_epoch_begin(self, status: dict) -> None:
         if distributed.get_rank() == 0:
-            self.detections.unlink(missing_ok=True)  # ppdet leaves an old file where nothing is detected
+            self.detections.unlink(missing_ok=True)  # if nothing is detected, ppdet leaves an old file in place
 
     def on_epoch_end(self, status: dict) -> None:
         config = self.model.cfg

@@ -12,7 +12,7 @@ from paddle_focal.losses.gamma_schedule import GammaSchedule
 
 
 class ScheduledGamma(Callback):
-    """Sets the gamma of every loss of this package in the model before each iteration, and says so once an epoch.
+    """Sets the gamma of every loss of this package in the model before each iteration, and logs it once an epoch.
 
     .. code-block:: yaml
 
@@ -23,10 +23,10 @@ class ScheduledGamma(Callback):
         section: the arguments of :class:`paddle_focal.GammaSchedule`.
 
     Attributes:
-        gamma: the one in use.
+        gamma: the gamma in use.
 
     Raises:
-        TypeError, ValueError: the section is not one of a schedule, or the model has no loss of this package.
+        TypeError, ValueError: the section does not describe a schedule, or the model has no loss of this package.
     """
 
     def __init__(self, trainer, section: Mapping) -> None:

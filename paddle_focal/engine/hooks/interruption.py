@@ -1,4 +1,4 @@
-"""Runs that end before their time: by a signal, or because the loss is no number any more."""
+"""Runs that end early: because of a signal, or because the loss is NaN or infinite."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(SystemExit):
-    """Ends the process with the exit code that shells give it for the signal."""
+    """Ends the process with the exit code that shells use for the signal."""
 
 
 class SignalWatch:
     """A context in which SIGINT (Ctrl-C) and SIGTERM are noted; a Ctrl-C after that ends the process.
 
-    Entered before the data loader starts its workers, which then leave Ctrl-C to the process that started them.
+    It must be entered before the data loader starts its workers, which then leave Ctrl-C to the process that started
+    them.
     """
 
     def __init__(self) -> None:
@@ -39,7 +40,7 @@ class SignalWatch:
         return self
 
     def __exit__(self, *_) -> None:
-        if self.received is not None:  # it may come again while the process ends
+        if self.received is not None:  # the signal may come again while the process ends
             self._previous[signal.SIGTERM] = signal.SIG_IGN
         for number, handler in self._previous.items():
             signal.signal(number, handler)
@@ -58,14 +59,14 @@ class SignalWatch:
 class SaveOnSignal(Callback):
     """Saves a checkpoint after the iteration in which a signal came, and raises Interrupted.
 
-    Of several ranks, which are at the same iteration when their gradients are averaged, the first one saves, and the
-    launcher ends the others when it leaves.
+    If there are several ranks, they are at the same iteration when their gradients are averaged. The first one saves,
+    and the launcher ends the others when the first one exits.
 
     Args:
         trainer: ppdet's.
-        watch: where signals are noted.
-        checkpoints: what writes the checkpoint.
-        folder: where to.
+        watch: notes the signals.
+        checkpoints: writes the checkpoint.
+        folder: where the checkpoint is written.
     """
 
     def __init__(self, trainer, watch: SignalWatch, checkpoints: Checkpoints, folder: Path) -> None:
@@ -86,7 +87,7 @@ class SaveOnSignal(Callback):
         raise Interrupted(128 + self._watch.received)
 
     def on_epoch_end(self, status: dict) -> None:
-        """The checkpoint of an interruption has served once there is a later one of a whole epoch."""
+        """Removes the checkpoint of an interruption once there is a later one, of a whole epoch."""
         if status["mode"] != "train" or paddle.distributed.get_rank() != 0:
             return
         newest = checkpoint.newest(self._folder)
@@ -105,8 +106,8 @@ class SaveOnSignal(Callback):
 
     def _averaged(self) -> dict[str, paddle.Tensor]:
         average = self.model.ema
-        average.update()  # ppdet's next step, which it does not come to
-        # A copy, because ``apply`` takes each call for the end of an epoch, and may start anew after it.
+        average.update()  # ppdet would do this next, but the run ends first
+        # A copy, because ``apply`` takes each call as the end of an epoch, after which it may start the average anew.
         average = copy.copy(average)
         average.state_dict = dict(average.state_dict)
         return average.apply()
@@ -117,7 +118,7 @@ class StopOnNonFiniteLoss(Callback):
 
     Args:
         trainer: ppdet's.
-        folder: of the checkpoints.
+        folder: where the checkpoints are.
     """
 
     def __init__(self, trainer, folder: Path) -> None:
@@ -133,7 +134,7 @@ class StopOnNonFiniteLoss(Callback):
     def on_step_end(self, status: dict) -> None:
         if status["mode"] != "train":
             return
-        if math.isfinite(float(self._losses["loss"])):  # ppdet has read it for its log: nothing waits for the device
+        if math.isfinite(float(self._losses["loss"])):  # ppdet has already read it for its log, so no wait
             return
         files = {int(record["im_id"][0]): record["im_file"] for record in self.model.dataset.roidbs}
         images = "".join(f"\n  {files[image]}" for image in self._images.flatten().tolist())

@@ -24,20 +24,20 @@ def latest_losses(status: dict) -> dict[str, float]:
 class MetricsLog(Callback):
     """Adds a line to ``metrics.jsonl`` after every iteration and every evaluation.
 
-    A line is a JSON object with ``iteration`` and ``epoch``, both counted from 1; of an iteration with the losses, the
-    ``learning_rate``, the ``gamma`` where it is scheduled and the ``foreground`` anchors of FocalRetinaHead on this
-    rank; of an evaluation with its metrics. A resumed run goes on in the file, without what came after its checkpoint.
-    What ppdet does not give to VisualDL goes there, too, if that is on.
+    A line is a JSON object with ``iteration`` and ``epoch``, both counted from 1. For an iteration it also has the
+    losses, the ``learning_rate``, the ``gamma`` if it is scheduled, and the number of ``foreground`` anchors of
+    FocalRetinaHead on this rank; for an evaluation, the metrics. A resumed run continues the file, without the lines
+    from after its checkpoint. If VisualDL is on, it also gets the values that ppdet does not give to it.
 
     Args:
         trainer: ppdet's.
         path: the file.
         seen: iterations before the first one of this process.
-        gamma: its schedule, or None.
-        evaluation: whose metrics are written; registered before.
+        gamma: the schedule of gamma, or None.
+        evaluation: the callback whose metrics are written; must be registered before this one.
 
     Attributes:
-        records: what is in the file.
+        records: the lines of the file.
     """
 
     def __init__(

@@ -30,12 +30,12 @@ class _AboveTheBar:
 class ProgressBar(Callback):
     """A bar with the loss, the learning rate and the time left, in place of ppdet's lines on the terminal.
 
-    The lines still go to the log file. Where gamma is scheduled, it is there, too.
+    ppdet's lines still go to the log file. If gamma is scheduled, the bar shows it, too.
 
     Args:
         trainer: ppdet's.
         seen: iterations before the first one of this process.
-        gamma: its schedule, or None.
+        gamma: the schedule of gamma, or None.
     """
 
     def __init__(self, trainer, seen: int, gamma: ScheduledGamma | None) -> None:
@@ -74,7 +74,7 @@ class LossCurve(Callback):
     Args:
         trainer: ppdet's.
         path: the file.
-        log: where the losses are; registered before.
+        log: holds the losses; must be registered before this one.
     """
 
     def __init__(self, trainer, path: Path, log: MetricsLog) -> None:
@@ -92,14 +92,14 @@ class LossCurve(Callback):
 def progress_callbacks(
     trainer, folder: Path, seen: int, gamma: ScheduledGamma | None, evaluation: EvaluationReport
 ) -> list[Callback]:
-    """The callbacks of a training run; none but on the first rank.
+    """The callbacks that show the progress of a training run; empty on all ranks but the first.
 
     Args:
         trainer: ppdet's.
-        folder: of the files.
+        folder: where the files are written.
         seen: iterations before the first one of this process.
-        gamma: its schedule, or None.
-        evaluation: registered before.
+        gamma: the schedule of gamma, or None.
+        evaluation: must be registered before these.
     """
     if distributed.get_rank() != 0:
         return []

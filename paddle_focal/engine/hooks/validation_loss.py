@@ -1,4 +1,4 @@
-"""The losses of the validation images, beside their AP."""
+"""The losses of the validation images, in addition to their AP."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from paddle_focal.engine.logs import logger
 
 
 class ValidationLoss(Callback):
-    """Computes the losses of every image that is evaluated, from the outputs that its predictions are made of.
+    """Computes the losses of every image that is evaluated, from the same outputs as its predictions.
 
-    The ground truth comes from the annotations of the validation set, as ppdet's training does without its crowds. Each
-    image is divided by its own foreground, so the mean does not depend on the batches.
+    The ground truth comes from the annotations of the validation set, without crowds, as in ppdet's training. The
+    losses of each image are divided by its own foreground count, so the mean does not depend on the batches.
 
     Args:
         trainer: ppdet's, with a head that gives its losses in evaluation, too.
@@ -80,7 +80,7 @@ class ValidationLoss(Callback):
 
 
 def validation_loss_of(trainer) -> ValidationLoss | None:
-    """The callback for a model whose head is to give its losses in evaluation."""
+    """The callback if the model's head is to give its losses in an evaluation for COCO's metric, else None."""
     head = getattr(trainer.model, "head", None)
     is_wanted = gives_validation_losses(head) and trainer.cfg.metric == "COCO"
     return ValidationLoss(trainer) if is_wanted else None

@@ -1,7 +1,8 @@
 """Losses whose value and gradient are closed forms of the logits, computed block by block from Paddle operators.
 
 The backward pass computes the gradient anew from the logits, so nothing logit-sized is kept between the two. On the CPU
-a block and its temporaries stay in the cache, where an elementwise operator costs a tenth of what it costs in memory.
+a block and its temporaries stay in the cache, where an elementwise operator takes a tenth of the time that it takes in
+main memory.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def compute(loss: Loss, logit: Tensor, params: LossParams) -> Tensor:
 
 
 def _view(logit: Tensor, axis: int) -> list[int]:
-    """The shape [outer, C, inner] with the axes before the class axis as one, and those behind it."""
+    """The shape [outer, C, inner], with the axes before the class axis merged into one, and likewise those after it."""
     shape = logit.shape
     return [math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])]
 
@@ -60,7 +61,7 @@ def _params_in_view(loss: Loss, logit: Tensor, params: LossParams, view: list[in
 
 @dataclass(frozen=True)
 class _Call:
-    """A loss with its arguments in view. A plain object, so that ``PyLayer.apply`` takes its tensors as constants."""
+    """A loss and its arguments in view; a plain object, so that ``PyLayer.apply`` treats its tensors as constants."""
 
     loss: Loss
     params: LossParams
@@ -73,7 +74,7 @@ class _Call:
         )
 
     def gradient(self, logit: Tensor, grad_out: Tensor) -> Tensor:
-        """The gradient of the logits from that of the result."""
+        """The gradient of the logits, given that of the result."""
         return self._gather(logit, logit.shape, grad_out)
 
     def versions(self, logit: Tensor) -> list[int]:
@@ -82,7 +83,7 @@ class _Call:
         return [tensor.inplace_version for tensor in tensors]
 
     def _gather(self, logit: Tensor, shape: list[int], grad_out: Tensor | None = None) -> Tensor:
-        """The blocks of a result of the given shape in one tensor of the dtype of the logits."""
+        """The blocks of a result, in one tensor of the given shape and of the logits' dtype."""
         if not on_cpu(logit):
             return rounded(self._block(logit, slice(None), grad_out, self._has_excluded(logit)), logit.dtype)
         result, has_excluded = paddle.empty(shape, logit.dtype), self._has_excluded(logit)
@@ -98,7 +99,7 @@ class _Call:
         return total.astype(result_dtype(logit.dtype))
 
     def _has_excluded(self, logit: Tensor) -> bool:
-        """Whether labels may have neither loss nor gradient; where that would wait for a device, they may."""
+        """Whether some labels may have neither loss nor gradient; true where finding out would wait for a device."""
         if self.params.label.is_floating_point():
             return False
         return not on_cpu(logit) or bool(self._excluded(self.params.label, logit).any())
@@ -118,7 +119,7 @@ class _Call:
         return self._without_excluded(value, label, logit) if has_excluded else value
 
     def _without_excluded(self, value: Tensor, label: Tensor, logit: Tensor) -> Tensor:
-        """Zero where the label is ``ignore_index``; NaN where else it is out of range, so that it is seen."""
+        """The value; 0 where the label is ``ignore_index``, NaN where it is otherwise out of range, to be noticed."""
         fill = paddle.where(label == self.params.ignore_index, 0.0, float("nan")).astype(value.dtype)
         return paddle.where(self._excluded(label, logit).unsqueeze(1), fill.unsqueeze(1), value)
 
@@ -159,7 +160,7 @@ def _rows(logit: Tensor) -> Iterator[slice]:
 
 
 def _weighted(value: Tensor, weight: Tensor) -> Tensor:
-    """The value times a weight, of which 0 leaves nothing of an overflow either."""
+    """The value times a weight; a weight of 0 gives 0 even where the value has overflowed."""
     weight = weight.astype(value.dtype)
-    is_zero = weight.abs() <= 0  # Paddle's == takes 1e-9 for 0
+    is_zero = weight.abs() <= 0  # Paddle's == takes 1e-9 as 0
     return paddle.where(is_zero, paddle.zeros_like(value), value * weight)

@@ -18,7 +18,7 @@ from paddle import Tensor
 
 
 def hard(z: Tensor, gamma: float, gradient: bool, extra: Tensor | None = None, d_extra: float = 0.0) -> Tensor:
-    """Loss of a 0/1 target, or its derivative by z, the logit of the wrong answer.
+    """Loss of a 0/1 target, or its derivative with respect to z, the logit of the wrong answer.
 
     ``extra`` is added to the cross entropy, and ``d_extra`` is its derivative.
     """
@@ -32,7 +32,7 @@ def hard(z: Tensor, gamma: float, gradient: bool, extra: Tensor | None = None, d
         return cross_entropy.multiply_(modulator)
     d_modulator = (-z).sigmoid_().scale_(gamma).multiply_(cross_entropy)
     if d_extra:
-        # Not + d_extra: Paddle 2.6 rounds that to float32.
+        # Not `+ d_extra`, which Paddle 2.6 would round to float32.
         one_minus_p_t = one_minus_p_t + paddle.full_like(one_minus_p_t, d_extra)
     return d_modulator.add_(one_minus_p_t).multiply_(modulator)
 
@@ -43,20 +43,21 @@ def modulator(z: Tensor, gamma: float) -> Tensor:
 
 
 def soft(x: Tensor, target: Tensor, gamma: float, smoothing: float, gradient: bool) -> Tensor:
-    """Loss of any target in [0, 1], or its derivative by x: (1 - p_t) = sigmoid(x) (1 - y) + sigmoid(-x) y.
+    """Loss of any target in [0, 1], or its derivative with respect to x.
 
-    Both the cross entropy and 1 - p_t are sums of two terms, of which one vanishes as |x| grows. Each is written
-    with the share of the other one, ``lost``, so that a 0/1 target leaves exactly the right term.
+    Here 1 - p_t = sigmoid(x) (1 - y) + sigmoid(-x) y. Both the cross entropy and 1 - p_t are sums of two terms, one of
+    which vanishes as |x| grows. Each sum is written with the share of the other term, ``lost``, so that a 0/1 target
+    leaves exactly the right term.
     """
     distance = x.abs()
     tail = log1p_exp_neg(distance)
     small = paddle.exp(-distance)
     positive = (x > 0).astype(x.dtype)
-    smoothed = target + smoothing * (0.5 - target)  # nothing is added that is no float32, for Paddle 2.6
+    smoothed = target + smoothing * (0.5 - target)  # Paddle 2.6 rounds added constants to float32; 0.5 is exact
     lost = (positive - target).abs()
     cross_entropy = distance * (positive - smoothed).abs() + tail
     mixed = lost + (1.0 - lost) * small
-    log_mixed = paddle.where(lost <= 0, -distance, paddle.log(mixed))  # Paddle's == takes 1e-9 for 0
+    log_mixed = paddle.where(lost <= 0, -distance, paddle.log(mixed))  # Paddle's == takes 1e-9 as 0
     modulator = power(mixed / (1.0 + small), lambda: log_mixed - tail, gamma)
     if not gradient:
         return modulator * cross_entropy
@@ -68,8 +69,8 @@ def soft(x: Tensor, target: Tensor, gamma: float, smoothing: float, gradient: bo
 def log1p_exp_neg(distance: Tensor) -> Tensor:
     """log(1 + exp(-distance)), distance >= 0, to full relative accuracy.
 
-    Paddle's softplus and log_sigmoid lose it (100 % in float32 at 17), its log1p costs four logarithms. The
-    correction restores what rounding took from 1 + exp(-distance).
+    Paddle's softplus and log_sigmoid lose it (100 % in float32 at 17), and its log1p takes as long as four
+    logarithms. The correction restores what rounding took from 1 + exp(-distance).
     """
     small = (-distance).exp_()
     rounded = 1.0 + small

@@ -15,9 +15,9 @@ def formula(x: Tensor, label: Tensor, params: LossParams, gradient: bool) -> Ten
 
 
 def _indexed(x: Tensor, label: Tensor, params: LossParams, gradient: bool) -> Tensor:
-    """Of class indices: the background's everywhere, then the foreground's where it belongs."""
+    """For class indices: the background's values everywhere, then the foreground's at the labelled classes."""
     classes, gamma = x.shape[1], params.numbers["gamma"]
-    slope = -0.5 * params.numbers["label_smoothing"]  # of what smoothing adds to the cross entropy
+    slope = -0.5 * params.numbers["label_smoothing"]  # the slope of what smoothing adds to the cross entropy
 
     def element(z: Tensor) -> Tensor:
         return hard(z, gamma, gradient, slope * z if slope else None, slope)

@@ -4,7 +4,7 @@ For a class t, the logit of the wrong answer against all others is (Lin et al., 
 
     z = log(sum of exp(x_k) over k != t) - x_t        1 - p_t = sigmoid(z)        -log(p_t) = softplus(z)
 
-so that the loss is the sigmoid's, F(z), and with the shares r_k = exp(x_k) / (sum over k != t) of the others::
+so the loss is that of the sigmoid, F(z). With r_k = exp(x_k) / (sum over k != t), the shares of the other classes::
 
     dL / dx_k = F'(z) r_k        dL / dx_t = -F'(z)
 
@@ -19,7 +19,7 @@ from paddle import Tensor
 from paddle_focal.ops.composite.elementwise import along_classes, hard, modulator, of_class
 from paddle_focal.ops.loss import LossParams
 
-_LOWEST = -1.7976931348623157e308  # in place of the maximum of nothing, -infinity
+_LOWEST = -1.7976931348623157e308  # used in place of -infinity, the maximum over no classes
 
 
 def formula(x: Tensor, label: Tensor, params: LossParams, gradient: bool) -> Tensor:
@@ -55,7 +55,7 @@ def _soft(x: Tensor, label: Tensor, params: LossParams, gradient: bool) -> Tenso
     others = _sum_of_others(power, index)
     z = paddle.log(others) + (highest - x)
     value = share * hard(z, gamma, gradient, _smoothing(x, x, label_smoothing))
-    value = paddle.where(share.abs() <= 0, paddle.zeros_like(value), value)  # ==: see _quotient
+    value = paddle.where(share.abs() <= 0, paddle.zeros_like(value), value)  # not ==: see _quotient
     if not gradient:
         return value.sum(axis=1, keepdim=True)
     even = label_smoothing * share * modulator(z, gamma)
@@ -64,7 +64,7 @@ def _soft(x: Tensor, label: Tensor, params: LossParams, gradient: bool) -> Tenso
 
 
 def _sum_of_others(value: Tensor, index: Tensor) -> Tensor:
-    """For each class the sum over all others; that at ``index``, which may be nearly everything, is added anew."""
+    """For each class, the sum over all others; added up anew at ``index``, whose value may be nearly the total."""
     result = value.sum(axis=1, keepdim=True) - value
     rest = paddle.put_along_axis(value, index, paddle.zeros_like(index).astype(value.dtype), 1)
     return paddle.put_along_axis(result, index, rest.sum(axis=1, keepdim=True), 1)
@@ -78,5 +78,5 @@ def _smoothing(x: Tensor, own: Tensor, label_smoothing: float) -> Tensor | None:
 
 
 def _quotient(value: Tensor, total: Tensor) -> Tensor:
-    """The value over the total of the others; 0 where there are no others. To Paddle, == 0 is up to 1e-15, or 1e-8."""
+    """The value over the total of the others; 0 if there are no others. Paddle's == 0 is true up to 1e-15, or 1e-8."""
     return paddle.where(total <= 0, paddle.zeros_like(value), value / total)

@@ -1,6 +1,6 @@
 """The native operators of ``csrc`` as Paddle calls them.
 
-Forward and backward each pass over the logits once and keep nothing of their size but the result; half precision is
+Forward and backward each pass over the logits once and keep nothing of that size except the result; half precision is
 computed in float32.
 """
 
@@ -43,7 +43,7 @@ def compute(loss: Loss, logit: Tensor, params: LossParams) -> Tensor:
         if "is out of range" in str(error):  # raised by the CPU kernel, which looks at every label anyway
             label_range.check(loss, params, logit.shape[params.axis])
         raise
-    # Paddle marks the result of an operator of ours as differentiable under no_grad, too.
+    # Paddle marks the result of a custom operator as differentiable even under no_grad.
     return result.detach() if paddle.in_dynamic_mode() and not paddle.is_grad_enabled() else result
 
 
@@ -56,7 +56,7 @@ def _call(operator: str, inputs: dict[str, Tensor | None], attributes: dict) -> 
     if in_dynamic_or_pir_mode():
         run = getattr(paddle._C_ops, "_run_custom_op", None) or core.eager._run_custom_op
         arguments = (operator, *inputs.values(), *attributes.values())
-        if paddle.in_dynamic_mode() and amp_state() is None:  # else entering auto_cast takes longer than a small loss
+        if paddle.in_dynamic_mode() and amp_state() is None:  # entering auto_cast takes longer than a small loss
             return run(*arguments)[0]
         with paddle.amp.auto_cast(enable=False):
             return run(*arguments)[0]
