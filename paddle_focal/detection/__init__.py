@@ -1,4 +1,7 @@
-"""The components that are registered in PaddleDetection (ppdet), and what ppdet needs on today's Paddle."""
+"""What a configuration of PaddleDetection (ppdet) can name, and what ppdet needs on today's Paddle.
+
+Imports ``losses`` and ``ops``, and ppdet without its chatter.
+"""
 
 from paddle_focal.detection import compatibility
 

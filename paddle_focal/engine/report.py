@@ -1,4 +1,4 @@
-"""The results of a run as files: ``metrics.json``, ``loss_curve.png`` and ``predictions.png``."""
+"""The results of an evaluation as files: ``metrics.json`` and ``predictions.png``."""
 
 from __future__ import annotations
 
@@ -32,31 +32,6 @@ def coco_metrics(results: Mapping[str, Sequence[float]]) -> dict[str, float | No
 
 def write_metrics(metrics: Mapping[str, float | None], path: Path) -> None:
     write_whole(path, lambda partial: partial.write_text(json.dumps(metrics, indent=2) + "\n"))
-
-
-def draw_loss_curve(
-    iterations: Sequence[int],
-    losses: Mapping[str, Sequence[float]],
-    path: Path,
-    validation_losses: Mapping[int, float] | None = None,
-) -> None:
-    """One line per loss: every iteration faint, the moving average over 1/20 of the run on top.
-
-    Validation losses are points, at the iterations after which they were computed.
-    """
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot(xlabel="iteration", ylabel="loss", yscale="log", title="Training loss")
-    window = max(1, len(iterations) // 20)
-    for color, (name, values) in zip(matplotlib.color_sequences["tab10"], losses.items()):
-        axes.plot(iterations, values, color=color, alpha=0.25, linewidth=0.8)
-        smooth = np.convolve(values, np.ones(window) / window, mode="valid")
-        axes.plot(iterations[window - 1 :], smooth, color=color, label=name)
-    if validation_losses:
-        points = {"color": "black", "marker": "o", "markersize": 4, "linewidth": 0.8, "linestyle": ":"}
-        axes.plot(list(validation_losses), list(validation_losses.values()), label="loss, validation images", **points)
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    write_whole(path, lambda partial: figure.savefig(partial, dpi=120))
 
 
 def draw_predictions(annotations: str, image_folder: str, detections: str, path: Path, count: int = 12) -> None:

@@ -15,10 +15,10 @@ from paddle_focal.engine.checkpoint import Checkpoints, EvaluatedCheckpoints
 from paddle_focal.engine.evaluation import evaluate
 from paddle_focal.engine.hooks.early_stop import EarlyStop, StopTraining, keep_as_final
 from paddle_focal.engine.hooks.evaluation_report import EvaluationReport
-from paddle_focal.engine.hooks.gamma_schedule import ScheduledGamma
 from paddle_focal.engine.hooks.interruption import Interrupted, SaveOnSignal, SignalWatch, StopOnNonFiniteLoss
 from paddle_focal.engine.hooks.progress import progress_callbacks
 from paddle_focal.engine.hooks.resumed_position import ResumedPosition
+from paddle_focal.engine.hooks.scheduled_gamma import ScheduledGamma
 from paddle_focal.engine.logs import logger
 from paddle_focal.engine.run_state import BestModel, MovingAverages, RandomGenerators
 from paddle_focal.errors import ToolError

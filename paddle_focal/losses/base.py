@@ -14,9 +14,7 @@ from paddle_focal.arguments import check_integer, check_positive
 from paddle_focal.losses.arguments import (
     NUMBERS,
     check_alpha,
-    check_gamma,
     check_label,
-    check_label_smoothing,
     check_logit,
     check_loss_weight,
     check_reduction,
@@ -73,31 +71,42 @@ def _check_name(name: str | None) -> str | None:
     return name
 
 
+#: The checks of the hyper-parameters that every layer has.
+_SHARED = {
+    "loss_weight": check_loss_weight,
+    "ignore_index": partial(check_integer, "ignore_index"),
+    "reduction": _check_reduction,
+    "axis": partial(check_integer, "axis"),
+    "name": _check_name,
+}
+
+
 class FocalLoss(nn.Layer):
     """What the layers share: hyper-parameters that are checked whenever they are set, and the call.
 
-    Subclasses list each hyper-parameter with its check in ``_CHECKS``; ``_function`` is what computes the loss.
+    A subclass names its loss in ``_loss``, the function that computes it in ``_function``, and in ``_OWN_CHECKS`` the
+    checks of hyper-parameters that the loss's description does not have. It hands all of them to ``__init__``.
     """
 
+    _loss: ClassVar[Loss]
     _function: Callable[..., Tensor]
+    _OWN_CHECKS: ClassVar[dict[str, Callable]] = {}
+    _checks: ClassVar[dict[str, Callable]] = {}
 
-    _CHECKS: ClassVar[dict[str, Callable]] = {
-        "gamma": check_gamma,
-        "loss_weight": check_loss_weight,
-        "ignore_index": partial(check_integer, "ignore_index"),
-        "label_smoothing": check_label_smoothing,
-        "reduction": _check_reduction,
-        "axis": partial(check_integer, "axis"),
-        "name": _check_name,
-    }
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        numbers = {name: NUMBERS[name] for name in cls._loss.numbers}
+        alpha = partial(check_alpha, highest=cls._loss.highest_alpha)
+        cls._checks = {"alpha": alpha, **numbers, **_SHARED, **cls._OWN_CHECKS}
 
     def __init__(self, **hyper_parameters: Any) -> None:
         super().__init__()
         for name, value in hyper_parameters.items():
             setattr(self, name, value)
+        self._names = tuple(hyper_parameters)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        check = self._CHECKS.get(name)
+        check = self._checks.get(name)
         super().__setattr__(name, check(value) if check else value)
 
     def forward(
@@ -130,17 +139,17 @@ class FocalLoss(nn.Layer):
         axis = self.axis if axis is None else axis
         if avg_factor is not None:
             self._check_avg_factor(avg_factor, reduction)
+        numbers = {name: getattr(self, name) for name in self._loss.numbers}
         return self.loss_weight * self._function(
             pred,
             target,
-            self._divisor(pred, target, avg_factor, reduction, axis),
-            self.alpha,
-            self.gamma,
-            reduction if avg_factor is None else "sum",
+            normalizer=self._divisor(pred, target, avg_factor, reduction, axis),
+            alpha=self.alpha,
+            reduction=reduction if avg_factor is None else "sum",
             weight=weight,
             ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
             axis=axis,
+            **numbers,
         )
 
     def _divisor(self, pred: Tensor, target: Tensor, avg_factor: float | Tensor | None, reduction: str, axis: int):
@@ -157,4 +166,4 @@ class FocalLoss(nn.Layer):
             )
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._CHECKS)
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._names)

@@ -9,7 +9,7 @@ import paddle
 from paddle import Tensor
 
 from paddle_focal.arguments import described
-from paddle_focal.losses.arguments import check_alpha, check_label, check_logit
+from paddle_focal.losses.arguments import check_label, check_logit
 from paddle_focal.losses.base import FocalLoss, compute_loss
 from paddle_focal.losses.normalizer import ForegroundNormalizer
 from paddle_focal.ops import probability
@@ -246,10 +246,9 @@ class SigmoidFocalLoss(FocalLoss):
         ValueError, TypeError: a value that is not accepted, with the argument's name.
     """
 
-    _CHECKS: ClassVar[dict[str, Callable]] = {
+    _loss = SIGMOID
+    _OWN_CHECKS: ClassVar[dict[str, Callable]] = {
         "use_sigmoid": _check_use_sigmoid,
-        "alpha": check_alpha,
-        **FocalLoss._CHECKS,
         "normalizer": _check_normalizer,
         "activated": _check_activated,
     }

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Callable, ClassVar
 
 import paddle
 from paddle import Tensor
 
-from paddle_focal.losses.arguments import check_alpha
 from paddle_focal.losses.base import FocalLoss, compute_loss
 from paddle_focal.ops.registry import SOFTMAX
 
@@ -116,10 +113,7 @@ class SoftmaxFocalLoss(FocalLoss):
         ValueError, TypeError: a value that is not accepted, with the argument's name.
     """
 
-    _CHECKS: ClassVar[dict[str, Callable]] = {
-        "alpha": partial(check_alpha, highest=SOFTMAX.highest_alpha),
-        **FocalLoss._CHECKS,
-    }
+    _loss = SOFTMAX
     _function = staticmethod(softmax_focal_loss)
 
     def __init__(

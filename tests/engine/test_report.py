@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("ppdet")
 
 from paddle_focal.engine import report
+from paddle_focal.engine.hooks.loss_curve import draw_loss_curve
 
 
 def test_coco_metrics_have_names_and_no_sentinels():
@@ -28,7 +29,7 @@ def test_nothing_detected_is_zero():
 @pytest.mark.parametrize("iterations", [1, 19, 400])
 def test_loss_curve(tmp_path, iterations):
     losses = {"loss_cls": list(np.linspace(1, 0.1, iterations)), "loss": list(np.linspace(2, 0.2, iterations))}
-    report.draw_loss_curve(list(range(1, iterations + 1)), losses, tmp_path / "loss_curve.png")
+    draw_loss_curve(list(range(1, iterations + 1)), losses, tmp_path / "loss_curve.png")
     assert cv2.imread(str(tmp_path / "loss_curve.png")).shape == (540, 960, 3)
 
 
@@ -126,7 +127,7 @@ def test_the_label_of_a_detection_is_above_its_box(blue_image):
 
 def test_validation_losses_are_points_of_the_curve(tmp_path):
     losses = {"loss": [1.0] * 10}
-    report.draw_loss_curve(list(range(1, 11)), losses, tmp_path / "without.png")
-    report.draw_loss_curve(list(range(1, 11)), losses, tmp_path / "with.png", {5: 1.0, 10: 1.0})
+    draw_loss_curve(list(range(1, 11)), losses, tmp_path / "without.png")
+    draw_loss_curve(list(range(1, 11)), losses, tmp_path / "with.png", {5: 1.0, 10: 1.0})
     without, drawn = (cv2.imread(str(tmp_path / f"{name}.png")) for name in ("without", "with"))
     assert (near(drawn, "#000000").sum() - near(without, "#000000").sum()) > 50

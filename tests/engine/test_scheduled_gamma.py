@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("ppdet")
 
 from paddle_focal import SigmoidFocalLoss, SoftmaxFocalLoss
-from paddle_focal.engine.hooks.gamma_schedule import ScheduledGamma
+from paddle_focal.engine.hooks.scheduled_gamma import ScheduledGamma
 
 LINEAR = {"kind": "linear", "gammas": [0.0, 2.0], "epochs": [0, 2]}
 

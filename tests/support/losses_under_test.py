@@ -1,4 +1,4 @@
-"""The losses that the contract of tests/losses/test_contract.py holds for, each with what is right for it."""
+"""The losses that the contract of tests/losses/contract holds for, each with what is right for it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from ppdet.modeling.architectures.meta_arch import BaseArch
 
 from paddle_focal.cli import evaluate, infer, train
 from paddle_focal.engine import logs, report, runtime
-from paddle_focal.engine.hooks import progress
+from paddle_focal.engine.hooks import loss_curve
 from paddle_focal.engine.hooks.interruption import Interrupted
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs/retinanet_r18_fpn_digits.yml"
@@ -92,7 +92,7 @@ class SmallRuns:
         self._signal = signal.SIGTERM
         self._count_images()
         self._interrupt()
-        patch.setattr(progress, "draw_loss_curve", self._draw_curve)  # a third of a second each
+        patch.setattr(loss_curve, "draw_loss_curve", self._draw_curve)  # a third of a second each
         patch.setattr(report, "draw_predictions", self._draw_predictions)
         patch.setattr(runtime, "use_all_cores", lambda: None)  # the other tests have one
 

@@ -65,7 +65,7 @@ FOCAL_INLINE void with_type(Type type, Function function) {
 struct Labels {
   const SoftmaxProblem& problem;
   int64_t first, n;
-  int64_t offset[kLanes];  // of the logit of class 0
+  int64_t offset[kLanes] = {};  // of the logit of class 0
 
   FOCAL_INLINE Labels(const SoftmaxProblem& problem, int64_t first)
       : problem(problem), first(first), n(std::min(kLanes, problem.labels() - first)) {

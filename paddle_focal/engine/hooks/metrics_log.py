@@ -11,7 +11,7 @@ from paddle import Tensor
 from ppdet.engine.callbacks import Callback, VisualDLWriter
 
 from paddle_focal.engine.hooks.evaluation_report import EvaluationReport
-from paddle_focal.engine.hooks.gamma_schedule import ScheduledGamma
+from paddle_focal.engine.hooks.scheduled_gamma import ScheduledGamma
 from paddle_focal.files import write_whole
 from paddle_focal.losses.normalizer import ForegroundNormalizer
 

@@ -11,10 +11,10 @@ from ppdet.engine.callbacks import Callback
 from tqdm import tqdm
 
 from paddle_focal.engine.hooks.evaluation_report import EvaluationReport
-from paddle_focal.engine.hooks.gamma_schedule import ScheduledGamma
+from paddle_focal.engine.hooks.loss_curve import LossCurve
 from paddle_focal.engine.hooks.metrics_log import MetricsLog, latest_losses
+from paddle_focal.engine.hooks.scheduled_gamma import ScheduledGamma
 from paddle_focal.engine.logs import console_handlers
-from paddle_focal.engine.report import draw_loss_curve
 
 
 class _AboveTheBar:
@@ -66,27 +66,6 @@ class ProgressBar(Callback):
 
 def _is_not_a_progress_line(record: logging.LogRecord) -> bool:
     return not (record.module == "callbacks" and record.funcName == "on_step_end")
-
-
-class LossCurve(Callback):
-    """Draws ``loss_curve.png`` after each epoch and evaluation.
-
-    Args:
-        trainer: ppdet's.
-        path: the file.
-        log: holds the losses; must be registered before this one.
-    """
-
-    def __init__(self, trainer, path: Path, log: MetricsLog) -> None:
-        super().__init__(trainer)
-        self._path, self._log = path, log
-
-    def on_epoch_end(self, status: dict) -> None:
-        steps = [record for record in self._log.records if "loss" in record]
-        names = [name for name in steps[-1] if name.startswith("loss")] if steps else []
-        losses = {name: [record[name] for record in steps] for name in names}
-        points = {record["iteration"]: record["val_loss"] for record in self._log.records if "val_loss" in record}
-        draw_loss_curve([record["iteration"] for record in steps], losses, self._path, points)
 
 
 def progress_callbacks(

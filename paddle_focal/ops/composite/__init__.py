@@ -1,5 +1,5 @@
 """The composite backend: losses from Paddle operators, on every device, in dynamic mode."""
 
-from paddle_focal.ops.composite.closed_form import compute
+from paddle_focal.ops.composite.blockwise import compute
 
 __all__ = ["compute"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import paddle
 from paddle import Tensor
 
-from paddle_focal.ops.composite.elementwise import along_classes, hard, of_class, soft
+from paddle_focal.ops.composite.focal_formula import along_classes, hard, of_class, soft
 from paddle_focal.ops.loss import LossParams
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import paddle
 from paddle import Tensor
 
-from paddle_focal.ops.composite.elementwise import along_classes, hard, modulator, of_class
+from paddle_focal.ops.composite.focal_formula import along_classes, hard, modulator, of_class
 from paddle_focal.ops.loss import LossParams
 
 _LOWEST = -1.7976931348623157e308  # used in place of -infinity, the maximum over no classes

@@ -120,7 +120,8 @@ def test_bad_values_are_refused_at_once(loss, error, name, value):
 
 def test_repr_state_and_copy(loss):
     layer = loss.layer(gamma=1.5, alpha=[0.1, 0.2])
-    assert "alpha=(0.1, 0.2), gamma=1.5, loss_weight=1.0, ignore_index=-1" in repr(layer)
+    assert "alpha=(0.1, 0.2), gamma=1.5, loss_weight=1.0, " in repr(layer)
+    assert "ignore_index=-1, label_smoothing=0.0, reduction=None, axis=-1" in repr(layer)
     assert not layer.state_dict()
     assert not layer.parameters()
     assert copy.deepcopy(layer).gamma == 1.5

@@ -9,12 +9,12 @@ import pytest
 from accuracy import run
 
 from paddle_focal.ops import label_range
-from paddle_focal.ops.composite import closed_form
+from paddle_focal.ops.composite import blockwise
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch):
-    monkeypatch.setattr(closed_form, "on_cpu", lambda tensor: False)
+    monkeypatch.setattr(blockwise, "on_cpu", lambda tensor: False)
 
 
 def test_numbers(loss, rng):
