@@ -12,7 +12,8 @@ def described(value: Any) -> str:
 
 
 def check_number(name: str, value: Any, accepted: str, accepts: Callable[[float], bool] = lambda number: True) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
+    is_number = type(value) is float or (isinstance(value, Real) and not isinstance(value, bool))  # Real takes a while
+    if not is_number:
         raise TypeError(f"{name} must be {accepted}, but got {described(value)}")
     try:
         number = float(value)

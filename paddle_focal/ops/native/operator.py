@@ -7,6 +7,7 @@ computed in float32.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import paddle
 from paddle import Tensor
@@ -18,27 +19,21 @@ from paddle.framework import in_dynamic_or_pir_mode
 from paddle_focal.ops import devices, label_range
 from paddle_focal.ops.loss import Loss, LossParams
 
+_DOUBLE, _INTEGER = struct.Struct("d"), struct.Struct("q")
+
 
 def compute(loss: Loss, logit: Tensor, params: LossParams) -> Tensor:
     """The loss of checked arguments; see :func:`paddle_focal.ops.compute`."""
-    scales = {name: scale if paddle.is_tensor(scale) else None for name, scale in params.scales.items()}
-    inputs = {
-        "Logit": logit,
-        "Label": params.label.detach(),
-        **{f"{name.title().replace('_', '')}@OPTIONAL": scale for name, scale in scales.items()},
-        "Weight@OPTIONAL": params.weight,
-    }
-    attributes = {
-        "axis": params.axis,
-        **{name: _bits(scale) for name, scale in params.scales.items()},
-        **{name: _bits(params.numbers[name]) for name in loss.numbers},
-        "ignore_index": params.ignore_index,
-        "reduce": params.reduction == "sum",
-    }
+    scales = params.scales.values()
+    tensors = [None if isinstance(scale, float) else scale for scale in scales]
+    numbers = [scale if isinstance(scale, float) else 0.0 for scale in scales]
+    numbers += [params.numbers[name] for name in loss.numbers]
+    inputs = (logit, params.label.detach(), *tensors, params.weight)
+    attributes = (params.axis, *map(_bits, numbers), params.ignore_index, params.reduction == "sum")
     if label_range.is_wanted_everywhere() and devices.kind(params.label) != "cpu":
         label_range.check(loss, params, logit.shape[params.axis])
     try:
-        result = _call(f"fused_{loss.name}", inputs, attributes)
+        result = _call(loss, inputs, attributes)
     except OSError as error:
         if "is out of range" in str(error):  # raised by the CPU kernel, which looks at every label anyway
             label_range.check(loss, params, logit.shape[params.axis])
@@ -47,21 +42,28 @@ def compute(loss: Loss, logit: Tensor, params: LossParams) -> Tensor:
     return result.detach() if paddle.in_dynamic_mode() and not paddle.is_grad_enabled() else result
 
 
-def _bits(value: float | Tensor) -> int:
+def _bits(value: float) -> int:
     """A float64 as the integer of its bits; Paddle 2.6 has no attributes of type double."""
-    return 0 if paddle.is_tensor(value) else struct.unpack("q", struct.pack("d", value))[0]
+    return _INTEGER.unpack(_DOUBLE.pack(value))[0]
 
 
-def _call(operator: str, inputs: dict[str, Tensor | None], attributes: dict) -> Tensor:
+def _call(loss: Loss, inputs: Sequence[Tensor | None], attributes: Sequence[float]) -> Tensor:
+    """The result of the operator, whose inputs and attributes come in the order in which it has declared them."""
+    operator = f"fused_{loss.name}"
     if in_dynamic_or_pir_mode():
         run = getattr(paddle._C_ops, "_run_custom_op", None) or core.eager._run_custom_op
-        arguments = (operator, *inputs.values(), *attributes.values())
         if paddle.in_dynamic_mode() and amp_state() is None:  # entering auto_cast takes longer than a small loss
-            return run(*arguments)[0]
+            return run(operator, *inputs, *attributes)[0]
         with paddle.amp.auto_cast(enable=False):
-            return run(*arguments)[0]
+            return run(operator, *inputs, *attributes)[0]
     helper = LayerHelper(operator)
-    loss = helper.create_variable_for_type_inference(inputs["Logit"].dtype)
-    given = {name: tensor for name, tensor in inputs.items() if tensor is not None}
-    helper.append_op(type=operator, inputs=given, outputs={"Loss": loss}, attrs=attributes)
-    return loss
+    result = helper.create_variable_for_type_inference(inputs[0].dtype)
+    optional = [f"{_camel_case(name)}@OPTIONAL" for name in (*loss.scales, "weight")]
+    given = {name: tensor for name, tensor in zip(["Logit", "Label", *optional], inputs) if tensor is not None}
+    names = ["axis", *loss.scales, *loss.numbers, "ignore_index", "reduce"]
+    helper.append_op(type=operator, inputs=given, outputs={"Loss": result}, attrs=dict(zip(names, attributes)))
+    return result
+
+
+def _camel_case(name: str) -> str:
+    return name.title().replace("_", "")
