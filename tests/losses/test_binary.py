@@ -8,7 +8,7 @@ import pytest
 from accuracy import DTYPES
 
 from paddle_focal import SigmoidFocalLoss, binary_focal_loss
-from paddle_focal.ops import ladder
+from paddle_focal.ops import ladder, probability
 
 
 def computed(prob, label, dtype="float64", **arguments):
@@ -76,6 +76,13 @@ def test_outside_the_interval(value):
         binary_focal_loss(paddle.to_tensor([[0.5, value]], dtype="float64"), paddle.to_tensor([0]))
 
 
+@pytest.mark.parametrize("value", [-0.1, 1.5])
+def test_outside_the_interval_where_nobody_looks(monkeypatch, value):
+    monkeypatch.setattr(probability.label_range, "check_unit_interval", lambda *_: None)
+    loss = binary_focal_loss(paddle.to_tensor([[0.5, value]]), paddle.to_tensor([0]), reduction="none")
+    assert np.isnan(loss.numpy()).tolist() == [[False, True]]
+
+
 def test_layer_with_activated_predictions():
     loss = SigmoidFocalLoss(activated=True, reduction="sum")
     prob, label = paddle.to_tensor([[0.9, 0.2]]), paddle.to_tensor([0])
@@ -84,3 +91,15 @@ def test_layer_with_activated_predictions():
     )
     with pytest.raises(TypeError, match="activated must be True or False, but got 1"):
         loss.activated = 1
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [
+        ("prob must be a Tensor of dtype .* got 0.5", {"prob": 0.5}),
+        (r"axis must be in \[-2, 1\] for prob of shape \[2, 3\], but got 2", {"axis": 2}),
+    ],
+)
+def test_messages_call_probabilities_by_their_name(message, arguments):
+    with pytest.raises((TypeError, ValueError), match=message):
+        binary_focal_loss(**{"prob": paddle.full([2, 3], 0.5), "label": paddle.to_tensor([0, 3]), **arguments})

@@ -37,6 +37,11 @@ def test_by_epoch():
     assert [schedule(*at) for at in [(1, 0, 5), (1, 4, 5), (2, 0, 5)]] == [1, 1, 2]
 
 
+def test_repr_makes_the_same_schedule():
+    schedule = GammaSchedule("linear", gammas=[0, 4], epochs=[0, 4], by="epoch")
+    assert repr(schedule) == "GammaSchedule('linear', gammas=[0.0, 4.0], epochs=[0.0, 4.0], by='epoch')"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -44,6 +49,7 @@ def test_by_epoch():
         ({"by": "step"}, "by must be one of epoch, iteration, but got 'step'"),
         ({"gammas": [0, -1]}, "gamma must be a finite number >= 0, but got -1"),
         ({"gammas": 2.0}, "gammas must be a list of at least one number, but got 2.0"),
+        ({"gammas": []}, r"gammas must be a list of at least one number, but got \[\]"),
         ({"gammas": [1, 2, 3]}, r"epochs must have one number for each of gammas, but got \[0.0, 4.0\]"),
         ({"epochs": [1, 4]}, "epochs must begin with 0 and increase"),
         ({"epochs": [0, 0]}, "epochs must begin with 0 and increase"),

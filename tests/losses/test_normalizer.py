@@ -98,3 +98,14 @@ def test_float32_without_gradient(dtype):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         ForegroundNormalizer(**arguments)
+
+
+def test_the_average_may_begin_with_one():
+    assert divisors(ForegroundNormalizer("ema", initial=1), 11) == pytest.approx([2], rel=1e-6)
+
+
+def test_repr_names_the_momentum_where_it_counts():
+    assert [ForegroundNormalizer(mode).extra_repr() for mode in ("sync", "ema")] == [
+        "mode='sync'",
+        "mode='ema', momentum=0.9",
+    ]

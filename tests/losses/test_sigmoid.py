@@ -175,3 +175,18 @@ class TestArguments:
 def test_refused(message, arguments):
     with pytest.raises(ValueError, match=message):
         sigmoid_focal_loss(**{"logit": paddle.zeros([2, 3]), "label": paddle.to_tensor([0, 3]), **arguments})
+
+
+def test_a_row_of_more_than_one_block(backend):
+    x = paddle.zeros([2, 3, 100_000])
+    total, _ = run(x.numpy(), np.zeros((2, 100_000), "int64"), axis=1, alpha=None, gamma=0.0, backend=backend)
+    assert float(total) == pytest.approx(6e5 * np.log(2), rel=1e-5)  # all roundings of equal losses are the same way
+
+
+def test_small_blocks_count_beside_large_ones(backend):
+    # Rows of the composite backend's block: 2^18 losses of 64, and twice a loss of 1, which float32 would drop.
+    logit, weight = np.full((3, 2**18), 64.0), np.zeros((3, 2**18))
+    weight[0], weight[1:, 0] = 1, 1 / 64
+    label = paddle.zeros([3, 2**18])
+    options = {"weight": paddle.to_tensor(weight, "float32"), "alpha": None, "gamma": 0.0, "backend": backend}
+    assert float(sigmoid_focal_loss(paddle.to_tensor(logit, "float32"), label, **options)) == 2**24 + 2

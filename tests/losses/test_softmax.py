@@ -7,7 +7,7 @@ import oracle
 import paddle
 import pytest
 
-from paddle_focal import softmax_focal_loss
+from paddle_focal import SoftmaxFocalLoss, softmax_focal_loss
 
 DIGITS = 500  # where differences, which become gradients, reach down to 1e-308
 
@@ -135,6 +135,12 @@ def test_class_that_is_ruled_out(backend, label):
     rest = computed([[0.5, 1.0]], [[0.3, 0.7]] if np.ndim(label) == 2 else [1], backend=backend)
     np.testing.assert_allclose(whole[0], rest[0], rtol=1e-12)
     np.testing.assert_allclose(whole[1], [[rest[1][0, 0], 0, rest[1][0, 1]]], rtol=1e-12)
+
+
+def test_alpha_of_a_layer_may_exceed_one():
+    loss = SoftmaxFocalLoss(alpha=[3.0, 0.5], reduction="sum")
+    # Equal logits: (1/2)^2 log 2 for each label, times the alpha of its class.
+    assert float(loss(paddle.zeros([2, 2]), paddle.to_tensor([0, 1]))) == pytest.approx(3.5 / 4 * np.log(2), rel=1e-6)
 
 
 @pytest.mark.parametrize("label", [[[0.25] * 4] * 3, [0, 1, 2]])

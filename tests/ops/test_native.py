@@ -70,6 +70,13 @@ class TestLadder:
         assert f"Paddle {paddle.__version__}" in report
         assert ("cpu: composite, because" if NOT_BUILT else "cpu: fused (") in report
 
+    @needs_fused
+    def test_report_names_the_losses_that_are_slower(self, monkeypatch):
+        assert ladder._serving("cpu").count(";") == 0
+        reasons = {"sigmoid_focal_loss": None, "softmax_focal_loss": "of a test"}
+        monkeypatch.setattr(native, "reason_against", lambda device, loss: reasons[loss.name])
+        assert ladder._serving("gpu") == "fused; softmax_focal_loss composite, because of a test"
+
 
 class TestLibrary:
     """A package without a library of its own, and with foreign ones."""

@@ -16,7 +16,7 @@ CLASSES = 3
     ("shape", "axis"),
     [
         ((3,), -1), ((1, 1), -1), ((5, 3), -1), ((3, 5), 0), ((2, 3, 4), 1), ((2, 3, 4), -1),
-        ((2, 2, 3, 5), 2), ((1, 2, 1, 3, 2), 3), ((7, 13, 3), 1), ((3, 4, 70), 1),
+        ((2, 2, 3, 5), 2), ((1, 2, 1, 3, 2), 3), ((7, 13, 3), 1), ((3, 4, 70), 1), ((3, 4), -2),
     ],
 )  # fmt: skip
 def test_shapes_and_axes(loss, backend, rng, shape, axis, index_dtype):
@@ -97,6 +97,12 @@ def test_dtype_of_the_result(loss, backend, batch, dtype):
         assert result.shape == ([] if reduction != "none" else [6, CLASSES] if loss.keeps_class_axis else [6])
 
 
+def test_dense_labels_have_no_index_to_ignore(loss, batch):
+    label = paddle.full([6, CLASSES], 0.5)
+    expected = loss.function(paddle.to_tensor(batch[0]), label)
+    assert float(loss.function(paddle.to_tensor(batch[0]), label, ignore_index=1)) == float(expected)
+
+
 def test_all_ignored(loss, backend, batch):
     losses, gradient = run(batch[0], [-1] * 6, reduction="mean", function=loss.function, backend=backend)
     assert losses == 0
@@ -131,6 +137,12 @@ def test_transposed_predictions(loss, backend, batch):
     np.testing.assert_allclose(prediction.grad.numpy(), loss.expected(*batch)[1].T, rtol=1e-12, atol=1e-16)
 
 
+def test_the_first_label_out_of_range_is_named(loss, backend):
+    label = paddle.to_tensor([0, 2**53 + 1, 7])
+    with pytest.raises(ValueError, match=r"it contains 9007199254740993$"):
+        loss.function(paddle.full([3, 3], 0.5), label, backend=backend)
+
+
 @pytest.mark.parametrize(
     ("error", "message", "arguments"),
     [
@@ -142,6 +154,7 @@ def test_transposed_predictions(loss, backend, batch):
         (ValueError, r"gamma must be a finite number >= 0, but got -1", {"gamma": -1}),
         (ValueError, r"gamma must be a finite number >= 0, but got nan", {"gamma": float("nan")}),
         (ValueError, r"gamma must be a finite number >= 0, but got inf", {"gamma": float("inf")}),
+        (ValueError, r"gamma must be a finite number >= 0, but got 10000", {"gamma": 10**400}),
         (TypeError, r"gamma must be a finite number >= 0, but got 'x' \(str\)", {"gamma": "x"}),
         (TypeError, r"gamma must be .* got True \(bool\)", {"gamma": True}),
         (TypeError, r"label must be a Tensor .* got \[0, 1\] \(list\)", {"label": [0, 1]}),
@@ -157,7 +170,8 @@ def test_transposed_predictions(loss, backend, batch):
         (TypeError, r"(logit|prob) must be a Tensor .* got 1.0 \(float\)", {"prediction": 1.0}),
         (ValueError, r"(logit|prob) must have at least one class", {"prediction": paddle.zeros([2, 0])}),
         (ValueError, r"(logit|prob) must have at least one axis", {"prediction": paddle.to_tensor(1.0)}),
-        (ValueError, r"ignore_index must be a 32-bit integer, but got 4294967296", {"ignore_index": 2**32}),
+        (ValueError, r"ignore_index must be a 32-bit integer, but got 2147483648", {"ignore_index": 2**31}),
+        (ValueError, r"ignore_index must be a 32-bit integer, but got -2147483649", {"ignore_index": -(2**31) - 1}),
         (ValueError, r"ignore_index must lie outside \[0, [23]\].* got 2", {"ignore_index": 2}),
         (TypeError, r"ignore_index must be an integer, but got None", {"ignore_index": None}),
         (ValueError, r"reduction must be one of .* got 'avg'", {"reduction": "avg"}),

@@ -39,6 +39,11 @@ def test_hyper_parameters_reach_the_function(loss, batch):
     np.testing.assert_allclose(float(actual), 3 * expected[0].sum(), rtol=1e-12)
 
 
+def test_a_weight_of_nothing_leaves_nothing(loss, batch):
+    layer = loss.layer(loss_weight=0.0, reduction="sum")
+    assert float(layer(paddle.to_tensor(batch[0]), paddle.to_tensor(batch[1]))) == 0
+
+
 def test_ignore_index_and_axis(loss, batch):
     label = np.where(batch[1] == -1, 255, batch[1])
     expected = loss.expected(batch[0], label, ignore_index=255)[0].sum()
