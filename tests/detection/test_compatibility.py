@@ -32,6 +32,7 @@ def test_zlib_after_paddle(first):
         ("sklearn", "`pip install scikit-learn` brings it."),
         ("six", "`pip install six` brings it."),
         ("ppdet", "Install it with `pip install --no-deps paddledet==2.6.0` and the packages it imports"),
+        ("ppdet.core", "Install it with `pip install --no-deps paddledet==2.6.0` and the packages it imports"),
     ],
 )
 def test_what_is_missing_is_said(module, remedy):
@@ -40,6 +41,13 @@ def test_what_is_missing_is_said(module, remedy):
     (message,) = (line for line in result.stderr.splitlines() if line.startswith("ImportError: paddle_focal.detection"))
     assert "needs PaddleDetection (ppdet), which cannot be imported: " in message
     assert remedy in message
+
+
+def test_what_ppdet_logs_later_is_seen():
+    code = "import logging, paddle_focal.detection; logging.getLogger('ppdet.engine').info('an epoch')"
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert result.stdout.endswith("ppdet.engine INFO: an epoch\n"), result.stdout + result.stderr
+    assert len(result.stdout.splitlines()) == 1
 
 
 def test_checkpoints_are_in_the_folder_of_the_configuration(tmp_path):

@@ -109,6 +109,11 @@ class TestRegistration:
         with pytest.raises(ValueError, match="but DerivedHead itself divides"):
             create_head("DerivedHead", {"name": "SigmoidFocalLoss", "normalizer": "foreground"})
 
+    def test_a_head_with_another_loss_does_not_matter(self):
+        assert isinstance(create_head("RetinaHead", {"name": "FocalLoss"}).loss_class, FocalLoss)
+        workspace.merge_config({"SigmoidFocalLoss": {"normalizer": "foreground"}})
+        assert workspace.create("SigmoidFocalLoss").normalizer == "foreground"
+
     def test_a_normalizer_of_its_own_is_fine_elsewhere(self):
         register()
         workspace.merge_config({"SigmoidFocalLoss": {"normalizer": "foreground"}})

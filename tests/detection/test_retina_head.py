@@ -109,6 +109,13 @@ class TestSameAsRetinaHead:
         assert ignored > 0
         assert sum(int((gradient == 0).sum()) for gradient in gradients[: len(STRIDES)]) == ignored * CLASSES
 
+    def test_any_index_may_stand_for_ignored_anchors(self, rng):
+        targets, outputs = two_ranks.batch(two_ranks.images([3, 2])), head_outputs(rng, 2)
+        expected = losses_and_gradients(create_head("FocalRetinaHead"), outputs, targets)
+        loss = {"name": "SigmoidFocalLoss", "ignore_index": 255}
+        actual = losses_and_gradients(create_head("FocalRetinaHead", loss_class=loss), outputs, targets)
+        assert actual[0] == expected[0]
+
     def test_checkpoints_and_predictions(self, rng):
         theirs, ours = create_head("RetinaHead"), create_head("FocalRetinaHead", normalizer="ema")
         state = theirs.state_dict()
