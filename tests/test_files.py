@@ -16,3 +16,4 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_whole(path, interrupted)
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

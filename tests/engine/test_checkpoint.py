@@ -13,8 +13,9 @@ pytest.importorskip("ppdet")
 
 from paddle_focal.engine import checkpoint
 from paddle_focal.engine.checkpoint import Checkpoints
-from paddle_focal.engine.run_state import RandomGenerators
+from paddle_focal.engine.run_state import MovingAverages, RandomGenerators
 from paddle_focal.errors import ToolError
+from paddle_focal.losses import ForegroundNormalizer
 
 
 class Counter:
@@ -73,6 +74,23 @@ def test_newest(tmp_path):
     assert Run(tmp_path).resume() == ((10, 4), 4.0)
     assert Run(tmp_path).resume(str(tmp_path / "1")) == ((2, 0), 1.0)
     assert Run(tmp_path).resume(str(tmp_path / "9.pdparams")) == ((10, 0), 3.0)
+
+
+def test_by_any_of_its_files(tmp_path):
+    Run(tmp_path).write("1.5", 3.0, 1)
+    for ending in ("", ".pdparams", ".pdopt", ".pdema", ".pdavg", ".state.json"):
+        assert Run(tmp_path).resume(str(tmp_path / f"1.5{ending}")) == ((1, 0), 3.0)
+
+
+def test_another_rank_writes_and_moves_nothing(tmp_path, monkeypatch):
+    Run(tmp_path).write("0", 1.0, 1)
+    (tmp_path / "0.state.json").rename(tmp_path / "0.commit.json")
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(checkpoint.distributed, "get_rank", lambda: 1)
+    run = Run(tmp_path)
+    run.write("1", 2.0, 2)
+    assert checkpoint.newest(tmp_path) is None
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_takes_the_place_of_ppdets(tmp_path):
@@ -144,6 +162,7 @@ def test_truncated_checkpoint_is_passed_over(tmp_path, caplog):
     with pytest.raises(ToolError, match=r"1 is damaged: 1.pdparams has not the content.* newest .* is .*0\."):
         run.resume(str(tmp_path / "1"))
     assert Run(tmp_path).resume() == ((1, 0), 1.0)
+    assert f"The checkpoint {tmp_path / '1'} is passed over: 1.pdparams has not the content" in caplog.text
     (tmp_path / "0.pdopt").unlink()
     with pytest.raises(ToolError, match=r"0.pdopt is missing.*There is no whole checkpoint yet\."):
         run.resume(str(tmp_path / "0"))
@@ -169,6 +188,25 @@ def test_of_another_model(tmp_path):
         Run(tmp_path, width=5).resume(str(tmp_path / "0"))
 
 
+def test_of_another_model_in_the_weights_to_go_on_with(tmp_path):
+    """Of averaged weights those are the ``.pdema``."""
+    run = Run(tmp_path)
+    fitting, other = Trainer().model.state_dict(), Trainer(width=5).model.state_dict()
+    run.checkpoints.write(other, run.trainer.optimizer, str(tmp_path), "0", 1, fitting)
+    with pytest.raises(ToolError, match=r"weight has shape \[5, 2\] instead of \[3, 2\]"):
+        run.resume(str(tmp_path / "0"))
+
+
+def test_of_a_distillation_it_is_the_student(tmp_path):
+    """As ppdet writes them; the teacher's weights are its own."""
+    run = Run(tmp_path)
+    run.write("0", 1.0, 1)
+    run.trainer.model = paddle.nn.LayerDict({"student_model": Trainer().model, "teacher_model": Trainer(7).model})
+    run.trainer.resume_weights = lambda path: None
+    run.checkpoints.resume(str(tmp_path / "0"))
+    assert run.counter.value == 1
+
+
 def test_missing(tmp_path):
     run = Run(tmp_path)
     run.write("0", 1.0, 1)
@@ -192,3 +230,8 @@ def test_random_generators_go_on():
     drawn = random.random(), np.random.normal()  # noqa: NPY002
     generators.load_state_dict(state)
     assert (random.random(), np.random.normal()) == drawn  # noqa: NPY002
+
+
+def test_only_moving_averages_have_a_state():
+    layers = paddle.nn.LayerList([ForegroundNormalizer(mode) for mode in ("local", "sync", "ema")])
+    assert MovingAverages(layers).state_dict() == {"2": 100}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ pytest.importorskip("ppdet")
 from ppdet.core import workspace
 from processes import CONFIG, SMALL, run_tool
 
+from paddle_focal.engine import export as exporting
 from paddle_focal.engine import inference
 from paddle_focal.errors import ToolError
 
@@ -37,7 +39,10 @@ def weights(tmp_path, digits, workspace_copy):
 
 
 def exported_boxes(folder: Path, image: np.ndarray) -> np.ndarray:
-    """Rows of class, score, left, top, right and bottom, in pixels of the image, from paddle.inference."""
+    """Rows of class, score, left, top, right and bottom, in pixels of the image, from paddle.inference.
+
+    It gives their number, too.
+    """
     program = next(path for path in (folder / "model.json", folder / "model.pdmodel") if path.exists())
     config = paddle.inference.Config(str(program), str(folder / "model.pdiparams"))
     config.disable_glog_info()
@@ -58,7 +63,9 @@ def exported_boxes(folder: Path, image: np.ndarray) -> np.ndarray:
     for name in predictor.get_input_names():
         predictor.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(inputs[name]))
     predictor.run()
-    return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+    boxes, number = (predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names())
+    assert number.tolist() == [len(boxes)]
+    return boxes
 
 
 def test_predict_and_export(tmp_path, digits, weights):
@@ -107,6 +114,12 @@ def test_the_same_detections_as_in_evaluation(small_runs, tmp_path):
         assert box["score"] == pytest.approx(expected["score"], rel=1e-4)
     for path in (small_runs.data / "val").iterdir():  # with no box of that score, the picture is the image
         np.testing.assert_allclose(cv2.imread(str(tmp_path / "drawn" / path.name)), cv2.imread(str(path)), atol=30)
+    assert max(box["score"] for box in found) < 0.5
+    flags = [*flags[:3], str(tmp_path / "low"), "--draw_threshold", "0.001"]
+    small_runs.infer(few, f"weights={small_runs.folder / 'model_final'}", flags=flags)
+    for path in (small_runs.data / "val").iterdir():
+        difference = cv2.imread(str(tmp_path / "low" / path.name)).astype(int) - cv2.imread(str(path))
+        assert np.abs(difference).max() > 50
 
 
 def test_nothing_is_drawn_unless_it_is_wanted(small_runs, tmp_path):
@@ -115,6 +128,15 @@ def test_nothing_is_drawn_unless_it_is_wanted(small_runs, tmp_path):
     flags = ["--infer_img", str(image), "--output_dir", str(tmp_path / "drawn"), "--visualize", "false"]
     small_runs.infer(f"weights={small_runs.folder / 'model_final'}", flags=flags)
     assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["predictions.json"]
+
+
+def test_an_export_is_in_a_folder_of_the_configurations_name(monkeypatch):
+    called = []
+    trainer = SimpleNamespace(is_loaded_weights=True, export=called.append)
+    monkeypatch.setattr(exporting, "Trainer", lambda config, mode: trainer)
+    config = SimpleNamespace(weights="none", filename="retinanet")
+    assert exporting.export(config, "exported") == Path("exported/retinanet")
+    assert called == ["exported"]
 
 
 class TestImages:
@@ -135,6 +157,10 @@ class TestImages:
             inference.find_images(None, str(tmp_path))
         (tmp_path / "a.png").write_bytes(b"no image")
         with pytest.raises(ToolError, match=r"cannot be read:\n- .*a.png: cannot identify image file"):
+            inference.find_images(None, str(tmp_path))
+        cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+        (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:6000])
+        with pytest.raises(ToolError, match=r"cannot be read:\n- .*a.png: "):
             inference.find_images(None, str(tmp_path))
         with pytest.raises(ToolError, match=r"- none.png: .*No such file"):
             inference.find_images("none.png", None)

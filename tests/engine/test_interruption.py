@@ -6,13 +6,15 @@ import os
 import signal
 from types import SimpleNamespace
 
+import paddle
 import pytest
 
 pytest.importorskip("ppdet")
 
 from small_runs import STEPS, SmallRuns, undisturbed_process
 
-from paddle_focal.engine.hooks.interruption import Interrupted, SaveOnSignal, SignalWatch
+from paddle_focal.engine.hooks.interruption import Interrupted, SaveOnSignal, SignalWatch, StopOnNonFiniteLoss
+from paddle_focal.errors import ToolError
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +89,33 @@ def test_another_rank_waits_for_the_first_one(monkeypatch, tmp_path):
     callback = SaveOnSignal(SimpleNamespace(), watch, SimpleNamespace(), tmp_path)
     callback.on_step_end({"mode": "train", "epoch_id": 0, "step_id": 0})
     callback.on_epoch_end({"mode": "train", "epoch_id": 0})
+
+
+def test_of_a_distillation_the_student_is_saved(tmp_path):
+    model = paddle.nn.Layer()
+    model.student_model, model.teacher_model = paddle.nn.Linear(2, 3), paddle.nn.Linear(2, 3)
+    written = []
+    checkpoints = SimpleNamespace(write=lambda weights, *_: written.append(weights))
+    trainer = SimpleNamespace(model=model, use_ema=False, optimizer=None)
+    callback = SaveOnSignal(trainer, SimpleNamespace(received=signal.SIGTERM), checkpoints, tmp_path)
+    with pytest.raises(Interrupted):
+        callback.on_step_end({"mode": "train", "epoch_id": 0, "step_id": 0})
+    assert [set(weights) for weights in written] == [{"weight", "bias"}]
+
+
+def test_what_is_said_of_a_loss_that_is_no_number(tmp_path):
+    """Losses that are one number for the batch; and before the first checkpoint, that there is none."""
+    dataset = SimpleNamespace(roidbs=[{"im_id": [5], "im_file": "5.png"}, {"im_id": [6], "im_file": "6.png"}])
+    model = paddle.nn.Layer()
+    callback = StopOnNonFiniteLoss(SimpleNamespace(model=model, dataset=dataset), tmp_path)
+    losses = {"loss": paddle.to_tensor(float("nan")), "loss_cls": paddle.to_tensor(1.5), "of_images": paddle.zeros([2])}
+    callback._note(model, ({"im_id": paddle.to_tensor([[6]])},), losses)
+    with pytest.raises(ToolError) as error:
+        callback.on_step_end({"mode": "train", "epoch_id": 1, "step_id": 2})
+    assert str(error.value) == (
+        "The loss is no number any more in iteration 3 of epoch 2: loss nan, loss_cls 1.5. There is no checkpoint yet. "
+        "Look at the learning rate, and at these images and their boxes:\n  6.png"
+    )
 
 
 def test_the_exit_code_is_that_of_shells():

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("ppdet")
 
 from paddle_focal.engine import report
+from paddle_focal.engine.hooks import loss_curve
 from paddle_focal.engine.hooks.loss_curve import draw_loss_curve
 
 
@@ -31,6 +32,23 @@ def test_loss_curve(tmp_path, iterations):
     losses = {"loss_cls": list(np.linspace(1, 0.1, iterations)), "loss": list(np.linspace(2, 0.2, iterations))}
     draw_loss_curve(list(range(1, iterations + 1)), losses, tmp_path / "loss_curve.png")
     assert cv2.imread(str(tmp_path / "loss_curve.png")).shape == (540, 960, 3)
+
+
+@pytest.mark.parametrize(("iterations", "window"), [(10, 1), (100, 5), (119, 5)])
+def test_the_average_is_over_a_twentieth_of_the_run(tmp_path, monkeypatch, iterations, window):
+    drawn = []
+
+    def savefig(figure, path, **_):
+        drawn.append(figure.axes[0].lines)
+        path.touch()
+
+    monkeypatch.setattr(loss_curve.Figure, "savefig", savefig)
+    values = np.arange(1.0, iterations + 1)
+    draw_loss_curve(range(1, iterations + 1), {"loss": values}, tmp_path / "loss_curve.png")
+    ((faint, smooth),) = drawn
+    np.testing.assert_array_equal(faint.get_ydata(), values)
+    assert smooth.get_xdata()[0] == window
+    np.testing.assert_allclose(smooth.get_ydata(), values[window - 1 :] - (window - 1) / 2)
 
 
 @pytest.fixture

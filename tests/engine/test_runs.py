@@ -8,6 +8,7 @@ import math
 import pickle
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import paddle
 import pytest
@@ -19,7 +20,7 @@ from processes import scalars
 from small_runs import BATCH, STEPS, SmallRuns, assert_same_content
 
 from paddle_focal.detection.heads.retina_head import FocalRetinaHead
-from paddle_focal.engine import checkpoint
+from paddle_focal.engine import checkpoint, training
 from paddle_focal.engine.hooks.interruption import Interrupted
 
 VALIDATION_LOSS = "FocalRetinaHead.is_inference_output=true"
@@ -89,7 +90,9 @@ class TestEarlyStop:
         small_runs.script_ap(0.1, 0.2, 0.3)
         flags = ["--eval", "--early-stop", "1", "--early-stop-metric", "val_loss"]
         small_runs.train(VALIDATION_LOSS, "LearningRate.base_lr=0.0", "epoch=5", flags=flags, final_eval=True)
-        assert "Stopped after epoch 2: no better val_loss for 1 evaluations" in caplog.text
+        best = next(record["val_loss"] for record in small_runs.records() if "val_loss" in record)
+        message = f"no better val_loss for 1 evaluations; the best was {best:.4f}, after epoch 1"
+        assert f"Stopped after epoch 2: {message}" in caplog.text
         assert small_runs.evaluated == 2  # the last one is that of the final weights
         assert ended == [1]
         assert small_runs.checkpoints() == {"0", "1", "model_final", "best_model"}
@@ -315,3 +318,15 @@ def test_a_checkpoint_that_names_code(small_runs: SmallRuns, tmp_path, flags):
     with contextlib.nullcontext() if flags else pytest.raises(SystemExit):
         small_runs.train(flags=["--resume", str(saved), *flags])
     assert (tmp_path / "harmed").exists() == bool(flags)
+
+
+@pytest.mark.parametrize(("rank", "evaluated"), [(0, 1), (1, 0)])
+def test_the_first_rank_evaluates_the_final_weights(monkeypatch, tmp_path, rank, evaluated):
+    calls = []
+    monkeypatch.setattr(training.distributed, "get_rank", lambda: rank)
+    monkeypatch.setattr(training.runtime, "init_ranks", lambda config: None)
+    monkeypatch.setattr(training, "_train", lambda *_: SimpleNamespace(evaluated=False))
+    monkeypatch.setattr(training, "_evaluate_final_weights", lambda *arguments: calls.append(arguments))
+    config = SimpleNamespace(save_dir=str(tmp_path), filename="run")
+    training.train(config, SimpleNamespace(enable_ce=False, skip_final_eval=False))
+    assert len(calls) == evaluated

@@ -121,3 +121,32 @@ def test_the_fast_path_of_mkl_on_amd(machine, monkeypatch, cpuinfo, before, afte
 )
 def test_booleans_of_a_command_line(text, value):
     assert boolean(text) is value
+
+
+@pytest.mark.parametrize(
+    ("given", "called"),
+    [
+        ({}, ["parallel"]),
+        ({"fleet": True}, [False]),
+        ({"fleet": True, "find_unused_parameters": True}, [True]),
+        ({"find_unused_parameters": True}, ["parallel"]),
+    ],
+)
+def test_how_ranks_are_connected(monkeypatch, given, called):
+    connected = []
+    monkeypatch.setattr(runtime, "init_fleet_env", connected.append)
+    monkeypatch.setattr(runtime, "init_parallel_env", lambda: connected.append("parallel"))
+    runtime.init_ranks(given)
+    assert connected == called
+
+
+@pytest.mark.parametrize(("mode", "merged"), [("train", [{"epoch": 1}]), ("eval", []), ("test", [])])
+def test_the_command_line_goes_before_the_configuration_of_paddleslim(monkeypatch, mode, merged):
+    """Of a training; PaddleSlim loads the weights of the others itself."""
+    merges, flags = [], SimpleNamespace(slim_config="slim.yml", opt={"epoch": 1})
+    monkeypatch.setattr(runtime, "build_slim_model", lambda config, slim, mode: (config, slim, mode))
+    monkeypatch.setattr(runtime.workspace, "merge_config", merges.append)
+    assert runtime.compress("config", flags, mode) == ("config", "slim.yml", mode)
+    assert merges == merged
+    assert runtime.compress("config", SimpleNamespace(slim_config=None, opt={}), mode) == "config"
+    assert merges == merged

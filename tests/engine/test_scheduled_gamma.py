@@ -45,6 +45,17 @@ def test_evaluation_changes_nothing():
     assert loss.gamma == 3.0
 
 
+def test_the_log_has_one_line_for_each_epoch_of_training(caplog):
+    linear, constant = (
+        scheduled(section, SigmoidFocalLoss()) for section in (LINEAR, {"kind": "constant", "gammas": [1.5]})
+    )
+    for callback in (linear, constant):
+        callback.on_step_begin(step(1, 3))
+        for mode in ("train", "eval"):
+            callback.on_epoch_end(step(1, 3, mode))
+    assert caplog.messages == ["Epoch 2: gamma 1 to 1.75", "Epoch 2: gamma 1.5"]
+
+
 @pytest.mark.parametrize(
     ("error", "message", "section"),
     [

@@ -18,6 +18,7 @@ from two_ranks import CHANNELS, SIZE, STRIDES, create_head
 
 from paddle_focal.cli import train as training
 from paddle_focal.engine.hooks.early_stop import EarlyStop, StopTraining, keep_as_final
+from paddle_focal.engine.hooks.evaluation_report import EvaluationReport
 from paddle_focal.engine.hooks.validation_loss import ValidationLoss, validation_loss_of
 
 pytestmark = pytest.mark.usefixtures("workspace_copy")
@@ -120,6 +121,33 @@ def test_only_where_it_is_asked_for(annotations):
     assert validation_loss_of(trainer_of(Detector(create_head("RetinaHead")), annotations)) is None
     with pytest.raises(TypeError, match="is_inference_output must be true or false, but got 'yes'"):
         create_head("FocalRetinaHead", is_inference_output="yes")
+
+
+def test_only_with_the_annotations_of_coco(annotations):
+    trainer = trainer_of(Detector(create_head("FocalRetinaHead", is_inference_output=True)), annotations)
+    assert isinstance(validation_loss_of(trainer), ValidationLoss)
+    trainer.cfg.metric = "VOC"
+    assert validation_loss_of(trainer) is None
+
+
+@pytest.fixture
+def evaluation(tmp_path):
+    """The report of a detector whose metric is another one."""
+    config = AttrDict(output_eval=str(tmp_path), metric="VOC")
+    return EvaluationReport(SimpleNamespace(model=paddle.nn.Layer(), cfg=config, _metrics=[]), tmp_path)
+
+
+def test_other_metrics_are_left_to_ppdet(evaluation):
+    evaluation.on_epoch_end(EVALUATED)
+    assert (evaluation.evaluated, evaluation.metrics) == (False, {})
+
+
+@pytest.mark.parametrize(("rank", "left"), [(0, False), (1, True)])
+def test_the_first_rank_removes_the_detections_before(evaluation, monkeypatch, tmp_path, rank, left):
+    monkeypatch.setattr("paddle.distributed.get_rank", lambda: rank)
+    (tmp_path / "bbox.json").write_text("[]")
+    evaluation.on_epoch_begin(EVALUATED)
+    assert (tmp_path / "bbox.json").exists() == left
 
 
 def run_epochs(values, patience, metric):

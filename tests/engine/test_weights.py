@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -188,3 +189,20 @@ def test_damaged(tmp_path, model):
     (tmp_path / "half.pdparams").write_bytes(content[: len(content) // 2])
     with pytest.raises(ToolError, match=r"half.pdparams cannot be read: "):
         weights.load(model, str(tmp_path / "half.pdparams"))
+
+
+@pytest.mark.parametrize(("missing", "end"), [(3, "is missing"), (4, "is missing; ...")])
+def test_three_of_the_tensors_that_do_not_fit_are_named(model, missing, end):
+    state = model.state_dict()
+    for key in [*state][:missing]:
+        del state[key]
+    reason = weights.misfits(model, state)
+    assert reason.startswith(f"of 6 tensors, {missing} do not fit: 0.weight is missing; 0.bias is missing; ")
+    assert reason.count("is missing") == 3
+    assert reason.endswith(end)
+
+
+def test_what_paddleslim_has_loaded_is_kept(model):
+    weights.load_into(SimpleNamespace(model=model, is_loaded_weights=True), "nowhere")
+    with pytest.raises(ToolError, match="no such weights: nowhere"):
+        weights.load_into(SimpleNamespace(model=model, is_loaded_weights=False), "nowhere")
