@@ -103,6 +103,15 @@ def test_count_objects(annotations):
     assert list(counts.items()) == [("cat", 2), ("dog", 1), ("cow", 0)]
 
 
+def test_objects_without_the_key_iscrowd_are_none(annotations):
+    document = json.loads(annotations.read_text())
+    for box in document["annotations"]:
+        if not box["iscrowd"]:
+            del box["iscrowd"]
+    annotations.write_text(json.dumps(document))
+    assert count_objects(annotations) == {"cat": 2, "dog": 1, "cow": 0}
+
+
 def test_order_is_that_of_training(annotations):
     dataset = pytest.importorskip("ppdet.data.source.coco").COCODataSet(str(annotations.parent), "", annotations.name)
     dataset.parse_dataset()
@@ -138,6 +147,13 @@ class TestTool:
         section = yaml.safe_load("\n".join(lines[5:7]))
         assert section == {"SigmoidFocalLoss": {"alpha": [0.1818, 0.3077, 0.25]}}
         assert cv2.imread(str(picture)).shape[1] == 1100
+
+    def test_method_and_its_beta(self, annotations, tmp_path, capsys):
+        options = ["--method", "effective_number", "--beta", "0.5", "--output", str(tmp_path / "alpha.png")]
+        tool.main(["--annotations", str(annotations), *options])
+        lines = capsys.readouterr().out.splitlines()
+        # Effective numbers 1.5 and 1, so weights 0.8 and 1.2, at the odds 1/3.
+        assert [line.split()[3] for line in lines[1:3]] == ["0.2105", "0.2857"]
 
     def test_bad_arguments(self, annotations, capsys):
         with pytest.raises(SystemExit):

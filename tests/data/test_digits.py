@@ -58,6 +58,28 @@ def test_coco_format(tmp_path):
                 assert inside.max() > np.median(image.mean(axis=-1)) + 30
 
 
+def test_the_greatest_number_and_size_are_drawn_too(tmp_path):
+    run(tmp_path / "set", "--image-size", "64", "--digit-size", "12", "12", "--digits-per-image", "1", "2")
+    document = json.loads((tmp_path / "set/annotations/instances_train.json").read_text())
+    per_image = Counter(box["image_id"] for box in document["annotations"])
+    assert set(per_image.values()) == {1, 2}
+    assert max(max(box["bbox"][2:]) for box in document["annotations"]) > 8
+
+
+def test_boxes_apart_in_both_directions_do_not_overlap():
+    corner = np.array([0, 0, 10, 10])
+    assert not digits.overlaps(np.array([20, 20, 30, 30]), [corner])
+    assert not digits.overlaps(np.array([9, 9, 19, 19]), [corner])  # a hundredth
+    assert digits.overlaps(np.array([7, 7, 17, 17]), [np.array([50, 50, 60, 60]), corner])
+
+
+def test_what_an_interrupted_run_left_does_not_matter(tmp_path):
+    (tmp_path / "set.partial/annotations").mkdir(parents=True)
+    (tmp_path / "set.partial/old.png").touch()
+    assert not any("old" in name for name in run(tmp_path / "set"))
+    assert not (tmp_path / "set.partial").exists()
+
+
 def test_splits_share_no_scan():
     splits = digits.split_scans(np.random.default_rng(0))
     scans = {name: [scan.tobytes() for label in splits[name] for scan in label] for name in splits}

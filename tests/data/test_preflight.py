@@ -193,6 +193,27 @@ class TestFiles:
             "is true"
         ]
 
+    def test_a_repeated_set_makes_a_batch(self, data):
+        data.write()
+        assert len(data.check("TrainReader.batch_size=6").errors) == 1
+        assert data.check("TrainReader.batch_size=6", "TrainDataset.repeat=2").errors == []
+
+    def test_images_of_one_folder_by_two_names(self, data):
+        """A link to the training images, with which the validation is."""
+        (data.folder / "linked").symlink_to(data.folder / "train")
+        data.val["images"][0]["file_name"] = "2.png"
+        data.write()
+        (warning,) = data.check("EvalDataset.image_dir=linked").warnings
+        assert warning == f"TrainDataset and EvalDataset: 1 images are in both: {data.folder}/train/2.png"
+
+    def test_up_to_ten_classes_without_boxes_are_named(self, data):
+        for split in (data.train, data.val):
+            split["categories"] = [*split["categories"], *({"id": n, "name": f"class{n}"} for n in range(20, 31))]
+        data.num_classes += 11
+        data.write()
+        named = ", ".join(f"class{n}" for n in range(20, 30))
+        assert data.check().warnings == [f"TrainDataset: 11 classes have no boxes: {named}, ..."]
+
     def test_what_ppdet_downloads(self, data, monkeypatch):
         data.write()
         home = data.folder.parent / "home"

@@ -88,6 +88,11 @@ def no_area(data):
     data.add_box(1, 1, 3, 5, area=0)
 
 
+def less_than_a_pixel(data):
+    data.add_box(0.2, 0.3, 0.4, 0.5)
+    data.add_box(5, 5, 1, 1)  # which is none
+
+
 def outside(data):
     data.add_box(20, 0, 5, 5)
     data.add_box(-5, 0, 5, 5)
@@ -172,6 +177,10 @@ ERRORS = {
         lambda data: data.add_box(1, 2, float("nan"), 3),
         "TrainDataset: 1 of 5 boxes are not four finite numbers (x, y, width, height): 1.png [1, 2, nan, 3]",
     ),
+    "beyond any float": (
+        lambda data: data.add_box(1, 2, 10**400, 3),
+        f"TrainDataset: 1 of 5 boxes are not four finite numbers (x, y, width, height): 1.png [1, 2, 1{'0' * 400}, 3]",
+    ),
     "text": (
         lambda data: data.add_box("1", 2, 3, 4),
         "TrainDataset: 1 of 5 boxes are not four finite numbers (x, y, width, height): 1.png ['1', 2, 3, 4]",
@@ -222,8 +231,8 @@ WARNINGS = {
         "1.png [10, 0, 11.5, 5]",
     ),
     "fractions": (
-        lambda data: data.add_box(0.2, 0.3, 0.4, 0.5),
-        "1 of 5 boxes are narrower or lower than a pixel; a COCO box is in pixels: 1.png [0.2, 0.3, 0.4, 0.5]",
+        less_than_a_pixel,
+        "1 of 6 boxes are narrower or lower than a pixel; a COCO box is in pixels: 1.png [0.2, 0.3, 0.4, 0.5]",
     ),
     "ignore": (
         lambda data: data.add_box(5, 5, 2, 2, ignore=1),
