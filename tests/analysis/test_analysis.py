@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import mpmath
@@ -175,6 +176,18 @@ def test_analysis_against_the_oracle(rng, head):
     json.dumps(results)
 
 
+def test_a_rarer_class_is_suggested_a_greater_alpha(rng):
+    model = TinyRetinaNet("FocalRetinaHead")
+    model.eval()
+    loss_analysis = LossAnalysis(model)
+    loss_analysis.add(batches(rng, [3])[0])
+    loss_analysis.objects = np.array([10, 20, 0, 40])
+    classes = loss_analysis.results(["a", "b", "c", "d"], {0: "0.png"})["classes"]
+    # Weights proportional to 4, 2 and 1 of mean 1, at the odds 1/3: w / (3 + w); 0.25 where nothing is known.
+    expected = [12 / 7 / (3 + 12 / 7), 6 / 7 / (3 + 6 / 7), 0.25, 3 / 7 / (3 + 3 / 7)]
+    assert [row["suggested_alpha"] for row in classes] == pytest.approx(expected)
+
+
 def test_a_gamma_of_its_own_joins_the_others():
     model = TinyRetinaNet("FocalRetinaHead")
     model.head.loss_class.gamma = 1.5
@@ -193,6 +206,24 @@ def test_images_without_any_box(rng):
     loss_analysis.add(batches(rng, [0])[0])
     with pytest.raises(ValueError, match="1 images with 0 objects have no foreground anchors"):
         loss_analysis.results(["a", "b", "c", "d"], {0: "0.png"})
+
+
+def test_the_images_of_an_analysis(small_runs, monkeypatch):
+    drawn, categories = [], []
+    monkeypatch.setattr(analysis, "SHEET", 2)
+    monkeypatch.setattr(analysis, "get_infer_results", lambda _, ids: categories.append(ids) or {"bbox": [len(ids)]})
+    monkeypatch.setattr(analysis.report, "draw_images", lambda *arguments: drawn.append(arguments))
+    small_runs.train("epoch=1")
+    small_runs.analyze(f"weights={small_runs.folder / 'model_final'}", flags=["--images", "3"])
+    results = json.loads((small_runs.folder / "analysis.json").read_text())
+    assert sorted(image["image_id"] for image in results["images"]) == [1, 7, 12]  # of twelve, evenly spaced
+    # The transforms of evaluation make 96 pixels of the images' 64.
+    assert sum(results["anchors"].values()) == 3 * 9 * (12**2 + 6**2 + 3**2)
+    ((_, titles, _, found, _, path),) = drawn
+    assert list(titles) == [image["image_id"] for image in results["images"][:2]]
+    assert categories == [{label: label + 1 for label in range(10)}] * 2
+    assert found == [10, 10]
+    assert path == small_runs.folder / "hardest_images.png"
 
 
 def test_distribution_picture(tmp_path, rng):
@@ -227,7 +258,9 @@ class TestErrors:
     def test_images_have_their_own_divisor(self, config, tmp_path):
         options = config("FocalRetinaHead.normalizer=ema", f"weights={tmp_path / 'model'}")
         paddle.save(runtime.workspace.create("RetinaNet").state_dict(), str(tmp_path / "model.pdparams"))
-        assert analysis.load_model(options).head.normalizer.mode == "local"
+        model = analysis.load_model(options)
+        assert model.head.normalizer.mode == "local"
+        assert not model.training
 
     def test_empty_data_set(self, config, tmp_path):
         (tmp_path / "empty.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
@@ -235,6 +268,14 @@ class TestErrors:
         options = config(f"TrainDataset.dataset_dir={tmp_path}", "TrainDataset.anno_path=empty.json")
         with pytest.raises(ToolError, match="TrainDataset is empty: "):
             analysis.load_dataset(options, "TrainDataset")
+
+    def test_what_the_analysis_refuses(self, monkeypatch, tmp_path):
+        def refuse(config):
+            raise ValueError("the model must be a RetinaNet")
+
+        monkeypatch.setattr(analysis, "load_model", refuse)
+        with pytest.raises(ToolError, match="the model must be a RetinaNet"):
+            analysis.analyze(SimpleNamespace(save_dir=str(tmp_path), filename="run"), "TrainDataset", 1)
 
     def test_number_of_images(self, capsys):
         with pytest.raises(SystemExit):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import oracle
 import pytest
 
 from paddle_focal.benchmarks import __main__ as benchmark
-from paddle_focal.benchmarks import cases, contenders, loss, measuring, report, truth
+from paddle_focal.benchmarks import cases, contenders, figure, loss, measuring, report, truth
 from paddle_focal.benchmarks.cases import Case
 from paddle_focal.benchmarks.result import Result, Statistics, statistics
 
@@ -187,15 +188,51 @@ def test_an_interrupted_run_leaves_what_was_measured(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loss.json", "loss.md", "loss.png"]
 
 
+def test_contenders_take_turns_by_chance(monkeypatch):
+    turns = []
+    monkeypatch.setattr(measuring, "_wake", lambda run: turns.append(run))
+    monkeypatch.setattr(measuring, "_time_once", lambda run: (1.0, 2.0))
+    seconds = measuring.interleave(dict(zip("abc", "abc")), rounds=20, settle=0)
+    assert seconds == {name: [(1.0, 2.0)] * 20 for name in "abc"}
+    rounds = {"".join(turns[i : i + 3]) for i in range(0, 60, 3)}
+    assert len(rounds) > 2
+    assert all(sorted(one) == ["a", "b", "c"] for one in rounds)
+    assert gc.isenabled()
+
+
+def test_memory_is_that_of_the_most_threads(tmp_path, monkeypatch):
+    measured = []
+    monkeypatch.setattr(loss, "_memory_in_fresh_process", lambda *arguments: measured.append(arguments) or 1.0)
+    run(tmp_path, "--contenders", "memcpy", "--threads", "1", "2")
+    assert measured == [("memcpy", cases.CASES["tiny"], "float32", 2)]
+
+
+def test_a_sample_has_all_classes():
+    assert Case("", (40, 30, 20), 1).shrunk(8).shape == (8, 30, 8)
+    assert Case("", (40, 30)).shrunk(8).shape == (8, 30)
+
+
+def test_the_main_case_is_drawn_where_it_was_measured():
+    time = Statistics(2.0, 1.0, 3.0)
+
+    def title(*names):
+        results = [Result(n, [9, 80], -1, 2.0, "float32", 1, "fused", None, None, time, time, time) for n in names]
+        return figure.draw(results).axes[0].get_title()
+
+    assert title("tiny", "batch2") == "Time, batch2 [9, 80], float32"
+    assert title("tiny", "batch1") == "Time, tiny [9, 80], float32"
+
+
 def test_ratios_are_within_a_setting():
     def result(contender, threads, milliseconds):
         time = Statistics(milliseconds, milliseconds, milliseconds)
         return Result("tiny", [4842, 10], -1, 2.0, "float32", threads, contender, None, None, time, time, time)
 
     results = [result("fused", 1, 4.0), result("ppdet", 1, 8.0), result("fused", 2, 2.0), result("ppdet", 2, 1.0)]
+    results += [replace(result("composite", 1, 1.0), wrong="it is", both_ms=None)]
     markdown = report.markdown(results, {})
-    assert "| tiny | float32 | 1 | 4 | 2 |" in markdown
-    assert "| tiny | float32 | 2 | 2 | **0.5** |" in markdown
+    assert "| tiny | float32 | 1 | 4 | 2 | WRONG |" in markdown
+    assert "| tiny | float32 | 2 | 2 | **0.5** | - |" in markdown
 
 
 @pytest.mark.parametrize(
@@ -257,6 +294,44 @@ class TestRetinaNet:
             assert row["peak_mib"] > 300
         assert rows[1]["stage_ms"]["loss"] < rows[0]["stage_ms"]["loss"]
         assert "| floor | " in table[-1]
+
+    @pytest.mark.parametrize("name", ["head", "step"])
+    def test_a_process_of_its_own_measures_the_same(self, monkeypatch, name):
+        from paddle_focal.benchmarks import head, step
+
+        options = benchmark.parse_arguments([name, *SMALL])
+        if name == "step":
+            options.threads, options.steps, options.device = 3, 4, "gpu"
+            arguments = ["step", "--worker", *step._arguments("floor", options)]
+        else:
+            called = []
+            monkeypatch.setattr(measuring, "last_line_of_fresh_process", lambda *line: called.append(line) or "1.5")
+            assert head._memory_in_fresh_process("floor", options) == 1.5
+            (arguments,) = called
+        passed = benchmark.parse_arguments(list(arguments))
+        assert head.batch_of(passed) == head.batch_of(options)
+        assert passed.contenders == ["floor"]
+        if name == "step":
+            assert (passed.worker, passed.threads, passed.steps, passed.device) == (True, 3, 4, "gpu")
+        else:
+            assert passed.only_memory
+
+    def test_ratios(self):
+        from paddle_focal.benchmarks import head, step
+
+        def stage(name, milliseconds):
+            times = dict.fromkeys(("forward_ms", "backward_ms", "both_ms"), Statistics(*[milliseconds] * 3))
+            return {"contender": name, "threads": 1, **times, "peak_extra_mib": 8.0, "peak_extra_per_logits": 2.0}
+
+        _, *table = head._table([stage("stock", 8.0), stage("FocalRetinaHead", 2.0)])
+        assert [row[5] for row in table] == ["1", "4"]  # times as fast as ppdet's
+
+        def whole(name, milliseconds, peak):
+            stages = dict.fromkeys(step.STAGES, milliseconds / len(step.STAGES))
+            return {"contender": name, "step_ms": {"median": milliseconds}, "stage_ms": stages, "peak_mib": peak}
+
+        _, *table = step._table([whole("stock", 3000.0, 500.0), whole("floor", 2000.0, 400.0)])
+        assert [row[1:5] for row in table] == [["3.00", "1.500", "500", "1.250"], ["2.00", "1.000", "400", "1.000"]]
 
     def test_a_wrong_loss_stage_stops_the_benchmark(self, workspace_copy):
         from paddle_focal.benchmarks import head, retina

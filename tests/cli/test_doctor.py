@@ -51,6 +51,12 @@ def test_clashes(monkeypatch, capsys):
     assert "2 problems found" in output
 
 
+def test_scikit_learn_beside_the_empty_package_is_no_clash(monkeypatch):
+    installed = {"sklearn": "0.0", "scikit-learn": "1.5.2", "opencv-python": "4.10"}
+    monkeypatch.setattr(doctor, "_version", installed.get)
+    assert list(doctor._clashes()) == []
+
+
 def test_command(capsys):
     assert main.main(["--help"]) == 0
     assert "check-data" in capsys.readouterr().out

@@ -20,7 +20,7 @@ from ppdet.engine import callbacks
 from ppdet.metrics import COCOMetric
 from ppdet.modeling.architectures.meta_arch import BaseArch
 
-from paddle_focal.cli import evaluate, infer, train
+from paddle_focal.cli import analyze, evaluate, infer, train
 from paddle_focal.engine import logs, report, runtime
 from paddle_focal.engine.hooks import loss_curve
 from paddle_focal.engine.hooks.interruption import Interrupted
@@ -122,6 +122,11 @@ class SmallRuns:
         """``tools/infer.py``."""
         with self._process():
             infer.main(self.arguments(f"TestDataset.dataset_dir={self.data}", *options, flags=flags))
+
+    def analyze(self, *options: str, flags: Iterable[str] = ()) -> None:
+        """``tools/analyze.py``."""
+        with self._process():
+            analyze.main(self.arguments(*options, flags=flags))
 
     def interrupt(
         self,
