@@ -304,7 +304,7 @@ class SigmoidFocalLoss(FocalLoss):
         return self.foreground_normalizer(self._foreground_count(pred, target, axis))
 
     def _foreground_count(self, pred: Tensor, target: Tensor, axis: int) -> Tensor:
-        axis = check_logit(pred, axis)
+        axis = check_logit(pred, axis, "prob" if self.activated else "logit")
         if check_label(SIGMOID, pred, target, axis, self.ignore_index):
             return (target >= 0).logical_and(target < pred.shape[axis]).sum()
         return target.astype("float32").sum()

@@ -64,6 +64,11 @@ def test_foreground_normalizer_refuses_what_the_function_refuses(error, message,
         SigmoidFocalLoss(normalizer="foreground")(**call)
 
 
+def test_probabilities_are_called_so():
+    with pytest.raises(TypeError, match="prob must be a Tensor"):
+        SigmoidFocalLoss(normalizer="foreground", activated=True)([0.5, 0.5], paddle.to_tensor([0, 3]))
+
+
 def test_foreground_normalizer_is_at_least_one(logit):
     loss = SigmoidFocalLoss(normalizer="foreground")(logit, paddle.to_tensor([3, 3, 3, 3]), reduction="sum")
     np.testing.assert_allclose(loss.numpy(), oracle.loss_and_gradient(logit.numpy(), 0)[0].sum(), rtol=1e-12)

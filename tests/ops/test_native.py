@@ -15,13 +15,15 @@ import oracle
 import paddle
 import pytest
 from accuracy import assert_accurate, run
+from paddle.utils.cpp_extension.extension_utils import parse_op_info
 from paddle_limits import needs_deleters
 
 import paddle_focal
 from paddle_focal import build, ops, sigmoid_focal_loss
 from paddle_focal.ops import composite, devices, ladder, native
 from paddle_focal.ops.native.library import library
-from paddle_focal.ops.registry import SIGMOID
+from paddle_focal.ops.native.operator import declared_names
+from paddle_focal.ops.registry import LOSSES, SIGMOID
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_BUILT = native.reason_against("cpu", SIGMOID)
@@ -76,6 +78,15 @@ class TestLadder:
         reasons = {"sigmoid_focal_loss": None, "softmax_focal_loss": "of a test"}
         monkeypatch.setattr(native, "reason_against", lambda device, loss: reasons[loss.name])
         assert ladder._serving("gpu") == "fused; softmax_focal_loss composite, because of a test"
+
+
+@needs_fused
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=lambda loss: loss.name)
+def test_operators_declare_what_they_are_called_with(loss):
+    """In dynamic mode inputs and attributes go by their order alone."""
+    library()
+    inputs, attributes, _ = parse_op_info(f"fused_{loss.name}")
+    assert (inputs, attributes) == declared_names(loss)
 
 
 class TestLibrary:

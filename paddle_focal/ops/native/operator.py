@@ -58,12 +58,14 @@ def _call(loss: Loss, inputs: Sequence[Tensor | None], attributes: Sequence[floa
             return run(operator, *inputs, *attributes)[0]
     helper = LayerHelper(operator)
     result = helper.create_variable_for_type_inference(inputs[0].dtype)
-    optional = [f"{_camel_case(name)}@OPTIONAL" for name in (*loss.scales, "weight")]
-    given = {name: tensor for name, tensor in zip(["Logit", "Label", *optional], inputs) if tensor is not None}
-    names = ["axis", *loss.scales, *loss.numbers, "ignore_index", "reduce"]
-    helper.append_op(type=operator, inputs=given, outputs={"Loss": result}, attrs=dict(zip(names, attributes)))
+    input_names, attribute_names = declared_names(loss)
+    given = {name: tensor for name, tensor in zip(input_names, inputs) if tensor is not None}
+    attrs = dict(zip(attribute_names, attributes))
+    helper.append_op(type=operator, inputs=given, outputs={"Loss": result}, attrs=attrs)
     return result
 
 
-def _camel_case(name: str) -> str:
-    return name.title().replace("_", "")
+def declared_names(loss: Loss) -> tuple[list[str], list[str]]:
+    """The inputs and the attributes of the operator as ``csrc`` declares them, in their order."""
+    optional = [f"{name.title().replace('_', '')}@OPTIONAL" for name in (*loss.scales, "weight")]
+    return ["Logit", "Label", *optional], ["axis", *loss.scales, *loss.numbers, "ignore_index", "reduce"]
