@@ -54,7 +54,7 @@ test: setup
 test-all: test test-slow test-paddle2.6
 
 test-slow: setup
-	$(BIN)/$(PYTEST) -m slow
+	$(BIN)/$(PYTEST) --dist=loadfile -m slow
 	PADDLE_FOCAL_FUZZ=500 $(BIN)/$(PYTEST) --hypothesis-seed=0 tests/losses/test_fuzz.py
 
 test-paddle2.6: $(VENV)-paddle2.6/.complete

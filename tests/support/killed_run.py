@@ -17,7 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-from paddle_focal.engine import checkpoint, training
+from paddle_focal.cli import train
+from paddle_focal.engine import checkpoint
 
 
 def attempt(arguments: list[str], log: Path) -> int:
@@ -27,7 +28,7 @@ def attempt(arguments: list[str], log: Path) -> int:
         with log.open("a") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-        training.main([*arguments[:2], "--resume", "auto", *arguments[2:]])
+        train.main([*arguments[:2], "--resume", "auto", *arguments[2:]])
         os._exit(0)
     return process
 
