@@ -149,6 +149,8 @@ def test_analysis_against_the_oracle(rng, head):
     for row in results["gammas"][::3]:  # 0 and 2
         losses = np.concatenate([oracle_losses(*image, row["gamma"]) for image in images])
         kept = losses[foreground | background].sum()
+        assert loss_analysis.foreground[row["gamma"]].total == pytest.approx(losses[foreground].sum(), rel=1e-4)
+        assert loss_analysis.background[row["gamma"]].total == pytest.approx(losses[background].sum(), rel=1e-4)
         assert row["foreground_share"] == pytest.approx(losses[foreground].sum() / kept, rel=1e-4)
         assert row["background_share"] == pytest.approx(losses[background].sum() / kept, rel=1e-4)
         for kind, chosen in (("foreground", foreground), ("background", background)):
@@ -182,10 +184,17 @@ def test_a_rarer_class_is_suggested_a_greater_alpha(rng):
     loss_analysis = LossAnalysis(model)
     loss_analysis.add(batches(rng, [3])[0])
     loss_analysis.objects = np.array([10, 20, 0, 40])
-    classes = loss_analysis.results(["a", "b", "c", "d"], {0: "0.png"})["classes"]
+    results = loss_analysis.results(["a", "b", "c", "d"], {0: "0.png"})
     # Weights proportional to 4, 2 and 1 of mean 1, at the odds 1/3: w / (3 + w); 0.25 where nothing is known.
     expected = [12 / 7 / (3 + 12 / 7), 6 / 7 / (3 + 6 / 7), 0.25, 3 / 7 / (3 + 3 / 7)]
-    assert [row["suggested_alpha"] for row in classes] == pytest.approx(expected)
+    assert [row["suggested_alpha"] for row in results["classes"]] == pytest.approx(expected)
+    rows = [line.split() for line in summary(results).splitlines() if line[:2] in ("a ", "b ", "c ", "d ")]
+    assert [(row[0], row[1], row[3]) for row in rows] == [
+        ("a", "10", "0.3636"),
+        ("b", "20", "0.2222"),
+        ("c", "0", "0.2500"),
+        ("d", "40", "0.1250"),
+    ]
 
 
 def test_a_gamma_of_its_own_joins_the_others():
@@ -208,7 +217,7 @@ def test_images_without_any_box(rng):
         loss_analysis.results(["a", "b", "c", "d"], {0: "0.png"})
 
 
-def test_the_images_of_an_analysis(small_runs, monkeypatch):
+def test_the_images_of_an_analysis(small_runs, monkeypatch, capsys):
     drawn, categories = [], []
     monkeypatch.setattr(analysis, "SHEET", 2)
     monkeypatch.setattr(analysis, "get_infer_results", lambda _, ids: categories.append(ids) or {"bbox": [len(ids)]})
@@ -216,6 +225,7 @@ def test_the_images_of_an_analysis(small_runs, monkeypatch):
     small_runs.train("epoch=1")
     small_runs.analyze(f"weights={small_runs.folder / 'model_final'}", flags=["--images", "3"])
     results = json.loads((small_runs.folder / "analysis.json").read_text())
+    assert f"{summary(results)}\n\n{small_runs.folder}: analysis.json, " in capsys.readouterr().out
     assert sorted(image["image_id"] for image in results["images"]) == [1, 7, 12]  # of twelve, evenly spaced
     # The transforms of evaluation make 96 pixels of the images' 64.
     assert sum(results["anchors"].values()) == 3 * 9 * (12**2 + 6**2 + 3**2)

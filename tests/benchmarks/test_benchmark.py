@@ -87,9 +87,10 @@ def test_truth_of_softmax(gamma):
 
 @pytest.mark.parametrize("dtype", cases.ITEM_SIZE)
 def test_contenders_are_right(dtype):
-    """Ours in every dtype, on both layouts; the others where they can serve."""
-    sizes = {"shape": (2, 3, 5, 100), "axis": 2, "gamma": 1.5}
-    for case in (Case("", (500, 7)), Case("", **sizes), Case("", **sizes, loss="softmax")):
+    """Ours in every dtype, on all layouts; the others where they can serve."""
+    layouts = [{"shape": (2, 3, 5, 100), "axis": 2, "gamma": 1.5}, {"shape": (2, 5, 3, 100), "axis": 1, "gamma": 1.5}]
+    others = [Case("", **layout, loss=name) for layout in layouts for name in ("sigmoid", "softmax")]
+    for case in (Case("", (500, 7)), *others):
         for contender in contenders.CONTENDERS.values():
             if contender.compiled or dtype not in contender.dtypes or case.loss not in contender.losses:
                 continue
@@ -223,6 +224,14 @@ def test_the_main_case_is_drawn_where_it_was_measured():
     assert title("tiny", "batch1") == "Time, tiny [9, 80], float32"
 
 
+def test_a_panel_says_that_nothing_was_measured():
+    time = Statistics(2.0, 1.0, 3.0)
+    result = Result("tiny", [9, 80], -1, 2.0, "float32", 1, "fused", None, None, time, time, time)
+    for results, said in (([], [True, True, True]), ([result], [False, True, True])):
+        texts = [[text.get_text() for text in panel.texts] for panel in figure.draw(results).axes]
+        assert ["not measured" in text for text in texts] == said
+
+
 def test_ratios_are_within_a_setting():
     def result(contender, threads, milliseconds):
         time = Statistics(milliseconds, milliseconds, milliseconds)
@@ -270,12 +279,13 @@ class TestRetinaNet:
         pytest.importorskip("ppdet")
 
     def run(self, tmp_path, *arguments):
-        command = [sys.executable, "tools/benchmark.py", *arguments, *SMALL, "--output", str(tmp_path)]
+        output = tmp_path / "of/benchmarks"  # which is not there yet
+        command = [sys.executable, "tools/benchmark.py", *arguments, *SMALL, "--output", str(output)]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
         assert result.returncode == 0, result.stderr[-3000:]
-        document = json.loads((tmp_path / f"{arguments[0]}.json").read_text())
+        document = json.loads((output / f"{arguments[0]}.json").read_text())
         assert "1 x 128 x 160, 5 classes, 3 boxes an image" in document["environment"]["batch"]
-        table = [line for line in (tmp_path / f"{arguments[0]}.md").read_text().splitlines() if line.startswith("|")]
+        table = [line for line in (output / f"{arguments[0]}.md").read_text().splitlines() if line.startswith("|")]
         return document["results"], table
 
     def test_head(self, tmp_path):
@@ -294,6 +304,20 @@ class TestRetinaNet:
             assert row["peak_mib"] > 300
         assert rows[1]["stage_ms"]["loss"] < rows[0]["stage_ms"]["loss"]
         assert "| floor | " in table[-1]
+
+    @pytest.mark.parametrize(
+        ("contender", "classes"),
+        [
+            ("stock", ("RetinaHead", "FocalLoss")),
+            ("drop-in", ("RetinaHead", "SigmoidFocalLoss")),
+            ("FocalRetinaHead", ("FocalRetinaHead", "SigmoidFocalLoss")),
+        ],
+    )
+    def test_contenders_are_a_head_and_a_loss(self, workspace_copy, contender, classes):
+        from paddle_focal.benchmarks import retina
+
+        head = retina.create_head(contender, 3)
+        assert (type(head).__name__, type(head.loss_class).__name__) == classes
 
     @pytest.mark.parametrize("name", ["head", "step"])
     def test_a_process_of_its_own_measures_the_same(self, monkeypatch, name):
@@ -315,6 +339,25 @@ class TestRetinaNet:
             assert (passed.worker, passed.threads, passed.steps, passed.device) == (True, 3, 4, "gpu")
         else:
             assert passed.only_memory
+
+    def test_boxes_are_the_same_every_time(self):
+        from paddle_focal.benchmarks import retina
+
+        batch = retina.Batch(2, 128, 160, 5, 3)
+        first, second = ({k: np.stack(v) for k, v in batch.targets().items()} for _ in range(2))
+        for key in ("gt_bbox", "gt_class"):
+            np.testing.assert_array_equal(first[key], second[key])
+
+    def test_a_step_takes_as_long_as_its_stages_together(self, monkeypatch, tmp_path, capsys):
+        from paddle_focal.benchmarks import step
+
+        turn = json.dumps({"seconds": [dict.fromkeys(step.STAGES, 0.5)], "peak_mib": 1234.4})
+        monkeypatch.setattr(measuring, "last_line_of_fresh_process", lambda *_: turn)
+        arguments = ["step", *SMALL, "--contenders", "floor", "--output", str(tmp_path)]
+        step.run(benchmark.parse_arguments(arguments))
+        assert " 3.00 s, peak 1,234 MiB\n" in capsys.readouterr().out
+        (row,) = json.loads((tmp_path / "step.json").read_text())["results"]
+        assert row["step_ms"]["median"] == pytest.approx(3000)
 
     def test_ratios(self):
         from paddle_focal.benchmarks import head, step

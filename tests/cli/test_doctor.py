@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import oracle
 import pytest
@@ -25,7 +26,7 @@ def test_report():
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
-    assert result.stdout.startswith(f"paddle_focal {__version__} in ")
+    assert result.stdout.startswith(f"paddle_focal {__version__} in {Path(doctor.__file__).parents[1]}\n")
     for backend in BACKENDS:
         assert f"Self-test on the cpu, {backend}" in result.stdout
     assert result.stdout.endswith("\n0 problems found\n")

@@ -97,6 +97,19 @@ def test_predictions(validation_set, detections):
     assert columns.size == 0 or columns.max() < picture.shape[1] / 3
 
 
+def test_boxes_bear_their_category_and_detections_their_score(validation_set, monkeypatch):
+    drawn = []
+
+    def savefig(figure, path, **_):
+        drawn.extend([text.get_text() for text in axes.texts] for axes in figure.axes)
+        path.touch()
+
+    monkeypatch.setattr(report.Figure, "savefig", savefig)
+    paths = [str(validation_set / name) for name in ("annotations.json", "", "bbox.json")]
+    report.draw_predictions(*paths, validation_set / "predictions.png")
+    assert drawn == [["cell", "cell 0.90"], [], []]
+
+
 BLUE = (255, 0, 0)  # as OpenCV has it
 
 

@@ -105,6 +105,14 @@ def test_mean_over_the_images(annotations, rng):
     np.testing.assert_allclose(list(validation.results.values()), np.mean(expected, axis=0), rtol=1e-5)
 
 
+def test_the_log_says_of_how_many_images_the_means_are(annotations, caplog):
+    head = create_head("FocalRetinaHead", is_inference_output=True)
+    validation = ValidationLoss(trainer_of(Detector(head), annotations))
+    validation._losses.extend([[1.0, 2.0, 3.0], [2.0, 2.0, 4.0]])
+    validation.on_epoch_end(EVALUATED)
+    assert caplog.messages == ["2 images: val_loss_cls 1.5000, val_loss_reg 2.0000, val_loss 3.5000"]
+
+
 def test_training_leaves_it_alone(annotations, rng):
     model = Detector(create_head("FocalRetinaHead", is_inference_output=True))
     validation = ValidationLoss(trainer_of(model, annotations))

@@ -38,6 +38,25 @@ def python(code: str, timeout: float | None = None, **environment: str) -> subpr
     )
 
 
+@pytest.mark.parametrize(
+    ("cuda", "flavour"), [("False", "cpu"), (False, "cpu"), ("11.8", "cuda11.8"), ("12.6", "cuda12.6")]
+)
+def test_the_library_is_named_after_what_paddle_is_compiled_for(monkeypatch, cuda, flavour):
+    monkeypatch.setattr(paddle.version, "cuda", lambda: cuda)
+    name = build.library_name()
+    assert name.split("-")[3:-1] == [flavour]
+    assert name.startswith("_C-py")
+
+
+@pytest.mark.parametrize(
+    ("major", "minor", "kept"), [("2", "6", False), ("3", "2", False), ("3", "3", True), ("4", "0", True)]
+)
+def test_own_memory_is_for_paddles_that_keep_its_deleters(monkeypatch, major, minor, kept):
+    monkeypatch.setattr(paddle.version, "major", major)
+    monkeypatch.setattr(paddle.version, "minor", minor)
+    assert build._deleters_are_kept() is kept
+
+
 class TestLadder:
     def test_the_best_that_serves(self):
         assert ops.select(None, paddle.zeros([2, 3])) is (composite if NOT_BUILT else native)

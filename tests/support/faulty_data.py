@@ -234,6 +234,10 @@ WARNINGS = {
         less_than_a_pixel,
         "1 of 6 boxes are narrower or lower than a pixel; a COCO box is in pixels: 1.png [0.2, 0.3, 0.4, 0.5]",
     ),
+    "a fraction wide": (
+        lambda data: data.add_box(5, 5, 0.5, 4),
+        "1 of 5 boxes are narrower or lower than a pixel; a COCO box is in pixels: 1.png [5, 5, 0.5, 4]",
+    ),
     "ignore": (
         lambda data: data.add_box(5, 5, 2, 2, ignore=1),
         "1 of 5 boxes are marked ignore, and are left out: 1.png [5, 5, 2, 2]",
