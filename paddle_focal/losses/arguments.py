@@ -162,6 +162,10 @@ def _broadcasts(given: list[int], shape: list[int]) -> bool:
     return len(given) <= len(shape) and _same_shape([n if m == 1 else m for m, n in zip(given, shape)], shape)
 
 
+#: The largest finite number of each dtype that scales have.
+_LARGEST = {paddle.float32: 3.4028234663852886e38, paddle.float64: 1.7976931348623157e308}
+
+
 def scales_of(
     loss: Loss,
     alpha: float | tuple[float, ...] | None,
@@ -171,13 +175,24 @@ def scales_of(
 ) -> dict[str, float | Tensor]:
     """The factors of a loss, divided by its normalizer: numbers, or tensors of shape [1] or [C]."""
     dtype = result_dtype(dtype)
+    divisor = _check_normalizer(normalizer, classes, dtype)
+    _check_magnitude(alpha, 1.0 if paddle.is_tensor(divisor) or divisor is None else divisor, dtype)
     if isinstance(alpha, tuple):
         if len(alpha) not in (1, classes):
             raise ValueError(f"alpha must be one number or {classes} numbers, one per class, but got {len(alpha)}")
         alpha = paddle.to_tensor(alpha, dtype=dtype)
-    divisor = _check_normalizer(normalizer, classes, dtype)
     scales = {name: 1.0 if alpha is None else of_alpha(alpha) for name, of_alpha in loss.scales.items()}
     return scales if divisor is None else {name: scale / divisor for name, scale in scales.items()}
+
+
+def _check_magnitude(alpha: float | tuple[float, ...] | None, divisor: float, dtype: paddle.dtype) -> None:
+    """Raises ValueError where a factor would be infinite, which times 0 is NaN."""
+    highest = max(1.0, *(alpha if isinstance(alpha, tuple) else (alpha or 1.0,)))
+    if highest / divisor > _LARGEST[dtype]:
+        raise ValueError(
+            f"alpha / normalizer must be at most {_LARGEST[dtype]:.3g}, the largest number that the loss is computed "
+            f"with, but got up to {highest:g} / {divisor:g}"
+        )
 
 
 def _check_normalizer(normalizer: float | Tensor | None, classes: int, dtype: paddle.dtype) -> float | Tensor | None:

@@ -168,6 +168,7 @@ class TestArguments:
     [
         (r"alpha must be .*\[0, 1\].* got 2", {"alpha": 2}),
         (r"label must be in \[0, 3\] \(3 is background\) .* contains 4", {"label": paddle.to_tensor([0, 4])}),
+        (r"alpha / normalizer must be at most 3.4e\+38, .* but got up to 1 / 1e-39", {"normalizer": 1e-39}),
         (r"ignore_index must lie outside \[0, 3\], the classes and the background, .* got 3", {"ignore_index": 3}),
         (r"weight must have the shape of label, \[2\], .* its shape is \[5\]", {"weight": paddle.ones([5])}),
     ],

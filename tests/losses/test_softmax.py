@@ -116,6 +116,8 @@ class TestArguments:
             ([0, 1], {"ignore_index": 2}, r"ignore_index must lie outside \[0, 2\], the classes, but got 2"),
             ([0, 1], {"alpha": [1.0, 2.0]}, "alpha must be one number or 3 numbers, one per class, but got 2"),
             ([0, 1], {"alpha": -1.0}, "alpha must be None, a finite number >= 0 or a list.* but got -1"),
+            ([0, 1], {"alpha": 1e300}, r"alpha / normalizer must be at most 3.4e\+38, .* but got up to 1e\+300 / 1"),
+            ([0, 1], {"alpha": [1, 1e39, 1]}, r"alpha / normalizer must be at most 3.4e\+38, .* up to 1e\+39 / 1"),
             ([0, 1], {"alpha": float("inf")}, "alpha must be None, a finite number >= 0 or a list.* but got inf"),
             ([0, 1], {"weight": paddle.ones([3])}, r"weight must broadcast to the shape of the labels, \[2\], but"),
             ([0, 1, 2], {}, r"label of dtype int64 must have shape \[2\]"),
