@@ -48,7 +48,8 @@ def test_an_evaluation_has_a_log_of_its_own(config, monkeypatch):
 
 @pytest.mark.parametrize(("flags", "wanted"), [([], False), (["--use_vdl"], True), (["--use_vdl", "false"], False)])
 def test_visualdl_on_and_off(flags, wanted):
-    assert train.parse_arguments([*CONFIG, *flags]).use_vdl is wanted
+    options = train.parse_arguments([*CONFIG, *flags])
+    assert (options.use_vdl, options.vdl_log_dir) == (wanted, "vdl_log_dir/scalar")
 
 
 def test_early_stop_works_on_one_process_only(monkeypatch, capsys):

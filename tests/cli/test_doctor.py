@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import oracle
 import pytest
 
-from paddle_focal import __version__
+from paddle_focal import __version__, build
 from paddle_focal.cli import doctor, main
 from paddle_focal.losses import sigmoid as functional
 from paddle_focal.ops import BACKENDS
@@ -29,6 +31,9 @@ def test_report():
     assert result.stdout.startswith(f"paddle_focal {__version__} in {Path(doctor.__file__).parents[1]}\n")
     for backend in BACKENDS:
         assert f"Self-test on the cpu, {backend}" in result.stdout
+    assert build.library_name() not in result.stdout  # which only those that are not loaded are listed by
+    if importlib.util.find_spec("ppdet"):
+        assert re.search(r"^ppdet: .*/ppdet$", result.stdout, re.MULTILINE)
     assert result.stdout.endswith("\n0 problems found\n")
 
 

@@ -80,6 +80,21 @@ def test_what_an_interrupted_run_left_does_not_matter(tmp_path):
     assert not (tmp_path / "set.partial").exists()
 
 
+def test_ids_count_from_one(tmp_path):
+    run(tmp_path / "set")
+    for name in ("train", "val"):
+        document = json.loads((tmp_path / "set/annotations" / f"instances_{name}.json").read_text())
+        for kind in ("images", "annotations", "categories"):
+            assert [entry["id"] for entry in document[kind]] == list(range(1, len(document[kind]) + 1))
+
+
+def test_boxes_side_by_side_do_not_overlap():
+    high = np.array([0, 0, 10, 40])
+    assert not digits.overlaps(high, [np.array([20, 0, 30, 40])])
+    assert not digits.overlaps(np.array([0, 0, 40, 10]), [np.array([0, 20, 40, 30])])
+    assert digits.overlaps(high, [np.array([20, 0, 30, 40]), np.array([5, 0, 15, 40])])
+
+
 def test_splits_share_no_scan():
     splits = digits.split_scans(np.random.default_rng(0))
     scans = {name: [scan.tobytes() for label in splits[name] for scan in label] for name in splits}

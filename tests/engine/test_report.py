@@ -156,6 +156,24 @@ def test_the_label_of_a_detection_is_above_its_box(blue_image):
     assert label[3] < top + 15.5 * scale
 
 
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 9])
+def test_every_image_is_drawn_also_in_the_last_row(tmp_path, monkeypatch, count):
+    drawn = []
+
+    def savefig(figure, path, **_):
+        drawn.extend(axes for axes in figure.axes if axes.images)
+        path.touch()
+
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((40, 60, 3), np.uint8))
+    images = [{"id": i, "file_name": "1.png", "width": 60, "height": 40} for i in range(1, count + 1)]
+    (tmp_path / "annotations.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    monkeypatch.setattr(report.Figure, "savefig", savefig)
+    report.draw_predictions(
+        str(tmp_path / "annotations.json"), str(tmp_path), str(tmp_path / "none.json"), tmp_path / "predictions.png"
+    )
+    assert len(drawn) == count
+
+
 def test_validation_losses_are_points_of_the_curve(tmp_path):
     losses = {"loss": [1.0] * 10}
     draw_loss_curve(list(range(1, 11)), losses, tmp_path / "without.png")

@@ -180,6 +180,7 @@ def test_the_first_label_out_of_range_is_named(loss, backend):
         (ValueError, r"normalizer must be a finite number > 0, but got 0", {"normalizer": 0}),
         (ValueError, r"normalizer must be a finite number > 0, but got -2.0", {"normalizer": -2.0}),
         (ValueError, r"normalizer must be .* its shape is \[2\]", {"normalizer": paddle.ones([2])}),
+        (ValueError, r"normalizer must be .* its shape is \[5, 3\]", {"normalizer": paddle.ones([5, 3])}),
         (TypeError, r"normalizer must be .* got \[1.0\] \(list\)", {"normalizer": [1.0]}),
         (ValueError, r"weight must .* its shape is \[5\]", {"weight": paddle.ones([5])}),
         (TypeError, r"weight must be a Tensor", {"weight": 0.5}),
