@@ -38,7 +38,7 @@ def test_soft_labels(loss, backend, rng, gamma, smoothing):
 
 
 def test_two_runs_give_the_same_bits(loss, backend, rng):
-    prediction = loss.typical(rng, (4000, 20))
+    prediction = loss.typical(rng, (4000, 80))  # more than one block
     label = loss.labels(rng, prediction.shape)
     first, second = (run(prediction, label, function=loss.function, backend=backend) for _ in range(2))
     assert first[0] == second[0]
@@ -46,8 +46,8 @@ def test_two_runs_give_the_same_bits(loss, backend, rng):
 
 
 def test_the_same_bits_on_any_number_of_threads(loss, backend, rng):
-    prediction = paddle.to_tensor(loss.typical(rng, (3000, 20)), dtype="float32")
-    label, sums = paddle.to_tensor(loss.labels(rng, (3000, 20))), set()
+    prediction = paddle.to_tensor(loss.typical(rng, (3000, 81)), dtype="float32")
+    label, sums = paddle.to_tensor(loss.labels(rng, (3000, 81))), set()
     try:
         for threads in (1, 2, 3):
             paddle.base.core.set_num_threads(threads)

@@ -109,14 +109,18 @@ def test_all_ignored(loss, backend, batch):
     assert (gradient == 0).all()
 
 
-def test_ignored_rows_are_exactly_zero(loss, backend):
-    prediction = np.array([[0.5, 0.25], [np.nan, np.nan], [0.125, 0.75]])
+@pytest.mark.parametrize("ignore_index", [-1, -100, 255])
+def test_ignored_rows_are_exactly_zero(loss, backend, ignore_index):
+    prediction = np.array([[0.5, 0.25], [np.nan, np.inf], [0.125, 0.75]])
     if loss.prediction == "prob":
         prediction[1] = 0.0, 1.0  # a probability is not NaN
-    losses, gradient = run(prediction, [0, -1, 1], reduction="none", function=loss.function, backend=backend)
-    assert not losses[1].any()
-    assert not gradient[1].any()
+    options = {"ignore_index": ignore_index, "function": loss.function, "backend": backend}
+    losses, gradient = run(prediction, [0, ignore_index, 1], reduction="none", **options)
+    assert (losses[1] == 0).all()
+    assert (gradient[1] == 0).all()
     assert (losses[[0, 2]] > 0).all()
+    mean, _ = run(prediction, [0, ignore_index, 1], reduction="mean", **options)
+    np.testing.assert_allclose(mean, losses.sum() / losses[[0, 2]].size, rtol=1e-6)
 
 
 @needs_empty_tensors

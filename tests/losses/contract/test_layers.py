@@ -138,7 +138,8 @@ def test_repr_state_and_copy(loss):
 def test_to_static_trains_the_same(native, loss, rng, hyper_parameters, full_graph, batch_size):
     if loss.prediction == "prob":
         pytest.skip("probabilities become logits in a PyLayer, which cannot be traced")
-    x, label = paddle.to_tensor(rng.normal(size=(5, 4)).astype("float32")), paddle.to_tensor([0, 1, 2, 2, -1])
+    x = paddle.to_tensor(rng.normal(size=(5, 4)).astype("float32"))
+    label = paddle.to_tensor([0, 1, 2, loss.highest_label(CLASSES), -1])
     weight = paddle.to_tensor([1.0, 2.0, 3.0, 0.5, 1.0])
     net = Net(loss, **hyper_parameters)
     dynamic = net(x, label, weight)

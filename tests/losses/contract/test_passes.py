@@ -25,7 +25,7 @@ def test_gradient_of_the_result(loss, backend, rng, batch, dtype, reduction):
     _, actual = run(prediction, batch[1], dtype, grad_out, **options)
     count = 5 * (CLASSES if loss.keeps_class_axis else 1) if reduction == "mean" else 1
     factor = grad_out[:, None] if grad_out.ndim == 1 else grad_out
-    tolerance = {"rtol": TOLERANCE[dtype][0] * 1.01, "atol": 6e-8 if dtype == "float16" else 1e-16}
+    tolerance = {"rtol": TOLERANCE[dtype][0] * 1.01, "atol": 6e-8 * (dtype == "float16")}
     np.testing.assert_allclose(actual, gradient * factor / count, **tolerance)
 
 

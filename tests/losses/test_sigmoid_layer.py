@@ -1,4 +1,4 @@
-"""SigmoidFocalLoss that divides by its foreground itself."""
+"""What only SigmoidFocalLoss has: a foreground that it divides by, and the values of its own arguments."""
 
 from __future__ import annotations
 
@@ -80,3 +80,14 @@ def test_foreground_normalizer_is_at_least_one(logit):
 def test_dividing_twice_is_refused(logit, label, arguments, other):
     with pytest.raises(ValueError, match=rf"normalizer='foreground' and {other} would divide the loss twice"):
         SigmoidFocalLoss(normalizer="foreground")(logit, label, **arguments)
+
+
+@pytest.mark.parametrize(("name", "value"), [("alpha", 2), ("normalizer", "batch"), ("use_sigmoid", False)])
+def test_bad_values_are_refused_at_once(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be .* got {value!r}"):
+        SigmoidFocalLoss(**{name: value})
+    loss = SigmoidFocalLoss()
+    before = getattr(loss, name)
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        setattr(loss, name, value)
+    assert getattr(loss, name) == before
