@@ -132,30 +132,31 @@ def test_repr_state_and_copy(loss):
     assert copy.deepcopy(layer).gamma == 1.5
 
 
-@pytest.mark.parametrize("hyper_parameters", [{"reduction": "sum"}, {"reduction": "mean", "alpha": [0.1, 0.5, 0.9]}])
 @pytest.mark.parametrize("full_graph", [True, pytest.param(False, marks=needs_keywords_in_traces)])
 @pytest.mark.parametrize("batch_size", [None, 5], ids=["any_batch", "known_batch"])
-def test_to_static_trains_the_same(native, loss, rng, hyper_parameters, full_graph, batch_size):
+def test_to_static_trains_the_same(native, loss, rng, full_graph, batch_size):
     if loss.prediction == "prob":
         pytest.skip("probabilities become logits in a PyLayer, which cannot be traced")
     x = paddle.to_tensor(rng.normal(size=(5, 4)).astype("float32"))
     label = paddle.to_tensor([0, 1, 2, loss.highest_label(CLASSES), -1])
     weight = paddle.to_tensor([1.0, 2.0, 3.0, 0.5, 1.0])
-    net = Net(loss, **hyper_parameters)
-    dynamic = net(x, label, weight)
-    dynamic.backward()
-    expected = net.linear.weight.grad.numpy()
-    net.clear_gradients()
     spec = [
         paddle.static.InputSpec([batch_size, 4], "float32"),
         paddle.static.InputSpec([batch_size], "int64"),
         paddle.static.InputSpec([batch_size], "float32"),
     ]
-    static = paddle.jit.to_static(net, input_spec=spec if full_graph else None, full_graph=full_graph)
-    result = static(x, label, weight)
-    result.backward()
-    np.testing.assert_allclose(float(result), float(dynamic), rtol=1e-6)
-    np.testing.assert_allclose(net.linear.weight.grad.numpy(), expected, rtol=1e-6)
+    # In this order: the bytecode tracer of Paddle 3.3 loses a variable where the mean is the first that it traces.
+    for hyper_parameters in ({"reduction": "sum"}, {"reduction": "mean", "alpha": [0.1, 0.5, 0.9]}):
+        net = Net(loss, **hyper_parameters)
+        dynamic = net(x, label, weight)
+        dynamic.backward()
+        expected = net.linear.weight.grad.numpy()
+        net.clear_gradients()
+        static = paddle.jit.to_static(net, input_spec=spec if full_graph else None, full_graph=full_graph)
+        result = static(x, label, weight)
+        result.backward()
+        np.testing.assert_allclose(float(result), float(dynamic), rtol=1e-6)
+        np.testing.assert_allclose(net.linear.weight.grad.numpy(), expected, rtol=1e-6)
 
 
 def test_the_composite_backend_cannot_be_traced():
