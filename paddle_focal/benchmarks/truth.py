@@ -10,6 +10,8 @@ import numpy as np
 from paddle_focal.benchmarks.cases import NORMALIZER, Inputs, as_float64
 from paddle_focal.benchmarks.losses import LOSSES
 
+_BLOCK = 2**18  # logits at a time
+
 
 def true_loss(inputs: Inputs) -> float:
     """The sum of the losses, divided by the normalizer."""
@@ -22,11 +24,11 @@ def true_gradient(inputs: Inputs) -> np.ndarray:
 
 
 def _blocks(inputs: Inputs) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The losses and gradients, for a block of the logits at a time."""
+    """The losses and gradients, a block of the logits at a time."""
     shape, axis = inputs.case.shape, inputs.case.axis % len(inputs.case.shape)
     outer, classes, inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
     logit, label = inputs.logit.reshape(outer, classes, inner), inputs.label.reshape(outer, 1, inner)
-    step = max(1, 2**18 // (classes * inner))
+    step = max(1, _BLOCK // (classes * inner))
     definition = LOSSES[inputs.case.loss].definition
     for start in range(0, outer, step):
         is_class = label[start : start + step] == np.arange(classes)[:, None]

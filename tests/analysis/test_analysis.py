@@ -291,3 +291,41 @@ class TestErrors:
         with pytest.raises(SystemExit):
             command.parse_arguments(["-c", str(CONFIG), "--images", "0"])
         assert "argument --images: must be an integer >= 1, but got '0'" in capsys.readouterr().err
+
+
+SUMMARY = """\
+1,234 images; anchors: 5,678 foreground, 9 background
+
+Classification loss with alpha 0.25: the share of each kind of anchor, and how much of that its hardest 1% carry
+
+gamma   foreground  its hardest   background  its hardest
+  0.5        12.3%        45.6%        87.7%         7.9%
+    2        60.0%         2.0%        40.0%       100.0%  as trained
+
+class   objects   anchors  suggested alpha
+car       1,000     2,000           0.2500
+zebra         3         4           0.9000
+
+Highest loss of an image: 0.png 9.12, 1.png 3.00, 2.png 2.00"""
+
+
+def test_the_whole_summary():
+    gammas = [(0.5, 0.123, 0.456, 0.877, 0.0789), (2.0, 0.6, 0.02, 0.4, 1.0)]
+    names = (
+        "gamma",
+        "foreground_share",
+        "foreground_hardest_share",
+        "background_share",
+        "background_hardest_share",
+    )
+    classes = [("car", 1000, 2000, 0.25), ("zebra", 3, 4, 0.9)]
+    images = [{"file_name": f"{i}.png", "loss": loss} for i, loss in enumerate([9.123, 3.0, 2.0, *[1.0] * 1231])]
+    results = {
+        "anchors": {"foreground": 5678, "background": 9},
+        "images": images,
+        "alpha": 0.25,
+        "gamma": 2.0,
+        "gammas": [dict(zip(names, row)) for row in gammas],
+        "classes": [dict(zip(("name", "objects", "foreground_anchors", "suggested_alpha"), row)) for row in classes],
+    }
+    assert summary(results) == SUMMARY

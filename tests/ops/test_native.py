@@ -15,6 +15,7 @@ import oracle
 import paddle
 import pytest
 from accuracy import assert_accurate, run
+from native_library import IS_BUILT, needs_operator
 from paddle.utils.cpp_extension.extension_utils import parse_op_info
 from paddle_limits import needs_deleters
 
@@ -23,11 +24,9 @@ from paddle_focal import build, ops, sigmoid_focal_loss
 from paddle_focal.ops import composite, devices, ladder, native
 from paddle_focal.ops.native.library import library
 from paddle_focal.ops.native.operator import declared_names
-from paddle_focal.ops.registry import LOSSES, SIGMOID
+from paddle_focal.ops.registry import LOSSES
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_BUILT = native.reason_against("cpu", SIGMOID)
-needs_fused = pytest.mark.skipif(NOT_BUILT is not None, reason=str(NOT_BUILT))
 
 
 def python(code: str, timeout: float | None = None, **environment: str) -> subprocess.CompletedProcess:
@@ -57,9 +56,25 @@ def test_own_memory_is_for_paddles_that_keep_its_deleters(monkeypatch, major, mi
     assert build._deleters_are_kept() is kept
 
 
+@pytest.mark.parametrize(
+    ("variables", "found"),
+    [({}, "path"), ({"CUDA_HOME": "home"}, "home"), ({"CUDA_PATH": "other"}, "other"), ({"CUDA_HOME": "none"}, None)],
+)
+def test_where_nvcc_is_looked_for(monkeypatch, tmp_path, variables, found):
+    for place in ("path", "home", "other"):
+        (tmp_path / place / "bin").mkdir(parents=True)
+        (tmp_path / place / "bin/nvcc").touch(mode=0o755)
+    for name in ("CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, place in variables.items():
+        monkeypatch.setenv(name, str(tmp_path / place))
+    monkeypatch.setenv("PATH", str(tmp_path / "path/bin"))
+    assert build._find_nvcc() == (str(tmp_path / found / "bin/nvcc") if found else None)
+
+
 class TestLadder:
     def test_the_best_that_serves(self):
-        assert ops.select(None, paddle.zeros([2, 3])) is (composite if NOT_BUILT else native)
+        assert ops.select(None, paddle.zeros([2, 3])) is (native if IS_BUILT else composite)
         assert ops.select("composite", paddle.zeros([2, 3])) is composite
 
     @pytest.fixture
@@ -89,9 +104,9 @@ class TestLadder:
         module = subprocess.run([sys.executable, "-m", "paddle_focal"], cwd=ROOT, capture_output=True, text=True).stdout
         assert report == module == f"{paddle_focal.backend_report()}\n"
         assert f"Paddle {paddle.__version__}" in report
-        assert ("cpu: composite, because" if NOT_BUILT else "cpu: fused (") in report
+        assert ("cpu: fused (" if IS_BUILT else "cpu: composite, because") in report
 
-    @needs_fused
+    @needs_operator
     def test_report_names_the_losses_that_are_slower(self, monkeypatch):
         assert ladder._serving("cpu").count(";") == 0
         reasons = {"sigmoid_focal_loss": None, "softmax_focal_loss": "of a test"}
@@ -99,7 +114,7 @@ class TestLadder:
         assert ladder._serving("gpu") == "fused; softmax_focal_loss composite, because of a test"
 
 
-@needs_fused
+@needs_operator
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=lambda loss: loss.name)
 def test_operators_declare_what_they_are_called_with(loss):
     """In dynamic mode inputs and attributes go by their order alone."""
@@ -131,7 +146,7 @@ class TestLibrary:
         (package / "paddle_focal" / other).write_bytes(b"of another Paddle")
         assert f"there is {other}: another Python, Paddle or other sources" in self.report(package)
 
-    @needs_fused
+    @needs_operator
     def test_of_other_sources(self, package):
         shutil.copy(build.PACKAGE / build.library_name(), package / "paddle_focal")
         assert "cpu: fused" in self.report(package)
@@ -177,7 +192,7 @@ class TestLibrary:
         assert "cpu: fused" in self.report(package)
 
 
-@needs_fused
+@needs_operator
 class TestInstructionSets:
     LOGIT = np.concatenate([np.linspace(-100, 100, 401), np.linspace(-20, 20, 400), [1e4, -1e4, 0.0, 88.0, -88.0]])
 
@@ -226,7 +241,7 @@ def _hard_reference(x: np.ndarray, gamma: float) -> list:
     return _REFERENCES[key]
 
 
-@needs_fused
+@needs_operator
 class TestThreads:
     @pytest.mark.parametrize("shape", [(5000, 80), (3, 80, 5000), (70001, 1), (40, 1203), (9, 4, 77)])
     def test_the_same_bits_for_any_number(self, rng, shape):
@@ -251,7 +266,7 @@ class TestThreads:
         assert python(code, OMP_NUM_THREADS="2").stdout.split() == ["2", "3"]
 
 
-@needs_fused
+@needs_operator
 class TestPasses:
     def test_backward_twice(self, rng):
         x = paddle.to_tensor(rng.normal(size=(4, 3)), stop_gradient=False)
