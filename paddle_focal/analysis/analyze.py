@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import paddle
 from paddle import nn
-from paddle.io import DataLoader, Subset
 from ppdet.core import workspace
 from ppdet.data.reader import BatchCompose, Compose
 from ppdet.data.source.coco import COCODataSet
@@ -21,6 +20,7 @@ from paddle_focal.analysis.loss_analysis import LossAnalysis, summary
 from paddle_focal.analysis.loss_distribution import draw_distribution
 from paddle_focal.data.annotations import evenly_spaced, read_annotations
 from paddle_focal.engine import report, runtime, weights
+from paddle_focal.engine.reading import guarded
 from paddle_focal.errors import ToolError
 from paddle_focal.files import write_whole
 
@@ -62,12 +62,12 @@ def load_dataset(config, section: str) -> COCODataSet:
     return dataset
 
 
-def one_by_one(config, dataset: COCODataSet, indices: Sequence[int]) -> DataLoader:
-    """Batches of one image each."""
+def one_by_one(config, dataset: COCODataSet, indices: Sequence[int]) -> Iterator[dict]:
+    """Batches of one image each; raises ReadingError."""
     collate = BatchCompose(config.EvalReader.get("batch_transforms", []), config.num_classes, collate_batch=False)
-    return DataLoader(
-        Subset(dataset, indices), batch_size=1, collate_fn=collate, num_workers=config.worker_num, return_list=True
-    )
+    options = {"batch_sampler": [[i] for i in indices], "num_workers": config.worker_num, "return_list": True}
+    with guarded() as guard:
+        yield from guard.loader(dataset, collate, **options)
 
 
 @paddle.no_grad()
@@ -110,15 +110,16 @@ def analyze(config, section: str, count: int) -> str:
         str: a summary for the terminal.
 
     Raises:
-        ToolError: the weights or the data do not fit.
+        ToolError: the weights or the data do not fit, or data cannot be read.
     """
     folder = runtime.output_folder(config)
     try:
         model = load_model(config)
         dataset = load_dataset(config, section)
-        batches = one_by_one(config, dataset, evenly_spaced(len(dataset.roidbs), count))
+        indices = evenly_spaced(len(dataset.roidbs), count)
+        batches = one_by_one(config, dataset, indices)
         analysis = LossAnalysis(model)
-        for batch in tqdm(batches, desc="analyze", unit="image", dynamic_ncols=True):
+        for batch in tqdm(batches, desc="analyze", unit="image", total=len(indices), dynamic_ncols=True):
             analysis.add(batch)
         truth = read_annotations(dataset.get_anno())
         files = {image_id: image["file_name"] for image_id, image in truth.imgs.items()}

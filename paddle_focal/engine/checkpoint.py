@@ -100,7 +100,7 @@ class Checkpoints:
             for ending in contents:
                 _file(base, f".partial{ending}").unlink(missing_ok=True)
             raise ToolError(
-                f"The checkpoint {base} could not be written: {error}. {_in_words(newest(base.parent))} "
+                f"The checkpoint {base} could not be written: {error}. {in_words(newest(base.parent))} "
                 "Make room, then go on from there with --resume auto."
             ) from error
         is_later = any((old["epoch"], old["iteration"]) != (last_epoch, iteration) for old in self._latest.values())
@@ -140,7 +140,7 @@ class Checkpoints:
         if name == "auto":
             base = newest(self._folder)
             if base is None:
-                logger.info("%s", _in_words(None))
+                logger.info("%s", in_words(None))
                 return 0, 0
             logger.info("Resuming from %s", base)
         else:
@@ -148,7 +148,7 @@ class Checkpoints:
             _check_is_there(base)
             reason = find_corruption(base) if _file(base, STATE).exists() else None
             if reason:
-                raise ToolError(f"The checkpoint {base} is damaged: {reason}. {_in_words(newest(base.parent))}")
+                raise ToolError(f"The checkpoint {base} is damaged: {reason}. {in_words(newest(base.parent))}")
         _check_fits(self._trainer.model, base)
         self._trainer.resume_weights(str(base))
         if hasattr(self._trainer, "ema") and _file(base, AVERAGE).exists():
@@ -234,7 +234,7 @@ def _progress(base: Path) -> tuple[int, int]:
 def _check_is_there(base: Path) -> None:
     path = _file(base, ".pdparams")
     if not path.exists():
-        raise ToolError(f"There is no checkpoint {path}. {_in_words(newest(base.parent))}")
+        raise ToolError(f"There is no checkpoint {path}. {in_words(newest(base.parent))}")
 
 
 def _check_fits(model: paddle.nn.Layer, base: Path) -> None:
@@ -243,7 +243,7 @@ def _check_fits(model: paddle.nn.Layer, base: Path) -> None:
     try:
         state = weights.read(_file(base, ending))
     except ToolError as error:
-        raise ToolError(f"{error}. {_in_words(newest(base.parent))}") from error
+        raise ToolError(f"{error}. {in_words(newest(base.parent))}") from error
     if wrong := weights.misfits(getattr(model, "student_model", model), state):
         raise ToolError(
             f"The checkpoint {base} is of another model than the configuration's: {wrong}. "
@@ -251,7 +251,8 @@ def _check_fits(model: paddle.nn.Layer, base: Path) -> None:
         )
 
 
-def _in_words(checkpoint: Path | None) -> str:
+def in_words(checkpoint: Path | None) -> str:
+    """What there is to go on from; ``checkpoint`` comes from :func:`newest`."""
     return f"The newest whole checkpoint is {checkpoint}." if checkpoint else "There is no whole checkpoint yet."
 
 

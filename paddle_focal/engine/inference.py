@@ -13,6 +13,7 @@ from ppdet.engine import Trainer
 from paddle_focal.detection.compatibility import drawable
 from paddle_focal.engine import weights
 from paddle_focal.engine.logs import logger
+from paddle_focal.engine.reading import guarded
 from paddle_focal.errors import ToolError
 from paddle_focal.files import write_whole
 
@@ -66,7 +67,7 @@ def infer(config, images: Sequence[str], output_dir: str, draw_threshold: float 
     """
     trainer = Trainer(config, mode="test")
     weights.load_into(trainer, config.weights)
-    with drawable():
+    with drawable(), guarded():
         results = trainer.predict(list(images), draw_threshold, output_dir, visualize=visualize)
     category_ids, names = get_categories(config.metric, trainer.dataset.get_anno())
     files = trainer.dataset.get_imid2path()

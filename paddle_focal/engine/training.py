@@ -10,7 +10,7 @@ from ppdet.core.workspace import create
 from ppdet.engine import Trainer, set_random_seed
 
 from paddle_focal.detection.compatibility import save_in
-from paddle_focal.engine import runtime
+from paddle_focal.engine import checkpoint, runtime
 from paddle_focal.engine.checkpoint import Checkpoints, EvaluatedCheckpoints
 from paddle_focal.engine.evaluation import evaluate
 from paddle_focal.engine.hooks.early_stop import EarlyStop, StopTraining, keep_as_final
@@ -20,6 +20,7 @@ from paddle_focal.engine.hooks.progress import progress_callbacks
 from paddle_focal.engine.hooks.resumed_position import ResumedPosition
 from paddle_focal.engine.hooks.scheduled_gamma import ScheduledGamma
 from paddle_focal.engine.logs import logger
+from paddle_focal.engine.reading import ReadingError, guarded
 from paddle_focal.engine.run_state import BestModel, MovingAverages, RandomGenerators
 from paddle_focal.errors import ToolError
 
@@ -28,7 +29,7 @@ def train(config, flags) -> None:
     """Train, then evaluate the final weights unless the last epoch's evaluation already has.
 
     Raises:
-        ToolError: a checkpoint cannot be read or written, or the loss is NaN or infinite.
+        ToolError: a checkpoint cannot be read or written, data cannot be read, or the loss is NaN or infinite.
         Interrupted: a signal came; a checkpoint has been written.
     """
     runtime.init_ranks(config)
@@ -36,10 +37,15 @@ def train(config, flags) -> None:
         set_random_seed(0)
 
     folder = runtime.output_folder(config)
-    with SignalWatch() as watch:
-        evaluation = _train(config, flags, folder, watch)
-        if watch.received is not None:  # after the last iteration
-            raise Interrupted(128 + watch.received)
+    try:
+        with SignalWatch() as watch, guarded(watch.while_waiting):
+            evaluation = _train(config, flags, folder, watch)
+            if watch.received is not None:  # after the last iteration
+                raise Interrupted(128 + watch.received)
+    except ReadingError as error:
+        newest = checkpoint.newest(folder)
+        how = " Go on from there with --resume auto." if newest else ""
+        raise ToolError(f"{error}\n{checkpoint.in_words(newest)}{how}") from error
     if distributed.get_rank() != 0:
         return
     if not evaluation.evaluated and not flags.skip_final_eval:
@@ -74,8 +80,9 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
     callbacks += progress_callbacks(trainer, folder, epochs * len(trainer.loader) + iterations, gamma, evaluation)
     callbacks += [parts["early_stop"]] if flags.early_stop else []
     callbacks += [EvaluatedCheckpoints(trainer, checkpoints)]
-    callbacks += [StopOnNonFiniteLoss(trainer, folder), SaveOnSignal(trainer, watch, checkpoints, folder)]
-    trainer.register_callbacks(callbacks)
+    save_on_signal = SaveOnSignal(trainer, watch, checkpoints, folder)
+    watch.leave = save_on_signal.leave
+    trainer.register_callbacks([*callbacks, StopOnNonFiniteLoss(trainer, folder), save_on_signal])
     try:
         with checkpoints.in_place_of_ppdets():
             trainer.train(flags.eval)
@@ -83,13 +90,6 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
         checkpoints.add_evaluation()
         trainer._compose_callback.on_train_end(trainer.status)
         keep_as_final(folder, trainer.status["epoch_id"])
-    except SystemError as error:  # raised by Paddle's handler of SIGCHLD, at any point of the run
-        if "DataLoader" not in str(error):
-            raise
-        raise ToolError(
-            f"A worker of the data loader died: {' '.join(str(error).split())} Where nobody killed it, memory was most "
-            "often too small: lower worker_num or the batch. Go on with --resume auto."
-        ) from error
     return evaluation
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from types import SimpleNamespace
 
 import paddle
@@ -11,7 +12,8 @@ import pytest
 
 pytest.importorskip("ppdet")
 
-from small_runs import STEPS, SmallRuns, undisturbed_process
+from ppdet.data.source.coco import COCODataSet
+from small_runs import BATCH, STEPS, SmallRuns, undisturbed_process
 
 from paddle_focal.engine.hooks.interruption import Interrupted, SaveOnSignal, SignalWatch, StopOnNonFiniteLoss
 from paddle_focal.errors import ToolError
@@ -83,12 +85,23 @@ def test_in_the_midst_of_an_evaluation(small_runs: SmallRuns, caplog):
     assert len(small_runs.images) == STEPS
 
 
+def trainer_in(mode: str, model=None, epoch: int = 0, ema=None) -> SimpleNamespace:
+    return SimpleNamespace(
+        model=model or paddle.nn.Linear(2, 3),
+        optimizer=None,
+        use_ema=ema is not None,
+        ema=ema,
+        status={"mode": mode, "epoch_id": epoch},
+    )
+
+
 def test_another_rank_waits_for_the_first_one(monkeypatch, tmp_path):
     monkeypatch.setattr("paddle.distributed.get_rank", lambda: 1)
     watch = SimpleNamespace(received=signal.SIGTERM)
-    callback = SaveOnSignal(SimpleNamespace(), watch, SimpleNamespace(), tmp_path)
+    callback = SaveOnSignal(trainer_in("train"), watch, SimpleNamespace(), tmp_path)
     callback.on_step_end({"mode": "train", "epoch_id": 0, "step_id": 0})
     callback.on_epoch_end({"mode": "train", "epoch_id": 0})
+    callback.leave()
 
 
 def test_of_a_distillation_the_student_is_saved(tmp_path):
@@ -96,11 +109,118 @@ def test_of_a_distillation_the_student_is_saved(tmp_path):
     model.student_model, model.teacher_model = paddle.nn.Linear(2, 3), paddle.nn.Linear(2, 3)
     written = []
     checkpoints = SimpleNamespace(write=lambda weights, *_: written.append(weights))
-    trainer = SimpleNamespace(model=model, use_ema=False, optimizer=None)
-    callback = SaveOnSignal(trainer, SimpleNamespace(received=signal.SIGTERM), checkpoints, tmp_path)
+    callback = SaveOnSignal(trainer_in("train", model), SimpleNamespace(received=signal.SIGTERM), checkpoints, tmp_path)
     with pytest.raises(Interrupted):
         callback.on_step_end({"mode": "train", "epoch_id": 0, "step_id": 0})
     assert [set(weights) for weights in written] == [{"weight", "bias"}]
+
+
+class TestWhileWaiting:
+    """A signal that comes while there is no data."""
+
+    @pytest.fixture
+    def written(self):
+        return []
+
+    def callback(self, written, trainer, folder) -> SaveOnSignal:
+        def write(weights, optimizer, folder, name, epochs, averaged, iterations):
+            written.append((name, epochs, iterations, averaged))
+
+        checkpoints = SimpleNamespace(write=write)
+        return SaveOnSignal(trainer, SimpleNamespace(received=None), checkpoints, folder)
+
+    def leave(self, callback) -> None:
+        callback._watch.received = signal.SIGTERM
+        with pytest.raises(Interrupted) as end:
+            callback.leave()
+        assert end.value.code == 128 + signal.SIGTERM
+
+    def test_after_an_iteration(self, written, tmp_path, caplog):
+        callback = self.callback(written, trainer_in("train", epoch=3), tmp_path)
+        callback.on_step_end({"mode": "train", "epoch_id": 3, "step_id": 6})
+        self.leave(callback)
+        assert written == [("interrupted_3_7", 3, 7, None)]
+        assert caplog.messages == [
+            f"Interrupted in epoch 4. Go on with the same command and --resume auto, from {tmp_path}/interrupted_3_7"
+        ]
+
+    def test_after_an_epoch(self, written, tmp_path):
+        callback = self.callback(written, trainer_in("train", epoch=4), tmp_path)
+        callback.on_step_end({"mode": "train", "epoch_id": 3, "step_id": 6})
+        callback.on_epoch_end({"mode": "train", "epoch_id": 3})
+        callback.on_step_end({"mode": "eval", "epoch_id": 3, "step_id": 1})
+        callback.on_epoch_end({"mode": "eval", "epoch_id": 3})
+        self.leave(callback)
+        assert written == [("interrupted_4_0", 4, 0, None)]
+
+    def test_in_an_evaluation(self, written, tmp_path):
+        callback = self.callback(written, trainer_in("eval"), tmp_path)
+        callback.on_step_end({"mode": "train", "epoch_id": 0, "step_id": 6})
+        self.leave(callback)
+        assert written == []
+
+    def test_before_the_first_iteration(self, written, tmp_path, caplog):
+        self.leave(self.callback(written, trainer_in("train"), tmp_path))
+        assert written == []
+        assert caplog.messages == ["Interrupted in epoch 1. Go on with the same command and --resume auto"]
+
+    def test_averages_are_updated_once_for_each_iteration(self, written, tmp_path):
+        class Average:
+            updates, state_dict = 0, {}
+
+            def update(self):
+                self.updates += 1
+
+            def apply(self):
+                return {"updates": self.updates}
+
+        average = Average()
+        callback = self.callback(written, trainer_in("train", ema=average), tmp_path)
+        callback.on_step_end({"mode": "train", "epoch_id": 0, "step_id": 0})
+        average.update()  # by ppdet
+        self.leave(callback)
+        with pytest.raises(Interrupted):  # before ppdet's
+            callback.on_step_end({"mode": "train", "epoch_id": 0, "step_id": 1})
+        assert [(name, averaged["updates"]) for name, *_, averaged in written] == [
+            ("interrupted_0_1", 1),
+            ("interrupted_0_2", 2),
+        ]
+
+    def test_only_after_a_signal(self):
+        left = []
+        with SignalWatch() as watch:
+            watch.while_waiting()
+            watch.leave = lambda: left.append(watch.received)
+            watch.while_waiting()
+            send(signal.SIGTERM)
+            watch.while_waiting()
+            assert left == [signal.SIGTERM]
+            watch.leave = None
+            watch.while_waiting()  # nothing to save, and nobody to save it, yet
+
+
+def test_a_run_that_waits_for_data_leaves_on_a_signal(small_runs: SmallRuns, monkeypatch, caplog):
+    """The images of the second batch do not come; the weights after the first one are saved."""
+    read, begun = COCODataSet.__getitem__, []
+
+    def slow(dataset, index):
+        begun.append(index)
+        if len(begun) == 2 * BATCH:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(3)
+        return read(dataset, index)
+
+    monkeypatch.setattr(COCODataSet, "__getitem__", slow)
+    start = time.monotonic()
+    with pytest.raises(Interrupted):
+        small_runs.train()
+    assert small_runs.checkpoints() == {"interrupted_0_1"}
+    assert len(small_runs.images) == 1
+    assert "Interrupted in epoch 1" in caplog.text
+    monkeypatch.setattr(COCODataSet, "__getitem__", read)
+    small_runs.resume("epoch=1")
+    assert len(small_runs.images) == STEPS - 1
+    assert time.monotonic() - start < 60
 
 
 def test_what_is_said_of_a_loss_that_is_no_number(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("ppdet")
 
+from ppdet.data.source.coco import COCODataSet
 from ppdet.engine.callbacks import LogPrinter
 from processes import scalars
 from small_runs import BATCH, STEPS, SmallRuns, assert_same_content
@@ -287,13 +288,61 @@ def test_an_evaluation_that_cannot_be_saved_ends_the_run(small_runs: SmallRuns, 
 
 def test_a_worker_that_died(small_runs: SmallRuns, monkeypatch, caplog):
     def die(*_):
-        raise SystemError("(Fatal) DataLoader process (pid 1) exited\nunexpectedly.")
+        raise SystemError("(Fatal) DataLoader process (pid   1) exited unexpectedly with code 3. Error detailed are")
 
     monkeypatch.setattr(LogPrinter, "on_step_begin", die)
     with pytest.raises(SystemExit) as end:
         small_runs.train()
     assert end.value.code == 1
-    assert "A worker of the data loader died: (Fatal) DataLoader process (pid 1) exited unexpectedly." in caplog.text
+    assert caplog.messages[-1] == (
+        "A worker of the data loader exited unexpectedly with code 3. Where nobody killed it, memory was most often "
+        "too small: lower worker_num or the batch.\nThere is no whole checkpoint yet."
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_cannot_be_decoded_ends_the_run(small_runs: SmallRuns, monkeypatch, caplog, workers):
+    """In its second epoch; the checkpoint of the first is there to go on from."""
+    read, epochs = COCODataSet.set_epoch, []
+
+    def spoil(dataset, epoch):
+        epochs.append(epoch)
+        if epoch == 1:
+            for record in dataset.roidbs:
+                record["im_file"] = str(broken)
+        read(dataset, epoch)
+
+    broken = small_runs.folder.parent / "broken.png"
+    broken.write_bytes(b"no image")
+    monkeypatch.setattr(COCODataSet, "set_epoch", spoil)
+    with pytest.raises(SystemExit) as end:
+        small_runs.train(f"worker_num={workers}", "epoch=4")
+    assert end.value.code == 1
+    assert caplog.messages[-1] == (
+        f"{broken} cannot be decoded: it is no image, or a damaged one (8 bytes)\nThe newest whole checkpoint is "
+        f"{small_runs.folder}/{epochs[-1] - 1}. Go on from there with --resume auto."
+    )
+    assert f"{epochs[-1] - 1}" in small_runs.checkpoints()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_cannot_be_decoded_ends_an_evaluation(small_runs: SmallRuns, monkeypatch, caplog, workers):
+    small_runs.train("epoch=1")
+    (small_runs.folder.parent / "broken.png").write_bytes(b"")
+    parse = COCODataSet.parse_dataset
+
+    def spoil(dataset):
+        parse(dataset)
+        dataset.roidbs[-1]["im_file"] = str(small_runs.folder.parent / "broken.png")
+
+    monkeypatch.setattr(COCODataSet, "parse_dataset", spoil)
+    weights = f"weights={small_runs.folder}/model_final"
+    for run in (small_runs.evaluate, small_runs.analyze):
+        caplog.clear()
+        with pytest.raises(SystemExit) as end:
+            run(weights, f"worker_num={workers}")
+        assert end.value.code == 1
+        assert "broken.png cannot be decoded: it is no image, or a damaged one (0 bytes)" in caplog.messages[-1]
 
 
 def test_other_errors_of_the_system_are_not_explained_away(small_runs: SmallRuns, monkeypatch):

@@ -7,6 +7,7 @@ import math
 import os
 import signal
 from pathlib import Path
+from typing import Callable
 
 import paddle
 from ppdet.engine.callbacks import Callback
@@ -28,10 +29,15 @@ class SignalWatch:
 
     It must be entered before the data loader starts its workers, which then leave Ctrl-C to the process that started
     them.
+
+    Attributes:
+        received: the number of the first signal; None before it.
+        leave: called by :meth:`while_waiting` after a signal.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.leave: Callable[[], None] | None = None
         self._process = os.getpid()
         self._previous = {}
 
@@ -45,6 +51,11 @@ class SignalWatch:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    def while_waiting(self) -> None:
+        """To be called while the run waits for data, whose end need not be near."""
+        if self.received is not None and self.leave is not None:
+            self.leave()
+
     def _note(self, number: int, _frame) -> None:
         if os.getpid() != self._process:
             return
@@ -57,7 +68,9 @@ class SignalWatch:
 
 
 class SaveOnSignal(Callback):
-    """Saves a checkpoint after the iteration in which a signal came, and raises Interrupted.
+    """Saves a checkpoint after the iteration in which a signal came, or while the next one's data is waited for.
+
+    Then it raises Interrupted.
 
     If there are several ranks, they are at the same iteration when their gradients are averaged. The first one saves,
     and the launcher ends the others when the first one exits.
@@ -73,12 +86,23 @@ class SaveOnSignal(Callback):
         super().__init__(trainer)
         self._watch, self._checkpoints, self._folder = watch, checkpoints, folder
         self._saved: Path | None = None
+        self._done: tuple[int, int] | None = None  # whole epochs, and iterations of the next
 
     def on_step_end(self, status: dict) -> None:
-        if self._watch.received is None or paddle.distributed.get_rank() != 0:
-            return
         if status["mode"] == "train":
-            self._save(status["epoch_id"], status["step_id"] + 1)
+            self._done = status["epoch_id"], status["step_id"] + 1
+        if self._watch.received is not None:
+            if self.model.use_ema and status["mode"] == "train" and paddle.distributed.get_rank() == 0:
+                self.model.ema.update()  # ppdet would do this next, but the run ends first
+            self.leave()
+
+    def leave(self) -> None:
+        """Saves a checkpoint and raises Interrupted, on the first rank; only between two iterations."""
+        if paddle.distributed.get_rank() != 0:
+            return
+        status = self.model.status
+        if status["mode"] == "train" and self._done is not None:
+            self._save(*self._done)
         logger.info(
             "Interrupted in epoch %d. Go on with the same command and --resume auto%s",
             status["epoch_id"] + 1,
@@ -88,7 +112,10 @@ class SaveOnSignal(Callback):
 
     def on_epoch_end(self, status: dict) -> None:
         """Removes the checkpoint of an interruption once there is a later one, of a whole epoch."""
-        if status["mode"] != "train" or paddle.distributed.get_rank() != 0:
+        if status["mode"] != "train":
+            return
+        self._done = status["epoch_id"] + 1, 0
+        if paddle.distributed.get_rank() != 0:
             return
         newest = checkpoint.newest(self._folder)
         for path in self._folder.glob(f"interrupted_*{STATE}"):
@@ -105,10 +132,8 @@ class SaveOnSignal(Callback):
         self._saved = self._folder / name
 
     def _averaged(self) -> dict[str, paddle.Tensor]:
-        average = self.model.ema
-        average.update()  # ppdet would do this next, but the run ends first
         # A copy, because ``apply`` takes each call as the end of an epoch, after which it may start the average anew.
-        average = copy.copy(average)
+        average = copy.copy(self.model.ema)
         average.state_dict = dict(average.state_dict)
         return average.apply()
 

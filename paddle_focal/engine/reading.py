@@ -1,0 +1,255 @@
+"""Reading data in such a way that no exception leaves a tool waiting, and that signals are heard meanwhile.
+
+Paddle reads in a thread, or in processes whose results a thread collects. An exception ends that thread, and the main
+thread waits for its next batch for ever, in C++, where Python handles no signal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import re
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Callable
+from unittest.mock import patch
+
+from paddle.io import DataLoader, Dataset
+from paddle.io.dataloader.dataloader_iter import _DataLoaderIterBase, _DataLoaderIterMultiProcess
+from ppdet.data import reader
+
+from paddle_focal.errors import ToolError
+
+POLL = 0.002  # seconds between two looks for a batch
+_PATIENCE = 1.0  # seconds for a thread or a worker to end by itself
+#: What a data set or a transform may raise. SystemExit would end the thread, or the process, without a word.
+_CAUGHT = (Exception, SystemExit)
+
+
+class ReadingError(ToolError):
+    """Data could not be read.
+
+    A worker's exception comes to the main process as its class called with the text of its traceback, whose last lines
+    are the message.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.rpartition(f"{ReadingError.__module__}.{ReadingError.__name__}: ")[2].strip())
+
+
+class Guard:
+    """Makes data loaders whose exceptions are raised where their batches are waited for.
+
+    Args:
+        while_waiting: called again and again while there is no batch; what it raises ends the waiting.
+    """
+
+    def __init__(self, while_waiting: Callable[[], None]) -> None:
+        self._while_waiting = while_waiting
+        self._errors: dict[threading.Thread, BaseException] = {}
+        self._begun: weakref.WeakSet[_DataLoaderIterBase] = weakref.WeakSet()
+
+    def loader(self, dataset, collate_fn: Callable[[Sequence[dict]], Any], **options) -> DataLoader:
+        """Paddle's ``DataLoader`` of a data set of ppdet's.
+
+        It raises ReadingError, with the names of the images and of the transform, if the data set, one of its
+        transforms or ``collate_fn`` raises, or if a worker dies.
+        """
+        return _GuardedLoader(self, dataset=_Samples(dataset), collate_fn=_Batches(dataset, collate_fn), **options)
+
+    def watch(self, batches: _DataLoaderIterBase) -> _DataLoaderIterBase:
+        """Have :meth:`close` end an iterator of Paddle's."""
+        self._begun.add(batches)
+        return batches
+
+    def close(self) -> None:
+        """End the threads and workers that read.
+
+        Paddle does so when an iterator is deleted. If that is while Python exits, it starts a thread that cannot run,
+        and waits for it for ever.
+        """
+        for batches in self._begun:
+            _close(batches)
+
+    def next(self, batches: _DataLoaderIterBase) -> Any:
+        """The next batch of an iterator of Paddle's."""
+        thread = batches._thread
+        while not _has_batch_or_end(batches) and thread.is_alive():
+            self._while_waiting()
+            time.sleep(POLL)
+        error = self._errors.get(thread)
+        if error is None:
+            try:
+                return next(batches)
+            except StopIteration:
+                raise
+            except _CAUGHT as raised:  # its queue is closed; the thread knows why, once it has ended
+                thread.join(_PATIENCE)
+                error = self._errors.get(thread, raised)
+        raise _as_reading_error(error) from error
+
+    def note(self, args: threading.ExceptHookArgs) -> bool:
+        """Whether an exception has ended the thread of a data loader."""
+        frames = [frame for frame, _ in traceback.walk_tb(args.exc_traceback)]
+        if not any(frame.f_globals.get("__name__") == _DataLoaderIterBase.__module__ for frame in frames):
+            return False
+        self._errors[args.thread] = args.exc_value
+        return True
+
+
+@contextlib.contextmanager
+def guarded(while_waiting: Callable[[], None] = lambda: None) -> Iterator[Guard]:
+    """A context in which the data loaders of ppdet's readers come from a Guard."""
+    guard, excepthook = Guard(while_waiting), threading.excepthook
+    reader.logger.addFilter(_says_more_than_the_error)
+    try:
+        hook = patch.object(threading, "excepthook", lambda args: guard.note(args) or excepthook(args))
+        with hook, patch.object(reader, "DataLoader", guard.loader):
+            yield guard
+    except SystemError as error:  # raised by Paddle's handler of SIGCHLD, at any point of the main thread
+        if not _is_death_of_a_worker(error):
+            raise
+        raise _as_reading_error(error) from error
+    finally:
+        guard.close()
+        reader.logger.removeFilter(_says_more_than_the_error)
+
+
+class _GuardedLoader(DataLoader):
+    def __init__(self, guard: Guard, **options) -> None:
+        super().__init__(worker_init_fn=_keep_what_was_there, **options)
+        self._guard = guard
+
+    def __iter__(self) -> Iterator:
+        return _GuardedIterator(self._guard, self._guard.watch(super().__iter__()))
+
+
+class _GuardedIterator:
+    """An iterator of Paddle's, which has begun to read."""
+
+    def __init__(self, guard: Guard, batches: _DataLoaderIterBase) -> None:
+        self._guard, self._batches = guard, batches
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self) -> Any:
+        return self._guard.next(self._batches)
+
+
+class _Samples(Dataset):
+    """A data set whose errors name the image."""
+
+    def __init__(self, dataset) -> None:
+        super().__init__()
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self._dataset[index]
+        except _CAUGHT as error:
+            raise ReadingError(_of_one_image(self._dataset.roidbs[index]["im_file"], error)) from error
+
+
+class _Batches:
+    """A function that makes a batch of samples, whose errors name the images."""
+
+    def __init__(self, dataset, collate_fn: Callable[[Sequence[dict]], Any]) -> None:
+        self._dataset, self._collate_fn = dataset, collate_fn
+
+    def __call__(self, samples: Sequence[dict]) -> Any:
+        numbers = [int(sample["im_id"][0]) for sample in samples]
+        try:
+            return self._collate_fn(samples)
+        except _CAUGHT as error:
+            files = {int(record["im_id"][0]): record["im_file"] for record in self._dataset.roidbs}
+            images = "".join(f"\n  {files[number]}" for number in numbers)
+            raise ReadingError(
+                f"{_what_failed(error)}: {_in_words(error)}. The images of the batch:{images}"
+            ) from error
+
+
+def _has_batch_or_end(batches: _DataLoaderIterBase) -> bool:
+    """Whether there is a batch, or all have been given out, which the thread of workers does not notice by itself."""
+    places = len(batches._places)
+    return bool(batches._structure_infos) or getattr(batches, "_batches_outstanding", places) < places
+
+
+def _keep_what_was_there(_worker: int) -> None:
+    """Leave alone in a worker what its parent had left for the garbage collector.
+
+    A queue of Paddle's, on which a thread of the parent waits, cannot be deleted in the worker, which would hang.
+    """
+    gc.freeze()
+
+
+def _close(batches: _DataLoaderIterBase) -> None:
+    """End what reads for an iterator, which may be busy with a batch for longer than anybody wants to wait."""
+    if batches._shutdown:
+        return
+    if isinstance(batches, _DataLoaderIterMultiProcess):
+        batches._try_shutdown_all(timeout=_PATIENCE)
+        for worker in batches._workers:
+            if worker.is_alive():
+                worker.kill()
+    else:
+        batches._exit_thread_expectedly()
+        batches._thread.join(_PATIENCE)
+        batches._shutdown = True
+
+
+def _as_reading_error(error: BaseException) -> ReadingError:
+    if isinstance(error, ReadingError):
+        return error
+    if _is_death_of_a_worker(error):
+        how = re.search(r"DataLoader process \(pid +\d+\) (?:exited (?=is))?([^.]+)\.", str(error))
+        return ReadingError(
+            f"A worker of the data loader {how.group(1) if how else 'has ended'}. Where nobody killed it, memory was "
+            "most often too small: lower worker_num or the batch."
+        )
+    return ReadingError(f"The data could not be read: {_in_words(error)}")
+
+
+def _is_death_of_a_worker(error: BaseException) -> bool:
+    return isinstance(error, SystemError) and ("DataLoader" in str(error) or "Blocking queue is killed" in str(error))
+
+
+def _says_more_than_the_error(record: logging.LogRecord) -> bool:
+    """Leaves out ppdet's report of an exception, which has a traceback but no file."""
+    return not str(record.msg).startswith(("fail to map sample transform", "fail to map batch transform"))
+
+
+def _of_one_image(file: str, error: BaseException) -> str:
+    if _failing_transform(error) == "Decode" and Path(file).is_file():
+        return f"{file} cannot be decoded: it is no image, or a damaged one ({Path(file).stat().st_size:,} bytes)"
+    return f"{_what_failed(error)} on {file}: {_in_words(error)}"
+
+
+def _what_failed(error: BaseException) -> str:
+    transform = _failing_transform(error)
+    return f"The transform {transform} failed" if transform else "Reading failed"
+
+
+def _failing_transform(error: BaseException) -> str | None:
+    """The transform that raised, called by ppdet's Compose or BatchCompose."""
+    composes = (reader.Compose.__call__.__code__, reader.BatchCompose.__call__.__code__)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for caller, called in zip(frames, frames[1:]):
+        transform = caller.f_locals.get("f")
+        if caller.f_code in composes and called.f_locals.get("self") is transform is not None:
+            return type(transform).__name__
+    return None
+
+
+def _in_words(error: BaseException) -> str:
+    """An exception with the place in the code from which it comes."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({place.filename}:{place.lineno})"
