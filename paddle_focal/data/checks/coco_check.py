@@ -31,12 +31,14 @@ class Contents:
         classes: names, in the order of the class indices.
         boxes: int ``[C]``, the number of boxes of each class that training uses.
         files: the paths of the images.
+        sizes: their widths and heights.
     """
 
     images: int
     classes: list[str]
     boxes: np.ndarray
     files: set[str]
+    sizes: set[tuple[int, int]]
 
 
 def check_coco(dataset: COCODataSet, num_classes: int, report: DataReport) -> Contents | None:
@@ -88,6 +90,7 @@ def check_coco(dataset: COCODataSet, num_classes: int, report: DataReport) -> Co
         classes=[str(category["name"]) for category in categories],
         boxes=np.bincount([index[a["category_id"]] for a in trained], minlength=len(categories)),
         files={os.path.normpath(os.path.join(place, image["file_name"])) for image in images},
+        sizes={(int(image["width"]), int(image["height"])) for image in present},
     )
 
 

@@ -13,6 +13,7 @@ from ppdet.data.source.coco import COCODataSet
 
 from paddle_focal.data.checks.coco_check import Contents, check_coco
 from paddle_focal.data.checks.data_report import DataReport, some
+from paddle_focal.data.checks.reader_check import check_reader
 from paddle_focal.errors import ToolError
 
 logger = logging.getLogger("paddle_focal")
@@ -38,6 +39,8 @@ def check_data(config, sections: Sequence[str] = SECTIONS) -> DataReport:
         checked = check_coco(workspace.create(section)(), config.num_classes, report.about(section))
         if checked:
             contents[section] = checked
+    for section in contents if not report.errors else ():
+        check_reader(config, section.replace("Dataset", "Reader"), contents[section].sizes, report.about(section))
     if "TrainDataset" in contents:
         _check_training(contents["TrainDataset"], config["TrainReader"], report.about("TrainDataset"))
     if len(contents) == len(SECTIONS):
