@@ -74,7 +74,7 @@ setup(
     cmdclass={"build_ext": BuildOperator, "build_py": BuildWithConfigurations},
     entry_points={"console_scripts": ["paddle-focal = paddle_focal.cli.main:main"]},
     install_requires=["numpy"],
-    extras_require={"cpu": ["paddlepaddle>=3.3"]},
+    extras_require={"cpu": ["paddlepaddle>=3.3"], "onnx": ["onnx>=1.17", "paddle2onnx>=2.1"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",

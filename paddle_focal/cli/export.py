@@ -1,16 +1,17 @@
-"""``paddle-focal export`` and ``tools/export_model.py``: write a model for ``paddle.inference``."""
+"""``paddle-focal export`` and ``tools/export_model.py``: write a model for ``paddle.inference`` or ONNX Runtime."""
 
 from __future__ import annotations
 
 from paddle_focal.cli.arguments import ArgumentParser, configured, exit_on_tool_error
 from paddle_focal.engine import runtime
-from paddle_focal.engine.export import export
+from paddle_focal.engine.export import FORMATS, export
 
 
 def parse_arguments(arguments: list[str] | None = None):
-    """The command line of PaddleDetection's ``tools/export_model.py``."""
-    parser = ArgumentParser("Export a detector of PaddleDetection for paddle.inference.")
+    """The command line of PaddleDetection's ``tools/export_model.py``, and the format."""
+    parser = ArgumentParser("Export a detector of PaddleDetection for paddle.inference or ONNX Runtime.")
     parser.add_argument("--output_dir", default="output_inference", help="folder to write (default: %(default)s)")
+    parser.add_argument("--format", choices=FORMATS, default="paddle", help="of the model (default: %(default)s)")
     parser.add_argument("--slim_config", help="configuration of PaddleSlim")
     return parser.parse_args(arguments)
 
@@ -20,4 +21,4 @@ def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/export_model.py``."""
     flags = parse_arguments(arguments)
     with configured(flags) as config:
-        export(runtime.compress(config, flags, "test"), flags.output_dir)
+        export(runtime.compress(config, flags, "test"), flags.output_dir, flags.format)

@@ -3,52 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from paddle_limits import IS_PADDLE_2
+from tutorial import DATA, ROOT, blocks_of, checkout, commands_of, read, run
 
 pytest.importorskip("ppdet")
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT.parent / "shared/bccd"
-TEXT = (ROOT / "docs/train_your_own_data.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-COMMANDS = [line for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()]
-
-
-def run(command: str, folder: Path) -> str:
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", *shlex.split(command)[1:]],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return re.sub(r"^\[.*?\] paddle_focal INFO: ", "", result.stdout, flags=re.MULTILINE)
+TEXT = read("train_your_own_data.md")
+BLOCKS, COMMANDS = blocks_of(TEXT), commands_of(TEXT)
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A checkout with the data and the configuration of the tutorial."""
-    if not DATA.is_dir():
-        pytest.skip(f"the blood cells are not in {DATA}")
-    for name in ("tools", "configs"):
-        (tmp_path / name).mkdir()
-        for path in (ROOT / name).iterdir():
-            (tmp_path / name / path.name).symlink_to(path)
-    (tmp_path / "dataset").mkdir()
-    (tmp_path / "dataset/cells").symlink_to(DATA)
-    (configuration,) = (block for kind, block in BLOCKS if kind == "yaml")
-    (tmp_path / "configs/cells.yml").write_text(configuration)
-    return tmp_path
+    return checkout(tmp_path)
 
 
 def few(source: Path, target: Path) -> None:

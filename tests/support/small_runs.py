@@ -12,15 +12,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Callable
+from unittest.mock import patch
 
 import numpy as np
 import paddle
 import pytest
+from ppdet.core import workspace
 from ppdet.engine import callbacks
 from ppdet.metrics import COCOMetric
 from ppdet.modeling.architectures.meta_arch import BaseArch
 
-from paddle_focal.cli import analyze, evaluate, infer, train
+from paddle_focal.cli import analyze, evaluate, export, infer, train
 from paddle_focal.engine import logs, report, runtime
 from paddle_focal.engine.hooks import loss_curve
 from paddle_focal.engine.hooks.interruption import Interrupted
@@ -82,9 +84,9 @@ class SmallRuns:
     """
 
     def __init__(
-        self, folder: Path, data: Path, patch: pytest.MonkeyPatch, clean: Callable[[], AbstractContextManager]
+        self, folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch, clean: Callable[[], AbstractContextManager]
     ) -> None:
-        self.folder, self.data, self._patch, self._clean = folder / CONFIG.stem, data, patch, clean
+        self.folder, self.data, self._patch, self._clean = folder / CONFIG.stem, data, monkeypatch, clean
         self.images: list[tuple[int, ...]] = []
         self.evaluated = 0
         self.drawn: tuple[list[int], list[int]] | None = None
@@ -92,9 +94,9 @@ class SmallRuns:
         self._signal = signal.SIGTERM
         self._count_images()
         self._interrupt()
-        patch.setattr(loss_curve, "draw_loss_curve", self._draw_curve)  # a third of a second each
-        patch.setattr(report, "draw_predictions", self._draw_predictions)
-        patch.setattr(runtime, "use_all_cores", lambda: None)  # the other tests have one
+        monkeypatch.setattr(loss_curve, "draw_loss_curve", self._draw_curve)  # a third of a second each
+        monkeypatch.setattr(report, "draw_predictions", self._draw_predictions)
+        monkeypatch.setattr(runtime, "use_all_cores", lambda: None)  # the other tests have one
 
     def arguments(self, *options: str, flags: Iterable[str] = (), save_dir: Path | None = None) -> list[str]:
         data = [f"{name}Dataset.dataset_dir={self.data}" for name in ("Train", "Eval")]
@@ -122,6 +124,26 @@ class SmallRuns:
         """``tools/infer.py``."""
         with self._process():
             infer.main(self.arguments(f"TestDataset.dataset_dir={self.data}", *options, flags=flags))
+
+    def export(self, *options: str, flags: Iterable[str] = ()) -> None:
+        """``tools/export_model.py``, which traces ppdet's own method."""
+        with self._process(), patch.object(BaseArch, "forward", self._forward):
+            export.main(self.arguments(f"TestDataset.dataset_dir={self.data}", *options, flags=flags))
+
+    def random_weights(self, *options: str) -> Path:
+        """Weights of a network with group norms in its head, which finds boxes of many scores anywhere."""
+        with self._process():
+            runtime.load_config(train.parse_arguments(self.arguments(*options)))
+            paddle.seed(3)
+            model = workspace.create("RetinaNet")
+            head = model.head
+            for part, scale in ((head.conv_feat, 1.0), (head.retina_cls, 0.2), (head.retina_reg, 0.02)):
+                for layer in part.sublayers(include_self=True):
+                    if isinstance(layer, paddle.nn.Conv2D):
+                        layer.weight.set_value(scale * paddle.randn(layer.weight.shape))
+            path = self.folder.parent / "random.pdparams"
+            paddle.save(model.state_dict(), str(path))
+        return path
 
     def analyze(self, *options: str, flags: Iterable[str] = ()) -> None:
         """``tools/analyze.py``."""
@@ -172,7 +194,7 @@ class SmallRuns:
             yield
 
     def _count_images(self) -> None:
-        forward = BaseArch.forward
+        forward = self._forward = BaseArch.forward
 
         def noting(model, inputs):
             if model.training:
