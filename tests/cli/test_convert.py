@@ -136,6 +136,35 @@ def test_nothing_is_written_where_something_is_wrong(data, log):
     assert not list(data.folder.rglob("*.json*"))
 
 
+def test_only_faults_of_the_source_are_said_where_there_are_some(data, log):
+    for number in range(10):
+        data.write({f"annotations/{number}.xml": "<"})
+    assert refused(log, "set").startswith("10 errors in the data:")
+
+
+def test_file_names_that_are_not_utf_8(data, log):
+    name = "甲".encode("gbk").decode("utf-8", "surrogateescape")
+    for old, new in (("images/3.jpg", f"images/{name}.jpg"), ("annotations/4.xml", f"annotations/{name}x.xml")):
+        (data.folder / old).rename(data.folder / new)
+    message = refused(log, "set")
+    assert "- set/images/\\udcbc\\udcd7.jpg: the file name is not UTF-8: rename it" in message
+    assert "- set/annotations/\\udcbc\\udcd7x.xml: no image named \\udcbc\\udcd7x{" in message
+
+
+def test_images_of_several_folders(data, capsys):
+    """Both parts name their images from the same folder on, whatever folders those of one part are from."""
+    data.draw("images/more/20.jpg")
+    convert.main(["set", "--val", "0.01"])
+    sections = yaml.safe_load(capsys.readouterr().out.split("\n\n", 1)[1])
+    assert sections["TrainDataset"]["image_dir"] == sections["EvalDataset"]["image_dir"] == "images"
+    (image,) = read(data, "val")["images"]
+    seeds = iter(range(100))
+    while "/" not in image["file_name"]:
+        convert.main(["set", "--val", "0.01", "--overwrite", "--seed", str(next(seeds))])
+        (image,) = read(data, "val")["images"]
+    assert image["file_name"] == "more/20.jpg"
+
+
 def test_the_result_is_checked(data, log):
     for number in range(10):
         data.write({f"annotations/{number}.xml": voc()})

@@ -34,7 +34,7 @@ def split_by_seed(samples: Sequence[Sample], val: float, seed: int) -> dict[str,
     root = image_folder(samples)
 
     def rank(sample: Sample) -> str:
-        return hashlib.sha256(f"{seed}:{relative(sample.image, root)}".encode()).hexdigest()
+        return hashlib.sha256(os.fsencode(f"{seed}:{relative(sample.image, root)}")).hexdigest()
 
     ranked = sorted(samples, key=rank)
     count = min(max(round(len(ranked) * val), 1), len(ranked) - 1)

@@ -26,7 +26,7 @@ class Findings:
         self._remarks: defaultdict[str, list[str]] = defaultdict(list)
 
     def error(self, place: Path | str, fault: object) -> None:
-        self.report.error(f"{place}: {fault}")
+        self.report.error(_printable(f"{place}: {fault}"))
 
     def bad_box(self, place: str, fault: FormatError) -> None:
         if self._skip_bad_boxes:
@@ -36,10 +36,15 @@ class Findings:
 
     def remark(self, text: str, place: Path | str) -> None:
         """Something that is converted, but has to be said. ``text`` is in the plural."""
-        self._remarks[text].append(str(place))
+        self._remarks[text].append(_printable(str(place)))
 
     def summarize(self) -> None:
         """Report the remarks so far, with a count and examples."""
         for text, places in self._remarks.items():
             self.report.warn(f"{len(places):,} {text}: {some(places)}")
         self._remarks.clear()
+
+
+def _printable(text: str) -> str:
+    """Names of files that are not UTF-8 cannot be printed as they are."""
+    return text.encode("utf-8", "backslashreplace").decode()

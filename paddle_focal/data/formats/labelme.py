@@ -30,6 +30,7 @@ class LabelMe(Format):
         document = _parse(path, self.source.encoding)
         self._check_image_path(document, path)
         objects: dict[object, tuple[str, Corners]] = {}
+        difficult = set()
         for count, shape in enumerate(document["shapes"], 1):
             if not isinstance(shape, dict) or not str(shape.get("label") or "").strip():
                 raise FormatError(f"shape {count} has no label")
@@ -44,12 +45,14 @@ class LabelMe(Format):
             object_key = count if group is None else (category, str(group))
             _, others = objects.get(object_key, (category, corners))
             objects[object_key] = category, _around(corners, others)
+            if shape.get("difficult"):  # X-AnyLabeling's
+                difficult.add(object_key)
         boxes = []
         for object_key, (category, corners) in objects.items():
             part = f"shape {object_key}" if isinstance(object_key, int) else f"group {object_key[1]}"
             place = f"{path}: {part} ({category})"
             try:
-                boxes.append(self.clipped(place, category, corners, picture.size))
+                boxes.append(self.clipped(place, category, corners, picture.size, object_key in difficult))
             except FormatError as error:
                 self.findings.bad_box(place, error)
         return Annotation(boxes, _stated_size(document))

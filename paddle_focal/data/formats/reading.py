@@ -102,7 +102,7 @@ def read_images(data: Format, samples: Iterable[Sample], classes: list[str] | No
             boxes = _boxes(data, sample, picture, classes) if sample.annotation else []
             images.append(AnnotatedImage(sample.image, picture.size, boxes))
         except UnicodeEncodeError:
-            data.findings.error(ascii(str(place)), "the file name is not UTF-8: rename it")
+            data.findings.error(place, "the file name is not UTF-8: rename it")
         except FormatError as error:
             data.findings.error(place, error)
     return images

@@ -58,6 +58,14 @@ def test_shapes_of_a_group_are_one_object(data):
     }
 
 
+def test_difficult_as_x_anylabeling_says_it(data):
+    data.draw("a.jpg")
+    shapes = [shape("cat", (1, 2), (3, 4), difficult=flag, group_id=group) for flag, group in
+              ((True, None), (False, None), (True, 1), (False, 1))]  # fmt: skip
+    data.write({"a.json": labelme(*shapes)})
+    assert [box.difficult for box in data.read().images[""][0].boxes] == [True, False, True]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -105,6 +105,25 @@ def test_bad_boxes_are_left_out_on_demand(data):
     ]
 
 
+@pytest.mark.parametrize(
+    ("corners", "inside", "reaches_out"),
+    [
+        ((1, 2, 20, 10), (1, 2, 19, 9), False),  # to the end, if pixels are counted from 1
+        ((1, 2, 20.5, 8), (1, 2, 19, 8), True),
+        ((1, 2, 5, 10.5), (1, 2, 5, 9), True),
+        ((-1, -1, 5, 8), (0, 0, 5, 8), False),
+        ((-1.5, 2, 5, 8), (0, 2, 5, 8), True),
+        ((1, -1.5, 5, 8), (1, 0, 5, 8), True),
+    ],
+)
+def test_reaching_out(data, corners, inside, reaches_out):
+    data.draw("a.jpg")
+    data.write({"a.xml": voc(voc_object("cat", *corners))})
+    read = data.read()
+    assert read.boxes == {"a.jpg": [("cat", *inside)]}
+    assert len(read.warnings) == reaches_out
+
+
 @pytest.mark.parametrize("size", [None, (0, 0)])
 def test_a_size_that_is_not_stated_is_that_of_the_image(data, size):
     data.draw("a.jpg")
@@ -151,6 +170,10 @@ class TestLists:
             "1 images are left out, because they are not in the folders for images: VOC2007/SegmentationClass/a.png",
             "1 images are in no split of the data set and are left out: VOC2007/JPEGImages/d.jpg",
         ]
+
+    def test_those_of_ppdet_come_first(self, devkit):
+        devkit.write({"train.txt": "VOC2007/a\nVOC2007/b", "VOC2007/ImageSets/Main/train.txt": "c"})
+        assert devkit.read().names == {"": ["VOC2007/JPEGImages/a.jpg", "VOC2007/JPEGImages/b.jpg"]}
 
     def test_two_years(self, devkit):
         devkit.draw("VOC2012/JPEGImages/a.jpg")

@@ -66,6 +66,7 @@ VALUES = (
         ("0.5 0.5 0.5 0.2 0.4", "class 0.5 is unknown; there are 0 to 1 (cat, dog)"),
         ("cat 0.5 0.5 0.2 0.4", "value 1 must be a finite number, but is 'cat'"),
         ("0 0,5 0.5 0.2 0.4", "value 2 must be a finite number, but is '0,5'"),
+        ("0 0.5 0.5", f"3 {VALUES}"),
         ("0 0.5 0.5 0.2", f"4 {VALUES}"),
         ("0 0.5 0.5 0.2 0.4 0.9", f"6 {VALUES}"),
         ("0 0.5 0.5 0.2 0.4 0.9 0.1 0.1", f"8 {VALUES}"),
@@ -202,18 +203,21 @@ class TestSplits:
         assert read.names == {"train": names, "val": ["obj_train_data/b.jpg"]}
 
     def test_lists_that_data_yaml_names(self, data):
-        data.draw("images/a.jpg", "images/b.jpg")
+        data.draw("images/a.jpg", "images/b.jpg", "lists/b.jpg")  # the last is not what val/b.jpg means
         data.write(
             {
                 "data.yaml": f"train: lists/one.txt\nval: lists/two.txt\n{NAMES}",
                 "lists/one.txt": "./images/b.jpg",
-                "lists/two.txt": "images/a.jpg\nimages/z.jpg",
+                "lists/two.txt": "images/a.jpg\nimages/z.jpg\nval/b.jpg",
                 "labels/a.txt": "",
             }
         )
         read = data.read()
         assert read.names == {"train": ["images/b.jpg"], "val": ["images/a.jpg"]}
-        assert read.errors == ["lists/two.txt: line 2: no such image: images/z.jpg"]
+        assert read.errors == [
+            "lists/two.txt: line 2: no such image: images/z.jpg",
+            "lists/two.txt: line 3: no such image: val/b.jpg",
+        ]
 
     def test_a_folder_that_is_not_there(self, data):
         data.draw("images/train/a.jpg")
