@@ -203,12 +203,12 @@ class TestSplits:
         assert read.names == {"train": names, "val": ["obj_train_data/b.jpg"]}
 
     def test_lists_that_data_yaml_names(self, data):
-        data.draw("images/a.jpg", "images/b.jpg", "lists/b.jpg")  # the last is not what val/b.jpg means
+        data.draw("images/a.jpg", "images/b.jpg")
         data.write(
             {
                 "data.yaml": f"train: lists/one.txt\nval: lists/two.txt\n{NAMES}",
                 "lists/one.txt": "./images/b.jpg",
-                "lists/two.txt": "images/a.jpg\nimages/z.jpg\nval/b.jpg",
+                "lists/two.txt": "images/a.jpg\nimages/z.jpg",
                 "labels/a.txt": "",
             }
         )
@@ -216,8 +216,12 @@ class TestSplits:
         assert read.names == {"train": ["images/b.jpg"], "val": ["images/a.jpg"]}
         assert read.errors == [
             "lists/two.txt: line 2: no such image: images/z.jpg",
-            "lists/two.txt: line 3: no such image: val/b.jpg",
         ]
+
+    def test_an_image_of_the_same_name_elsewhere_is_another_one(self, data):
+        data.draw("a.jpg", "b.jpg")
+        data.write({"classes.txt": "cat", "a.txt": "", "train.txt": "a.jpg", "val.txt": "val/b.jpg"})
+        assert data.read().errors == ["val.txt: line 1: no such image: val/b.jpg"]
 
     def test_a_folder_that_is_not_there(self, data):
         data.draw("images/train/a.jpg")
