@@ -92,7 +92,8 @@ class Layout:
 
     def annotations(self, suffix: str, findings: Findings, excluded: Collection[Path] = ()) -> dict[Key, Path]:
         """The annotation files by key."""
-        return self._by_key((suffix,), self.source.anno_dir, _ANNOTATION_FOLDERS, f"{suffix} files", findings, excluded)
+        what, folder = f"{suffix} files", self.source.anno_dir
+        return self._by_key((suffix,), folder, _ANNOTATION_FOLDERS, what, findings, excluded, self.images)
 
     def _by_key(
         self,
@@ -102,7 +103,9 @@ class Layout:
         what: str,
         findings: Findings,
         excluded: Collection[Path] = (),
+        needed: Collection[Key] = (),
     ) -> dict[Key, Path]:
+        """The files of one kind. Outside of the folders that are usual for it, only those that are needed count."""
         root = self.source.folder / (folder or "")
         files = self.files if root == self.source.folder else files_below(root)
         chosen = [
@@ -110,15 +113,15 @@ class Layout:
             for path in files
             if path.suffix.lower() in suffixes and path not in excluded and os.path.abspath(path) not in self._ignored
         ]
-        inside = [path for path in chosen if usual & {part.lower() for part in _folders(path, root)}]
-        if inside and not folder:
-            # VOC's SegmentationClass has images of the same names as JPEGImages.
-            for path in sorted(set(chosen) - set(inside)):
-                findings.remark(f"{what} are left out, because they are not in the folders for {what}", path)
-            chosen = inside
+        inside = {path for path in chosen if usual & {part.lower() for part in _folders(path, root)}}
         groups: defaultdict[Key, list[Path]] = defaultdict(list)
         for path in chosen:
-            groups[key(path, root)].append(path)
+            name = key(path, root)
+            if folder or not inside or path in inside or name in needed:
+                groups[name].append(path)
+            else:
+                # VOC's SegmentationClass has images of the same names as JPEGImages.
+                findings.remark(f"{what} are left out, because they are not in the folders for {what}", path)
         for same in groups.values():
             if len(same) > 1:
                 findings.error(same[0], f"one of {len(same)} {what} of one name: {some(same)}; rename them")

@@ -69,6 +69,19 @@ def test_two_of_one_name(data):
     ]
 
 
+def test_annotations_in_and_outside_of_their_folder(data):
+    """All that belong to an image count; what belongs to none is remarked."""
+    data.draw("images/a.jpg", "images/b.jpg")
+    other = voc(voc_object("dog", 1, 2, 3, 4))
+    data.write({"images/a.xml": XML, "annotations/b.xml": XML, "images/b.xml": other, "build.xml": "<project/>"})
+    read = data.read()
+    assert read.errors == [
+        "annotations/b.xml: one of 2 .xml files of one name: annotations/b.xml, images/b.xml; rename them"
+    ]
+    assert read.boxes["images/a.jpg"] == BOX
+    assert read.warnings == ["1 .xml files are left out, because they are not in the folders for .xml files: build.xml"]
+
+
 def test_one_name_in_two_folders(data):
     data.draw("x/a.jpg", "y/a.jpg")
     data.write({"x/a.xml": XML, "y/a.xml": voc(voc_object("dog", 1, 2, 3, 4))})
