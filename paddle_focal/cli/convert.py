@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
         except OSError as error:
             reason = f"{part.target} cannot be written: {error.strerror}"
             raise ToolError(f"{reason}; --output_dir names another place") from None
-        print(part.target)
+    print(*(part.target for part in parts), sep="\n")
     print(f"\n{_configuration(options.folder, len(categories), parts)}", end="")
 
 
