@@ -14,6 +14,7 @@ COMMANDS = {
     "train": ("paddle_focal.cli.train", "train a detector, with PaddleDetection's flags"),
     "eval": ("paddle_focal.cli.evaluate", "evaluate a checkpoint, with PaddleDetection's flags"),
     "check-data": ("paddle_focal.cli.check_data", "say everything that is wrong with a data set"),
+    "convert": ("paddle_focal.cli.convert", "make COCO JSON of VOC, YOLO or LabelMe annotations"),
     "infer": ("paddle_focal.cli.infer", "detect objects in images, with PaddleDetection's flags"),
     "export": ("paddle_focal.cli.export", "write a checkpoint for paddle.inference"),
     "analyze": ("paddle_focal.cli.analyze", "show what focal loss does to a model and its data"),

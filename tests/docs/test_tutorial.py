@@ -33,7 +33,7 @@ def few(source: Path, target: Path) -> None:
 
 def test_commands_name_what_there_is():
     tools = [command.split()[1] for command in COMMANDS if command.startswith("python tools/")]
-    assert len(tools) == 7
+    assert len(tools) == 8
     assert all((ROOT / tool).is_file() for tool in tools)
     images = re.findall(r"!\[[^]]+\]\((.*?)\)", TEXT)
     assert len(images) == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from paddle import distributed
@@ -29,23 +29,40 @@ def check_data(config, sections: Sequence[str] = SECTIONS) -> DataReport:
         sections: which of 'TrainDataset' and 'EvalDataset' to check. One that is not a COCODataSet is only noted.
     """
     report = DataReport()
-    contents: dict[str, Contents] = {}
+    datasets: dict[str, COCODataSet] = {}
     for section in sections:
         kind = _kind(config[section])
         if kind is None or not issubclass(kind, COCODataSet):
             name = kind.__name__ if kind else "none"
             report.note(f"{section} is not checked: only a COCODataSet is, but this is {name}")
             continue
-        checked = check_coco(workspace.create(section)(), config.num_classes, report.about(section))
-        if checked:
-            contents[section] = checked
+        datasets[section] = workspace.create(section)()
+    contents = check_datasets(datasets, config.num_classes, report)
+    if "TrainDataset" in contents:
+        _check_batches(contents["TrainDataset"], config["TrainReader"], report.about("TrainDataset"))
     for section in contents if not report.errors else ():
         check_reader(config, section.replace("Dataset", "Reader"), contents[section].sizes, report.about(section))
-    if "TrainDataset" in contents:
-        _check_training(contents["TrainDataset"], config["TrainReader"], report.about("TrainDataset"))
-    if len(contents) == len(SECTIONS):
-        _compare(*(contents[section] for section in SECTIONS), report.about(" and ".join(SECTIONS)))
     return report
+
+
+def check_datasets(datasets: Mapping[str, COCODataSet], num_classes: int, report: DataReport) -> dict[str, Contents]:
+    """Check data sets, each on its own and one beside the other, and return what they hold.
+
+    Args:
+        datasets: by 'TrainDataset' and 'EvalDataset', as in a configuration, or another name; not parsed yet.
+        num_classes: the configuration's.
+        report: receives what is found.
+    """
+    contents: dict[str, Contents] = {}
+    for section, dataset in datasets.items():
+        checked = check_coco(dataset, num_classes, report.about(section))
+        if checked:
+            contents[section] = checked
+    if "TrainDataset" in contents:
+        _check_classes(contents["TrainDataset"], report.about("TrainDataset"))
+    if contents.keys() >= {*SECTIONS}:
+        _compare(*(contents[section] for section in SECTIONS), report.about(" and ".join(SECTIONS)))
+    return contents
 
 
 def _kind(section) -> type | None:
@@ -56,12 +73,15 @@ def _kind(section) -> type | None:
     return kind if isinstance(kind, type) else None
 
 
-def _check_training(train: Contents, reader, report: DataReport) -> None:
+def _check_batches(train: Contents, reader, report: DataReport) -> None:
     ranks, batch = distributed.get_world_size(), reader["batch_size"]
     share = -(-train.images // ranks)
     if 0 < share < batch and reader["drop_last"]:
         of = f" for each of {ranks} processes" if ranks > 1 else ""
         report.error(f"{share} images{of} make no batch: TrainReader.batch_size is {batch}, and drop_last is true")
+
+
+def _check_classes(train: Contents, report: DataReport) -> None:
     without = [train.classes[i] for i in np.flatnonzero(train.boxes == 0)]
     if without and len(without) == len(train.classes):
         report.error("no boxes to train on")
