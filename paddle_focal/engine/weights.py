@@ -57,7 +57,6 @@ def _scalar(dtype: _Dtype, data: bytes) -> np.generic:
 _STAND_INS = {
     ("_codecs", "encode"): codecs.encode,
     ("builtins", "tuple"): tuple,
-    ("builtins", "bytes"): bytes,
     ("__builtin__", "tuple"): tuple,
     ("__builtin__", "bytes"): bytes,
     ("collections", "OrderedDict"): OrderedDict,

@@ -12,6 +12,7 @@ import numpy as np
 import oracle
 import paddle
 import pytest
+from matplotlib.figure import Figure
 
 pytest.importorskip("ppdet")
 
@@ -21,6 +22,7 @@ from paddle_limits import needs_boxless_retina_head
 from two_ranks import CLASSES, SIZE, STRIDES, create_head
 
 from paddle_focal.analysis import analyze as analysis
+from paddle_focal.analysis import loss_distribution
 from paddle_focal.analysis.loss_analysis import GAMMAS, LossAnalysis, summary
 from paddle_focal.analysis.loss_distribution import LossHistogram, draw_distribution
 from paddle_focal.cli import analyze as command
@@ -240,6 +242,29 @@ def test_distribution_picture(tmp_path, rng):
     panels = {"one": {0.0: histogram(rng.exponential(size=99))}, "other": {0.0: histogram(np.ones(9))}}
     draw_distribution(panels, "title", tmp_path / "loss_distribution.png")
     assert cv2.imread(str(tmp_path / "loss_distribution.png")).shape == (505, 1100, 3)
+
+
+def test_what_the_distribution_picture_shows(monkeypatch, tmp_path):
+    """A hundred losses: one of 99 carries half of what they weigh together, of which the others have 1 each."""
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    monkeypatch.setattr(loss_distribution, "write_whole", lambda path, write: write(path))
+    one, equal = histogram(np.array([99.0] + [1.0] * 99)), histogram(np.ones(100))
+    draw_distribution({"one": {0.0: one, 1.5: equal}, "other": {2.0: equal}}, "title", tmp_path / "picture.png")
+    first, second = drawn[0].axes
+    texts = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in (first, second)]
+    assert texts == [["$\\gamma$ = 0: 50%", "$\\gamma$ = 1.5: 1%"], ["$\\gamma$ = 2: 1%"]]
+    assert [axes.get_title() for axes in (first, second)] == ["one", "other"]
+    assert drawn[0].get_suptitle() == "title"
+    assert first.get_legend().get_title().get_text() == "the hardest 1% carry"
+    assert first.get_xlabel() == "fraction of these anchors, easiest first"
+    assert first.get_ylabel() == "share of the loss that they carry"
+    for axes, line, shares in ((first, 0, (0, 0.5, 1)), (second, 0, (0, 1))):
+        x, y = axes.lines[line].get_data()
+        assert (x[0], x[-1]) == (0, 1)
+        assert list(y) == pytest.approx(shares)
+    assert len(first.lines) == 2
+    assert first.lines[0].get_color().tolist() != first.lines[1].get_color().tolist()
 
 
 @pytest.mark.parametrize(("total", "count", "indices"), [(5, 3, [0, 2, 4]), (3, 9, [0, 1, 2]), (4, 1, [0]), (0, 3, [])])

@@ -114,6 +114,22 @@ def test_times_are_those_of_the_calls(tmp_path, monkeypatch, capsys):
     assert settled == [(["memcpy"], 2, 0)]
 
 
+def test_the_bar_says_what_is_measured(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(loss.tqdm, "set_description", lambda bar, text: said.append((bar.n, bar.total, text)))
+    monkeypatch.setattr(measuring, "interleave", lambda runs, *_: {name: [(1.0, 1.0)] for name in runs})
+    monkeypatch.setattr(loss, "_memory_in_fresh_process", lambda *_: None)
+    run(tmp_path, "--contenders", "memcpy", "--cases", "tiny", "--threads", "1", "2", "--dtypes", "float32", "float64")
+    assert said == [
+        (0, 4, "tiny float32 threads=1"),
+        (1, 4, "tiny float32 threads=2"),
+        (2, 4, "tiny float32 memory"),
+        (2, 4, "tiny float64 threads=1"),
+        (3, 4, "tiny float64 threads=2"),
+        (4, 4, "tiny float64 memory"),
+    ]
+
+
 def test_memory_that_could_not_be_measured(tmp_path, monkeypatch, capsys):
     def killed(*arguments):
         assert arguments == ("memory", "memcpy", "tiny", "float32", "1")

@@ -187,6 +187,36 @@ def test_what_the_head_benchmark_writes(monkeypatch, workspace_copy, tmp_path, c
     assert settled == [(1, 0)]  # a single thread leaves no idle ones behind
 
 
+def test_the_memory_of_a_stage(monkeypatch, capsys):
+    """That of the head which is named, after a call on a small batch, which loads what the first call loads."""
+    stages = []
+
+    class Stage:
+        def __init__(self, head, outputs, targets):
+            stages.append((head, tuple(outputs[0][0].shape), calls := []))
+            self.forward, self.backward = (lambda: calls.append("forward")), (lambda: calls.append("backward"))
+
+    def peak(function):
+        before = [list(calls) for _, _, calls in stages]
+        function()
+        assert before == [["forward", "backward"], []]
+        return 12.5
+
+    threads = []
+    monkeypatch.setattr(paddle.base.core, "set_num_threads", threads.append)
+    monkeypatch.setattr(head, "create_head", lambda name, classes: (name, classes))
+    monkeypatch.setattr(head, "StageRun", Stage)
+    monkeypatch.setattr(measuring, "peak_extra_mib", peak)
+    benchmark.main(["head", "--only-memory", *SMALL, "--contenders", "drop-in", "--threads", "1", "3"])
+    assert capsys.readouterr().out == "12.5\n"
+    assert threads == [3]
+    assert [(one, shape) for one, shape, _ in stages] == [
+        (("drop-in", 5), (1, 45, 16, 16)),
+        (("drop-in", 5), (1, 45, 16, 20)),
+    ]
+    assert [calls for _, _, calls in stages] == [["forward", "backward"]] * 2
+
+
 STEP_MARKDOWN = """\
 # A training step of RetinaNet R50-FPN
 

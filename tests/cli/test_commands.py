@@ -18,7 +18,7 @@ CONFIG = ["-c", str(Path(__file__).resolve().parents[2] / "configs/retinanet_r18
 @pytest.fixture
 def config(monkeypatch, tmp_path):
     """That of every command, with nothing loaded."""
-    config = SimpleNamespace(save_dir=str(tmp_path), filename="run", weights="best")
+    config = SimpleNamespace(save_dir=str(tmp_path), filename="run", weights="best", num_classes=1)
     for command in (train, evaluate):
         monkeypatch.setattr(command, "configured", lambda flags: contextlib.nullcontext(config))
     monkeypatch.setattr(train.runtime, "init_ranks", lambda config: None)

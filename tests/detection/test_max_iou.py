@@ -69,6 +69,14 @@ class TestSameAsMaxIoUAssigner:
         boxes = tensor([[30, 30, 30, 30], [900, 900, 950, 950], [60, 60, 20, 20], [8, 8, 30, 30]])
         assert_same_assignment(MaxIoUAssigner(0.5, 0.4), grid_of_anchors(), boxes)
 
+    def test_boxes_that_touch_few_anchors_and_little(self, block, rng):
+        """Overlaps of less than a pixel, one way or both, and none; the thresholds tell them apart."""
+        corner = rng.uniform(0, 150, (9, 2))
+        boxes = tensor(np.concatenate([corner, corner + rng.uniform(0.1, 3, (9, 2))], axis=1))
+        for thresholds in ((0.01, 0.001), (0.003, 0.003), (1e-4, 1e-5)):
+            label = assert_same_assignment(MaxIoUAssigner(*thresholds, False), grid_of_anchors(), boxes)
+            assert {0, 1} <= set(label.tolist())
+
     def test_equal_thresholds(self, block, rng):
         corner = rng.uniform(0, 150, (5, 2))
         boxes = tensor(np.concatenate([corner, corner + 20], axis=1))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,14 @@ def test_tools_refuse_and_trust(tmp_path, capsys):
         training.parse_arguments(["-c", path])
     assert end.value.code == 1
     assert training.parse_arguments(["-c", path, "--trust-config"]).trust_config
+
+
+def test_tools_refuse_and_trust_options(capsys):
+    arguments = ["-c", "retinanet_r18_fpn_digits", "-o", "epoch=1", "a=!!python/name:os.system"]
+    with pytest.raises(SystemExit) as end:
+        training.parse_arguments(arguments)
+    assert end.value.code == 1
+    assert training.parse_arguments([*arguments, "--trust-config"]).opt == {"epoch": 1, "a": os.system}
 
 
 def test_nothing_runs_before_the_check(tmp_path):

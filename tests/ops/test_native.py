@@ -72,6 +72,26 @@ def test_where_nvcc_is_looked_for(monkeypatch, tmp_path, variables, found):
     assert build._find_nvcc() == (str(tmp_path / found / "bin/nvcc") if found else None)
 
 
+def test_how_the_library_is_compiled_and_linked(monkeypatch, tmp_path):
+    commands = []
+    monkeypatch.setattr(build, "_run", commands.append)
+    monkeypatch.setattr(build, "_find_compiler", lambda: "c++")
+    library = tmp_path / "library.so"
+    build._compile("c++", None, library)
+    *compiled, linked = commands
+    sources = [command[command.index("-c") + 1] for command in compiled]
+    assert sorted(map(Path, sources)) == sorted((ROOT / "paddle_focal/csrc").rglob("*.cc"))
+    objects = [command[command.index("-o") + 1] for command in compiled]
+    assert len(set(objects)) == len(objects)
+    assert all({"c++", "-O3", "-fPIC", "-fopenmp"} <= set(command) for command in compiled)
+    assert linked[:2] == ["c++", "-shared"]
+    assert set(objects) <= set(linked)
+    assert linked[-2:] == ["-o", str(library)]
+    assert "-fopenmp" not in linked  # Paddle's serves
+    assert any(option.startswith("-L") for option in linked)
+    assert any(option.startswith("-Wl,-rpath,") for option in linked)
+
+
 class TestLadder:
     def test_the_best_that_serves(self):
         assert ops.select(None, paddle.zeros([2, 3])) is (native if IS_BUILT else composite)

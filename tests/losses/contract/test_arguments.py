@@ -168,6 +168,7 @@ def test_the_first_label_out_of_range_is_named(loss, backend):
         (ValueError, r"label of dtype float32 must have shape \[2, 3\]", {"label": paddle.zeros([2])}),
         (ValueError, r"label must be in .* contains 4", {"label": paddle.to_tensor([0, 4])}),
         (ValueError, r"label must be .* or ignore_index -1, .* contains -2", {"label": paddle.to_tensor([-2, 0])}),
+        (ValueError, r"label must be .* 255, .* -1", {"label": paddle.to_tensor([-1, 0]), "ignore_index": 255}),
         (ValueError, r"label must be in \[0, 1\], but it contains 5", {"label": paddle.full([2, 3], 5.0)}),
         (ValueError, r"label must be in \[0, 1\], .* contains nan", {"label": paddle.full([2, 3], float("nan"))}),
         (TypeError, r"(logit|prob) must be .* its dtype is int64", {"prediction": paddle.zeros([2, 3], "int64")}),
