@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,13 +11,14 @@ from paddle import nn
 from ppdet.core import workspace
 from ppdet.data.reader import BatchCompose, Compose
 from ppdet.data.source.coco import COCODataSet
+from ppdet.data.source.voc import VOCDataSet
 from ppdet.metrics import get_infer_results
 from pycocotools.coco import COCO
 from tqdm import tqdm
 
 from paddle_focal.analysis.loss_analysis import LossAnalysis, summary
 from paddle_focal.analysis.loss_distribution import draw_distribution
-from paddle_focal.data.annotations import evenly_spaced, read_annotations
+from paddle_focal.data.annotations import evenly_spaced, ground_truth, image_folder
 from paddle_focal.engine import report, runtime, weights
 from paddle_focal.engine.reading import guarded
 from paddle_focal.errors import ToolError
@@ -42,15 +42,15 @@ def load_model(config) -> nn.Layer:
     return model
 
 
-def load_dataset(config, section: str) -> COCODataSet:
+def load_dataset(config, section: str) -> COCODataSet | VOCDataSet:
     """The images of ``TrainDataset`` or ``EvalDataset`` with their boxes, through the transforms of evaluation.
 
     Raises:
-        ToolError: the data set is not a COCODataSet, or is empty.
+        ToolError: the data set is neither a COCODataSet nor a VOCDataSet, or is empty.
     """
     dataset = workspace.create(section)()
-    if not isinstance(dataset, COCODataSet):
-        raise ToolError(f"{section} must be a COCODataSet, but is a {type(dataset).__name__}")
+    if not isinstance(dataset, (COCODataSet, VOCDataSet)):
+        raise ToolError(f"{section} must be a COCODataSet or a VOCDataSet, but is a {type(dataset).__name__}")
     dataset.data_fields = ["image", "gt_bbox", "gt_class", "is_crowd"]
     dataset.check_or_download_dataset()
     try:
@@ -62,7 +62,7 @@ def load_dataset(config, section: str) -> COCODataSet:
     return dataset
 
 
-def one_by_one(config, dataset: COCODataSet, indices: Sequence[int]) -> Iterator[dict]:
+def one_by_one(config, dataset: COCODataSet | VOCDataSet, indices: Sequence[int]) -> Iterator[dict]:
     """Batches of one image each; raises ReadingError."""
     collate = BatchCompose(config.EvalReader.get("batch_transforms", []), config.num_classes, collate_batch=False)
     options = {"batch_sampler": [[i] for i in indices], "num_workers": config.worker_num, "return_list": True}
@@ -72,7 +72,7 @@ def one_by_one(config, dataset: COCODataSet, indices: Sequence[int]) -> Iterator
 
 @paddle.no_grad()
 def draw_hardest(
-    config, model: nn.Layer, dataset: COCODataSet, truth: COCO, images: Sequence[dict], path: Path
+    config, model: nn.Layer, dataset: COCODataSet | VOCDataSet, truth: COCO, images: Sequence[dict], path: Path
 ) -> None:
     """Images with their loss, their boxes and what the model detects.
 
@@ -85,7 +85,7 @@ def draw_hardest(
         path: the PNG to write.
     """
     index = {int(record["im_id"][0]): i for i, record in enumerate(dataset.roidbs)}
-    categories = {label: category for category, label in dataset.catid2clsid.items()}
+    categories = dict(enumerate(truth.getCatIds()))
     found = []
     for batch in one_by_one(config, dataset, [index[image["image_id"]] for image in images]):
         found += get_infer_results({**model(batch), "im_id": batch["im_id"].numpy()}, categories)["bbox"]
@@ -94,8 +94,7 @@ def draw_hardest(
         f"loss {image['loss']:.2f} = {image['loss_cls']:.2f} class + {image['loss_reg']:.2f} box"
         for image in images
     }
-    folder = os.path.join(dataset.dataset_dir, dataset.image_dir)
-    report.draw_images(truth, titles, folder, found, "Images with the highest loss", path)
+    report.draw_images(truth, titles, image_folder(dataset), found, "Images with the highest loss", path)
 
 
 def analyze(config, section: str, count: int) -> str:
@@ -121,7 +120,7 @@ def analyze(config, section: str, count: int) -> str:
         analysis = LossAnalysis(model)
         for batch in tqdm(batches, desc="analyze", unit="image", total=len(indices), dynamic_ncols=True):
             analysis.add(batch)
-        truth = read_annotations(dataset.get_anno())
+        truth = ground_truth(dataset)
         files = {image_id: image["file_name"] for image_id, image in truth.imgs.items()}
         results = analysis.results(list(dataset.cname2cid), files)
     except ValueError as error:

@@ -1,7 +1,8 @@
-"""Alpha of each class from the class frequencies of a COCO annotation file.
+"""Alpha of each class from the class frequencies of a data set.
 
 Prints a table and the lines for a configuration, and draws both as bars.
 
+    python tools/class_alpha.py -c configs/retinanet_r18_fpn_digits.yml
     python tools/class_alpha.py --annotations dataset/digits/annotations/instances_train.json
 """
 
@@ -57,7 +58,10 @@ def draw(counts: dict[str, int], alphas: dict[str, float], title: str, path: Pat
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--annotations", required=True, type=Path, metavar="FILE", help="COCO annotation file")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("-c", "--config", help="configuration, whose TrainDataset is counted; COCO's format or VOC's")
+    source.add_argument("--annotations", type=Path, metavar="FILE", help="COCO annotation file")
+    parser.add_argument("-o", "--opt", nargs="*", metavar="KEY=VALUE", help="settings in place of the configuration's")
     parser.add_argument("--method", choices=list(METHODS), default="inverse_frequency", help="default: %(default)s")
     parser.add_argument(
         "--alpha", type=float, default=0.25, help="of a class of average weight, in (0, 1) (default: %(default)s)"
@@ -69,21 +73,36 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--output", type=Path, default=Path("class_alpha.png"), metavar="PNG", help="default: %(default)s"
     )
     options = parser.parse_args(arguments)
-    if not options.annotations.is_file():
+    if options.opt and not options.config:
+        parser.error("-o goes with -c")
+    if options.annotations and not options.annotations.is_file():
         parser.error(f"no such annotation file: {options.annotations}")
     return options
+
+
+def count(options: argparse.Namespace) -> tuple[dict[str, int], str]:
+    """The objects of each class, and the name of what was counted."""
+    if options.annotations:
+        return count_objects(options.annotations), options.annotations.name
+    # Not above: a file of annotations is counted without ppdet.
+    from paddle_focal.cli.arguments import ArgumentParser, configured
+    from paddle_focal.data.annotations import training_counts
+
+    flags = ArgumentParser("").parse_args(["-c", options.config, *(["-o", *options.opt] if options.opt else [])])
+    with configured(flags) as config:
+        return training_counts(), Path(config.filename).name
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/class_alpha.py``."""
     options = parse_arguments(arguments)
     try:
-        counts = count_objects(options.annotations)
+        counts, name = count(options)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the table says which classes have no objects
             alphas = class_alpha(counts, options.method, options.alpha, options.beta)
     except ValueError as error:
         raise SystemExit(str(error)) from error
     print(table(counts, alphas), snippet(alphas), sep="\n\n")
-    draw(counts, alphas, f"{options.annotations.name}: {options.method}", options.output)
+    draw(counts, alphas, f"{name}: {options.method}", options.output)
     print(f"\n{options.output}")

@@ -38,7 +38,7 @@ def parse_arguments(arguments: list[str] | None = None):
         "--early-stop", type=int, metavar="PATIENCE", help="stop after so many evaluations without a better value"
     )
     parser.add_argument(
-        "--early-stop-metric", choices=METRICS, default="bbox_AP", help="the value (default: %(default)s)"
+        "--early-stop-metric", choices=METRICS, help="the value (default: bbox_AP, or bbox_mAP of VOC's metric)"
     )
     flags = parser.parse_args(arguments)
     if flags.early_stop is not None and flags.early_stop < 1:

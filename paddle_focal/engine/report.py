@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pycocotools.coco import COCO
 
-from paddle_focal.data.annotations import evenly_spaced, read_annotations
+from paddle_focal.data.annotations import evenly_spaced
 from paddle_focal.files import write_whole
 
 #: The twelve numbers of COCO's table, in its order.
@@ -30,22 +30,26 @@ def coco_metrics(results: Mapping[str, Sequence[float]]) -> dict[str, float | No
     return {f"bbox_{name}": float(value) if value > -1 else None for name, value in zip(COCO_METRICS, stats)}
 
 
+def voc_metrics(results: Mapping[str, Sequence[float]]) -> dict[str, float | None]:
+    """Ppdet's result as ``bbox_mAP``; None where there is no ground truth."""
+    (value,) = results["bbox"]
+    return {"bbox_mAP": float(value) if value is not None and np.isfinite(value) else None}
+
+
 def write_metrics(metrics: Mapping[str, float | None], path: Path) -> None:
     write_whole(path, lambda partial: partial.write_text(json.dumps(metrics, indent=2) + "\n"))
 
 
-def draw_predictions(annotations: str, image_folder: str, detections: str, path: Path, count: int = 12) -> None:
+def draw_predictions(truth: COCO, image_folder: str, found: Sequence[dict], path: Path, count: int = 12) -> None:
     """Validation images, evenly spaced over the set, with ground truth and detections.
 
     Args:
-        annotations: COCO file of the validation set.
+        truth: the annotations of the validation set.
         image_folder: the folder that its file names are relative to.
-        detections: COCO results file.
+        found: detections, as in a COCO results file.
         path: the PNG to write.
         count: number of images.
     """
-    truth = read_annotations(annotations)
-    found = json.loads(Path(detections).read_text()) if Path(detections).exists() else []
     images = sorted(truth.imgs)
     titles = {images[i]: truth.imgs[images[i]]["file_name"] for i in evenly_spaced(len(images), count)}
     draw_images(truth, titles, image_folder, found, "Validation images", path)

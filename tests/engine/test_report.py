@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 pytest.importorskip("ppdet")
 
+from paddle_focal.data.annotations import read_annotations
 from paddle_focal.engine import report
 from paddle_focal.engine.hooks import loss_curve
 from paddle_focal.engine.hooks.loss_curve import draw_loss_curve
@@ -68,6 +70,12 @@ def validation_set(tmp_path):
     return tmp_path
 
 
+def draw(folder: Path, detections: str | None = "bbox.json") -> None:
+    found = json.loads((folder / detections).read_text()) if detections else []
+    truth = read_annotations(str(folder / "annotations.json"))
+    report.draw_predictions(truth, str(folder), found, folder / "predictions.png")
+
+
 def near(picture: np.ndarray, color: str) -> np.ndarray:
     """Where the picture has this color, lines on black included."""
     bgr = [int(color[i : i + 2], 16) for i in (5, 3, 1)]
@@ -78,17 +86,14 @@ def test_an_unreadable_image_and_dollar_signs_do_not_stop_the_picture(validation
     (validation_set / "2.png").unlink()
     text = (validation_set / "annotations.json").read_text()
     (validation_set / "annotations.json").write_text(text.replace("cell", "$cell{$"))
-    paths = [str(validation_set / name) for name in ("annotations.json", "", "bbox.json")]
-    report.draw_predictions(*paths, validation_set / "predictions.png")
+    draw(validation_set)
     assert near(cv2.imread(str(validation_set / "predictions.png")), "#2ca02c").sum() > 50
 
 
-@pytest.mark.parametrize("detections", ["bbox.json", "missing.json"])
+@pytest.mark.parametrize("detections", ["bbox.json", None])
 def test_predictions(validation_set, detections):
     path = validation_set / "predictions.png"
-    report.draw_predictions(
-        str(validation_set / "annotations.json"), str(validation_set), str(validation_set / detections), path
-    )
+    draw(validation_set, detections)
     picture = cv2.imread(str(path))
     assert near(picture, "#2ca02c").sum() > 50
     columns = np.flatnonzero(near(picture, "#d62728").any(axis=0))
@@ -105,8 +110,7 @@ def test_boxes_bear_their_category_and_detections_their_score(validation_set, mo
         path.touch()
 
     monkeypatch.setattr(report.Figure, "savefig", savefig)
-    paths = [str(validation_set / name) for name in ("annotations.json", "", "bbox.json")]
-    report.draw_predictions(*paths, validation_set / "predictions.png")
+    draw(validation_set)
     assert drawn == [["cell", "cell 0.90"], [], []]
 
 
@@ -133,8 +137,7 @@ def extent(mask: np.ndarray) -> np.ndarray:
 
 
 def test_images_keep_their_colours_and_boxes_their_places(blue_image):
-    paths = [str(blue_image / name) for name in ("annotations.json", "", "bbox.json")]
-    report.draw_predictions(*paths, blue_image / "predictions.png")
+    draw(blue_image)
     picture = cv2.imread(str(blue_image / "predictions.png"))
     left, top, right, bottom = extent(near(picture, "#0000ff"))
     scale = (right - left) / 60
@@ -145,8 +148,7 @@ def test_images_keep_their_colours_and_boxes_their_places(blue_image):
 
 
 def test_the_label_of_a_detection_is_above_its_box(blue_image):
-    paths = [str(blue_image / name) for name in ("annotations.json", "", "bbox.json")]
-    report.draw_predictions(*paths, blue_image / "predictions.png")
+    draw(blue_image)
     picture = cv2.imread(str(blue_image / "predictions.png")).astype(int)
     left, top, right, _ = extent(near(picture, "#0000ff"))
     scale = (right - left) / 60
@@ -168,9 +170,7 @@ def test_every_image_is_drawn_also_in_the_last_row(tmp_path, monkeypatch, count)
     images = [{"id": i, "file_name": "1.png", "width": 60, "height": 40} for i in range(1, count + 1)]
     (tmp_path / "annotations.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
     monkeypatch.setattr(report.Figure, "savefig", savefig)
-    report.draw_predictions(
-        str(tmp_path / "annotations.json"), str(tmp_path), str(tmp_path / "none.json"), tmp_path / "predictions.png"
-    )
+    draw(tmp_path, None)
     assert len(drawn) == count
 
 

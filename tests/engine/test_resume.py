@@ -204,7 +204,7 @@ def test_random_numbers_go_on(small_runs: SmallRuns, undisturbed, monkeypatch):
 
 def test_the_patience_of_another_metric_starts_anew():
     evaluation = SimpleNamespace(validation=object(), metrics={"val_loss": 2.0})
-    stop = EarlyStop(SimpleNamespace(cfg={}), evaluation, 1, "val_loss")
+    stop = EarlyStop(SimpleNamespace(cfg=SimpleNamespace(metric="COCO")), evaluation, 1, "val_loss")
     stop.load_state_dict({"metric": "bbox_AP", "best": 0.9, "best_epoch": 3, "waited": 5})
     stop.load_state_dict(None)  # of a run without it
     stop.on_epoch_end({"mode": "eval", "epoch_id": 4})

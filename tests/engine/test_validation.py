@@ -20,6 +20,7 @@ from paddle_focal.cli import train as training
 from paddle_focal.engine.hooks.early_stop import EarlyStop, StopTraining, keep_as_final
 from paddle_focal.engine.hooks.evaluation_report import EvaluationReport
 from paddle_focal.engine.hooks.validation_loss import ValidationLoss, validation_loss_of
+from paddle_focal.errors import ToolError
 
 pytestmark = pytest.mark.usefixtures("workspace_copy")
 
@@ -131,23 +132,23 @@ def test_only_where_it_is_asked_for(annotations):
         create_head("FocalRetinaHead", is_inference_output="yes")
 
 
-def test_only_with_the_annotations_of_coco(annotations):
+def test_only_with_annotations_of_boxes(annotations):
     trainer = trainer_of(Detector(create_head("FocalRetinaHead", is_inference_output=True)), annotations)
     assert isinstance(validation_loss_of(trainer), ValidationLoss)
-    trainer.cfg.metric = "VOC"
+    trainer.cfg.metric = "RBOX"
     assert validation_loss_of(trainer) is None
 
 
 @pytest.fixture
 def evaluation(tmp_path):
     """The report of a detector whose metric is another one."""
-    config = AttrDict(output_eval=str(tmp_path), metric="VOC")
+    config = AttrDict(output_eval=str(tmp_path), metric="RBOX")
     return EvaluationReport(SimpleNamespace(model=paddle.nn.Layer(), cfg=config, _metrics=[]), tmp_path)
 
 
 def test_other_metrics_are_left_to_ppdet(evaluation):
     evaluation.on_epoch_end(EVALUATED)
-    assert (evaluation.evaluated, evaluation.metrics) == (False, {})
+    assert (evaluation.evaluated, evaluation.metrics) == (True, {})
 
 
 @pytest.mark.parametrize(("rank", "left"), [(0, False), (1, True)])
@@ -158,10 +159,13 @@ def test_the_first_rank_removes_the_detections_before(evaluation, monkeypatch, t
     assert (tmp_path / "bbox.json").exists() == left
 
 
+TRAINER = SimpleNamespace(cfg=AttrDict(metric="COCO"))
+
+
 def run_epochs(values, patience, metric):
     """The epoch after which it stops, or None."""
     evaluation = SimpleNamespace(metrics={}, validation=object())
-    stop = EarlyStop(SimpleNamespace(cfg={}), evaluation, patience, metric)
+    stop = EarlyStop(TRAINER, evaluation, patience, metric)
     for epoch, value in enumerate(values):
         evaluation.metrics = {metric: value}
         try:
@@ -188,8 +192,8 @@ def test_stops_when_patience_is_at_its_end(values, patience, metric, stopped):
 
 
 def test_validation_loss_must_be_there():
-    with pytest.raises(ValueError, match="val_loss needs FocalRetinaHead with is_inference_output: true"):
-        EarlyStop(SimpleNamespace(cfg={}), SimpleNamespace(validation=None), 1, "val_loss")
+    with pytest.raises(ToolError, match="val_loss needs FocalRetinaHead with is_inference_output: true"):
+        EarlyStop(TRAINER, SimpleNamespace(validation=None), 1, "val_loss")
 
 
 def test_the_last_checkpoint_becomes_the_final_one(tmp_path):

@@ -10,10 +10,12 @@ from paddle import distributed
 from ppdet.core import workspace
 from ppdet.data import source
 from ppdet.data.source.coco import COCODataSet
+from ppdet.data.source.voc import VOCDataSet
 
 from paddle_focal.data.checks.coco_check import Contents, check_coco
 from paddle_focal.data.checks.data_report import DataReport, some
 from paddle_focal.data.checks.reader_check import check_reader
+from paddle_focal.data.checks.voc_check import check_voc
 from paddle_focal.errors import ToolError
 
 logger = logging.getLogger("paddle_focal")
@@ -26,16 +28,19 @@ def check_data(config, sections: Sequence[str] = SECTIONS) -> DataReport:
 
     Args:
         config: PaddleDetection's.
-        sections: which of 'TrainDataset' and 'EvalDataset' to check. One that is not a COCODataSet is only noted.
+        sections: which of 'TrainDataset' and 'EvalDataset' to check. One that is neither a COCODataSet nor a
+            VOCDataSet is warned of.
     """
     report = DataReport()
-    datasets: dict[str, COCODataSet] = {}
+    datasets: dict[str, COCODataSet | VOCDataSet] = {}
     for section in sections:
         kind = _kind(config[section])
-        if kind is None or not issubclass(kind, COCODataSet):
+        if kind is None or not issubclass(kind, (COCODataSet, VOCDataSet)):
             name = kind.__name__ if kind else "none"
-            report.note(f"{section} is not checked: only a COCODataSet is, but this is {name}")
+            report.warn(f"{section} is not checked: only a COCODataSet or a VOCDataSet is, but this is {name}")
             continue
+        if section == "EvalDataset":
+            _check_metric(config.metric, kind, report.about(section))
         datasets[section] = workspace.create(section)()
     contents = check_datasets(datasets, config.num_classes, report)
     if "TrainDataset" in contents:
@@ -45,7 +50,9 @@ def check_data(config, sections: Sequence[str] = SECTIONS) -> DataReport:
     return report
 
 
-def check_datasets(datasets: Mapping[str, COCODataSet], num_classes: int, report: DataReport) -> dict[str, Contents]:
+def check_datasets(
+    datasets: Mapping[str, COCODataSet | VOCDataSet], num_classes: int, report: DataReport
+) -> dict[str, Contents]:
     """Check data sets, each on its own and one beside the other, and return what they hold.
 
     Args:
@@ -55,7 +62,10 @@ def check_datasets(datasets: Mapping[str, COCODataSet], num_classes: int, report
     """
     contents: dict[str, Contents] = {}
     for section, dataset in datasets.items():
-        checked = check_coco(dataset, num_classes, report.about(section))
+        if isinstance(dataset, VOCDataSet):
+            checked = check_voc(dataset, num_classes, report.about(section), is_evaluated=section == "EvalDataset")
+        else:
+            checked = check_coco(dataset, num_classes, report.about(section))
         if checked:
             contents[section] = checked
     if "TrainDataset" in contents:
@@ -71,6 +81,13 @@ def _kind(section) -> type | None:
         return type(section)
     kind = getattr(source, str(section.get("name")), None)
     return kind if isinstance(kind, type) else None
+
+
+def _check_metric(metric: str, kind: type, report: DataReport) -> None:
+    """A metric of ppdet's reads the annotations of one kind of data set."""
+    name = "VOC" if issubclass(kind, VOCDataSet) else "COCO"
+    if metric in ("VOC", "COCO") and metric != name:
+        report.error(f"metric is {metric}, but a {kind.__name__} needs another one: set metric: {name}")
 
 
 def _check_batches(train: Contents, reader, report: DataReport) -> None:

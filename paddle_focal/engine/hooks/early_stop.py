@@ -10,10 +10,13 @@ from ppdet.engine.callbacks import Callback
 
 from paddle_focal.engine.hooks.evaluation_report import EvaluationReport
 from paddle_focal.engine.logs import logger
+from paddle_focal.errors import ToolError
 from paddle_focal.files import write_whole
 
 #: The values that can be watched, each with the sign that makes a greater value better.
-METRICS = {"bbox_AP": 1, "val_loss": -1}
+METRICS = {"bbox_AP": 1, "bbox_mAP": 1, "val_loss": -1}
+#: For each of PaddleDetection's metrics, the value that is watched unless another one is named.
+_MAIN = {"COCO": "bbox_AP", "VOC": "bbox_mAP"}
 
 
 class StopTraining(Exception):  # noqa: N818 - it is no error
@@ -27,16 +30,24 @@ class EarlyStop(Callback):
         trainer: ppdet's.
         evaluation: the callback whose metrics are watched; must be registered before this one.
         patience: a number of evaluations.
-        metric: 'bbox_AP' or 'val_loss'.
+        metric: 'bbox_AP' of COCO's metric, 'bbox_mAP' of VOC's, or 'val_loss'; None for the one of the
+            configuration's metric.
 
     Raises:
-        ValueError: 'val_loss' without a head that gives it.
+        ToolError: there will be no such value.
     """
 
-    def __init__(self, trainer, evaluation: EvaluationReport, patience: int, metric: str) -> None:
+    def __init__(self, trainer, evaluation: EvaluationReport, patience: int, metric: str | None) -> None:
         super().__init__(trainer)
+        main = _MAIN.get(trainer.cfg.metric)
         if metric == "val_loss" and evaluation.validation is None:
-            raise ValueError("--early-stop-metric val_loss needs FocalRetinaHead with is_inference_output: true")
+            raise ToolError("--early-stop-metric val_loss needs FocalRetinaHead with is_inference_output: true")
+        if main is None or metric not in (None, main, "val_loss"):
+            raise ToolError(
+                f"--early-stop cannot watch {metric or 'anything'} with metric: {trainer.cfg.metric}; accepted are "
+                + (f"{main} and val_loss" if main else f"the metrics {' and '.join(_MAIN)}")
+            )
+        metric = metric or main
         self._evaluation, self._patience, self._metric = evaluation, patience, metric
         self._best, self._best_epoch, self._waited = -math.inf, 0, 0
 

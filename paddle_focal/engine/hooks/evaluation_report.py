@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import json
 from pathlib import Path
 
 from paddle import distributed
 from ppdet.engine.callbacks import Callback
 
+from paddle_focal.data.annotations import ground_truth, image_folder
 from paddle_focal.engine import report
 from paddle_focal.engine.hooks.validation_loss import validation_loss_of
 from paddle_focal.engine.logs import logger
+
+#: The metrics of PaddleDetection that are reported, each with what names its values.
+METRICS = {"COCO": report.coco_metrics, "VOC": report.voc_metrics}
 
 
 class EvaluationReport(Callback):
@@ -28,10 +32,23 @@ class EvaluationReport(Callback):
         self.folder = folder
         self.detections = Path(trainer.cfg.output_eval, "bbox.json")
         self.evaluated = False
+        self._found: list[dict] = []
+        if trainer.cfg.metric == "VOC":  # whose bbox.json does not say which image a detection is in
+            trainer.model.register_forward_post_hook(self._note_detections)
 
     def callbacks_before(self) -> list[Callback]:
         """The callbacks that must be registered before this one."""
         return [self.validation] if self.validation else []
+
+    def _note_detections(self, model, inputs: tuple[dict], outputs: dict) -> None:
+        if model.training:
+            return
+        rows = iter(outputs["bbox"].tolist())
+        for image, count in zip(inputs[0]["im_id"].flatten().tolist(), outputs["bbox_num"].tolist()):
+            for label, score, left, top, right, bottom in (next(rows) for _ in range(count)):
+                if score >= report.DRAW_THRESHOLD:
+                    box = {"bbox": [left, top, right - left, bottom - top], "score": score}
+                    self._found.append({"image_id": image, "category_id": int(label), **box})
 
     def on_epoch_begin(self, status: dict) -> None:
         if distributed.get_rank() == 0:
@@ -39,17 +56,20 @@ class EvaluationReport(Callback):
 
     def on_epoch_end(self, status: dict) -> None:
         config = self.model.cfg
-        if status["mode"] != "eval" or distributed.get_rank() != 0 or config.metric != "COCO":
+        if status["mode"] != "eval" or distributed.get_rank() != 0:
             return
         self.evaluated = True
-        if config.get("save_prediction_only", False):
+        if config.get("save_prediction_only", False) or config.metric not in METRICS:
             return
-        self.metrics = report.coco_metrics(self.model._metrics[0].get_results())
+        self.metrics = METRICS[config.metric](self.model._metrics[0].get_results())
         logger.info(", ".join(f"{name} {value:.3f}" for name, value in self.metrics.items() if value is not None))
         if self.validation:
             self.metrics.update(self.validation.results)
         report.write_metrics(self.metrics, self.folder / "metrics.json")
         dataset = config.EvalDataset
-        image_folder = os.path.join(dataset.dataset_dir, dataset.image_dir or "")
-        report.draw_predictions(dataset.get_anno(), image_folder, str(self.detections), self.folder / "predictions.png")
+        if config.metric == "COCO" and self.detections.exists():
+            self._found = json.loads(self.detections.read_text())
+        path = self.folder / "predictions.png"
+        report.draw_predictions(ground_truth(dataset), image_folder(dataset), self._found, path)
+        self._found = []
         logger.info("%s: metrics.json, predictions.png", self.folder)

@@ -10,7 +10,7 @@ from paddle import Tensor
 from ppdet.engine.callbacks import Callback
 from pycocotools.coco import COCO
 
-from paddle_focal.data.annotations import read_annotations
+from paddle_focal.data.annotations import ground_truth
 from paddle_focal.detection.abilities import gives_validation_losses
 from paddle_focal.engine.logs import logger
 
@@ -39,7 +39,7 @@ class ValidationLoss(Callback):
 
     @cached_property
     def _truth(self) -> COCO:
-        return read_annotations(self.model.cfg.EvalDataset.get_anno())  # ppdet makes the data set when it evaluates
+        return ground_truth(self.model.cfg.EvalDataset)  # ppdet makes the data set when it evaluates
 
     @cached_property
     def _classes(self) -> dict[int, int]:
@@ -80,7 +80,7 @@ class ValidationLoss(Callback):
 
 
 def validation_loss_of(trainer) -> ValidationLoss | None:
-    """The callback if the model's head is to give its losses in an evaluation for COCO's metric, else None."""
+    """The callback if the model's head is to give its losses in an evaluation of boxes, else None."""
     head = getattr(trainer.model, "head", None)
-    is_wanted = gives_validation_losses(head) and trainer.cfg.metric == "COCO"
+    is_wanted = gives_validation_losses(head) and trainer.cfg.metric in ("COCO", "VOC")
     return ValidationLoss(trainer) if is_wanted else None
