@@ -22,6 +22,7 @@ from unittest.mock import patch
 from paddle.io import DataLoader, Dataset
 from paddle.io.dataloader.dataloader_iter import _DataLoaderIterBase, _DataLoaderIterMultiProcess
 from ppdet.data import reader
+from ppdet.data.transform.operators import BaseOperator
 
 from paddle_focal.errors import ToolError
 
@@ -239,14 +240,9 @@ def _what_failed(error: BaseException) -> str:
 
 
 def _failing_transform(error: BaseException) -> str | None:
-    """The transform that raised, called by ppdet's Compose or BatchCompose."""
-    composes = (reader.Compose.__call__.__code__, reader.BatchCompose.__call__.__code__)
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    for caller, called in zip(frames, frames[1:]):
-        transform = caller.f_locals.get("f")
-        if caller.f_code in composes and called.f_locals.get("self") is transform is not None:
-            return type(transform).__name__
-    return None
+    """The transform that raised."""
+    called = (frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return next((type(one).__name__ for one in called if isinstance(one, BaseOperator)), None)
 
 
 def _in_words(error: BaseException) -> str:
