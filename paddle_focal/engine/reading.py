@@ -211,10 +211,10 @@ def _as_reading_error(error: BaseException) -> ReadingError:
     if isinstance(error, ReadingError):
         return error
     if _is_death_of_a_worker(error):
-        how = re.search(r"DataLoader process \(pid +\d+\) (?:exited (?=is))?([^.]+)\.", str(error))
+        how = re.search(r"DataLoader process \(pid +\d+\) exited (?:is )?([^.]+)\.", str(error))
         return ReadingError(
-            f"A worker of the data loader {how.group(1) if how else 'has ended'}. Where nobody killed it, memory was "
-            "most often too small: lower worker_num or the batch."
+            f"A worker of the data loader has ended{f', {how.group(1)}' if how else ''}. Where nobody killed it, "
+            "memory was most often too small: lower worker_num or the batch."
         )
     return ReadingError(f"The data could not be read: {_in_words(error)}")
 

@@ -152,7 +152,7 @@ def test_killed_worker(tmp_path, digits):
     os.kill(int(workers[0]), signal.SIGKILL)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "A worker of the data loader died: " in output
+    assert "A worker of the data loader has ended, killed by signal: Killed." in output
     assert "Traceback" not in output
     time.sleep(0.1)
     assert not Path(f"/proc/{workers[1]}").exists()

@@ -191,15 +191,15 @@ def test_an_image_that_is_gone(workers, tmp_path):
 @pytest.mark.parametrize(
     ("fault", "how"),
     [
-        (lambda sample: os.kill(os.getpid(), signal.SIGKILL), "is killed by signal: Killed"),
-        (lambda sample: os._exit(7), "exited unexpectedly with code 7"),
-        (lambda sample: os._exit(0), "has ended"),
+        (lambda sample: os.kill(os.getpid(), signal.SIGKILL), ", killed by signal: Killed"),
+        (lambda sample: os._exit(7), ", unexpectedly with code 7"),
+        (lambda sample: os._exit(0), ""),
     ],
 )
 def test_a_worker_dies(workers, fault, how):
     with pytest.raises(ReadingError) as error, guarded():
         read(Images(9, fault), workers)
-    expected = f"A worker of the data loader {how}. Where nobody killed it, memory was most often too small: "
+    expected = f"A worker of the data loader has ended{how}. Where nobody killed it, memory was most often too small: "
     assert str(error.value) == expected + "lower worker_num or the batch."
 
 

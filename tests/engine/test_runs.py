@@ -295,8 +295,8 @@ def test_a_worker_that_died(small_runs: SmallRuns, monkeypatch, caplog):
         small_runs.train()
     assert end.value.code == 1
     assert caplog.messages[-1] == (
-        "A worker of the data loader exited unexpectedly with code 3. Where nobody killed it, memory was most often "
-        "too small: lower worker_num or the batch.\nThere is no whole checkpoint yet."
+        "A worker of the data loader has ended, unexpectedly with code 3. Where nobody killed it, memory was most "
+        "often too small: lower worker_num or the batch.\nThere is no whole checkpoint yet."
     )
 
 
