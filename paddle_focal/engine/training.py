@@ -10,7 +10,7 @@ from ppdet.core.workspace import create
 from ppdet.engine import Trainer, set_random_seed
 
 from paddle_focal.detection.compatibility import save_in
-from paddle_focal.engine import checkpoint, runtime
+from paddle_focal.engine import checkpoint, pretrained, runtime
 from paddle_focal.engine.checkpoint import Checkpoints, EvaluatedCheckpoints
 from paddle_focal.engine.evaluation import evaluate
 from paddle_focal.engine.hooks.early_stop import EarlyStop, StopTraining, keep_as_final
@@ -29,7 +29,8 @@ def train(config, flags) -> None:
     """Train, then evaluate the final weights unless the last epoch's evaluation already has.
 
     Raises:
-        ToolError: a checkpoint cannot be read or written, data cannot be read, or the loss is NaN or infinite.
+        ToolError: a checkpoint cannot be read or written, the weights to start from do not fit, data cannot be read,
+            or the loss is NaN or infinite.
         Interrupted: a signal came; a checkpoint has been written.
     """
     runtime.init_ranks(config)
@@ -72,7 +73,7 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
     if flags.resume is not None:
         epochs, iterations = checkpoints.resume(flags.resume)
     if not epochs and not iterations and config.get("pretrain_weights"):
-        trainer.load_weights(config.pretrain_weights)
+        pretrained.load_into(trainer, config.pretrain_weights)
 
     callbacks = [ResumedPosition(trainer, epochs, iterations)] if epochs or iterations else []
     callbacks += [gamma] if gamma else []
