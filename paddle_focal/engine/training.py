@@ -22,6 +22,7 @@ from paddle_focal.engine.hooks.scheduled_gamma import ScheduledGamma
 from paddle_focal.engine.logs import logger
 from paddle_focal.engine.reading import ReadingError, guarded
 from paddle_focal.engine.run_state import BestModel, MovingAverages, RandomGenerators
+from paddle_focal.engine.settings import Settings, take_configured_rate
 from paddle_focal.errors import ToolError
 
 
@@ -55,6 +56,7 @@ def train(config, flags) -> None:
 
 
 def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
+    settings = Settings(config, vars(flags).keys() - {"amp"})
     trainer = Trainer(config, mode="train")
     save_in(trainer, folder)
     evaluation = EvaluationReport(trainer, folder)
@@ -64,6 +66,7 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
         "normalizer": MovingAverages(trainer.model),
         "random": RandomGenerators(),
         "best_ap": BestModel(trainer),
+        "settings": settings,
     }
     if flags.early_stop:
         parts["early_stop"] = EarlyStop(trainer, evaluation, flags.early_stop, flags.early_stop_metric)
@@ -72,7 +75,9 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
     epochs = iterations = 0
     if flags.resume is not None:
         epochs, iterations = checkpoints.resume(flags.resume)
-    if not epochs and not iterations and config.get("pretrain_weights"):
+    if epochs or iterations:
+        take_configured_rate(trainer.lr)
+    elif config.get("pretrain_weights"):
         pretrained.load_into(trainer, config.pretrain_weights)
 
     callbacks = [ResumedPosition(trainer, epochs, iterations)] if epochs or iterations else []
