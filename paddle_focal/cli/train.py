@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paddle import distributed
 
-from paddle_focal.cli.arguments import ArgumentParser, boolean, configured, exit_on_tool_error
+from paddle_focal.cli.arguments import ArgumentParser, boolean, configured, ending_in_words
 from paddle_focal.data.checks import preflight
 from paddle_focal.engine import logs, pretrained, runtime
 from paddle_focal.engine.hooks.early_stop import METRICS
@@ -50,7 +50,7 @@ def parse_arguments(arguments: list[str] | None = None):
     return flags
 
 
-@exit_on_tool_error()
+@ending_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/train.py``."""
     flags = parse_arguments(arguments)
