@@ -1,6 +1,6 @@
 """Focal loss for PaddlePaddle and PaddleDetection: a drop-in that is fast, lean and right everywhere."""
 
-from paddle_focal import _interrupt, _paddle  # noqa: F401 - must come first, see these modules
+from paddle_focal import _paddle  # noqa: F401 - must come first, see that module
 from paddle_focal.losses import (
     ForegroundNormalizer,
     GammaSchedule,

@@ -1,8 +1,12 @@
-"""Lets Ctrl-C end a command without a traceback; to be imported before Paddle, which takes seconds."""
+"""Lets Ctrl-C end a command without a traceback, also while Paddle and ppdet are imported, which takes seconds."""
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -13,6 +17,26 @@ def is_command(program: str) -> bool:
     """Whether the process is one of this package's commands, and not a program that uses the package."""
     path = Path(program)
     return program == "-m" or path.name == "paddle-focal" or path.resolve().parent == TOOLS
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """A context in which Ctrl-C ends a command at once.
+
+    It is for imports: extension modules make an ImportError of the KeyboardInterrupt that comes to them.
+    """
+    is_ours = (
+        sys.excepthook is end_quietly
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if is_ours:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def end_quietly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -119,7 +119,7 @@ def _warn(missing: frozenset[str]) -> None:
     east_asian = any(unicodedata.name(c, "").startswith(("CJK", "HIRAGANA", "KATAKANA", "HANGUL")) for c in characters)
     remedy = "Noto Sans CJK (Debian and Ubuntu: apt install fonts-noto-cjk)" if east_asian else "one of the Noto fonts"
     logger.warning(
-        "No font has %s%s: pictures show numbers in place of such names of classes, or ?. Install, for example, %s",
+        "No font on this machine has %s%s: pictures show such classes by their numbers. Install, for example, %s",
         " ".join(characters[:8]),
         " ..." if len(characters) > 8 else "",
         remedy,

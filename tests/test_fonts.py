@@ -87,8 +87,8 @@ def test_letters_that_no_font_has(system, caplog):
     assert fonts.for_pillow({3: f"{CAT}я", 5: "я"}) == ({3: "class 3", 5: "я"}, fonts.DEFAULT)
     assert fonts.printable(f"a{CAT}.png") == "a?.png"
     assert caplog.messages == [
-        "No font has 猫: pictures show numbers in place of such names of classes, or ?. Install, for example, Noto "
-        "Sans CJK (Debian and Ubuntu: apt install fonts-noto-cjk)"
+        "No font on this machine has 猫: pictures show such classes by their numbers. Install, for example, Noto Sans "
+        "CJK (Debian and Ubuntu: apt install fonts-noto-cjk)"
     ]
 
 
@@ -96,7 +96,7 @@ def test_other_scripts_need_other_fonts(caplog):
     letters = [chr(0x1200 + i) for i in range(9)]  # of Ethiopic
     fonts.for_pillow(dict(enumerate(letters)))
     (message,) = caplog.messages
-    assert message.startswith(f"No font has {' '.join(letters[:8])} ...: ")
+    assert message.startswith(f"No font on this machine has {' '.join(letters[:8])} ...: ")
     assert message.endswith("Install, for example, one of the Noto fonts")
 
 

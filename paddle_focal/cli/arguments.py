@@ -9,11 +9,9 @@ import sys
 import traceback
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import yaml
-from ppdet.core import workspace
 
 from paddle_focal.engine import configurations, logs, mistakes, runtime, safe_config, weights
 from paddle_focal.engine.logs import logger
@@ -42,11 +40,7 @@ def ending_in_words() -> Iterator[None]:
 
 def _keep_traceback(error: Exception) -> str:
     """Writes a traceback to a file, and says where, and what to do with it."""
-    path = logs.file()
-    if path is None:
-        config = workspace.global_config
-        folder = runtime.output_folder(config) if {"save_dir", "filename"} <= config.keys() else Path()
-        path = folder / "error.log"
+    path = logs.file() or runtime.current_output_folder() / "error.log"
     text = "".join([f"{datetime.now():%F %T}: {shlex.join(sys.argv)}\n", *traceback.format_exception(error)])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ import paddle
 from paddle import Tensor
 from PIL import ImageDraw, ImageFont
 
-from paddle_focal import fonts
+from paddle_focal import _interrupt, fonts
 
 #: Modules that ppdet imports, with the packages of other names that have them. paddledet 2.6.0's own requirements
 #: cannot be installed together: the empty package sklearn, NumPy below 1.24, an OpenCV that needs libGL. NumPy 2 and
@@ -38,7 +38,7 @@ def import_ppdet() -> None:
     """
     chatter = io.StringIO()
     try:
-        with contextlib.redirect_stdout(chatter):
+        with _interrupt.at_once(), contextlib.redirect_stdout(chatter):
             importlib.import_module("ppdet")
     except ImportError as error:
         raise ImportError(

@@ -72,6 +72,12 @@ def output_folder(config) -> Path:
     return Path(config.save_dir, config.filename)
 
 
+def current_output_folder() -> Path:
+    """That of the configuration that has been loaded; the working directory before one has."""
+    config = workspace.global_config
+    return output_folder(config) if {"save_dir", "filename"} <= config.keys() else Path()
+
+
 def set_device(config) -> None:
     """Set the device that the configuration asks for, or the CPU, with one warning, if there is no GPU."""
     if config.use_gpu and not (paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count()):

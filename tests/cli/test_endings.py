@@ -156,15 +156,49 @@ def test_lists_of_pascal_voc(folder, tmp_path, caplog, text):
     )
 
 
+AS_EXTENSIONS_DO = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    raise ImportError
+"""
+
+
 @pytest.mark.parametrize("command", [["tools/train.py"], ["-m", "paddle_focal", "train"]])
-def test_ctrl_c_while_paddle_is_imported(tmp_path, command):
-    (tmp_path / "paddle.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n")
+@pytest.mark.parametrize(("paddle", "words"), [(AS_EXTENSIONS_DO, ""), ("raise KeyboardInterrupt", "Interrupted\n")])
+def test_ctrl_c_while_paddle_is_imported(tmp_path, command, paddle, words):
+    (tmp_path / "paddle.py").write_text(paddle)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     result = subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
     )
     assert result.returncode == -signal.SIGINT
-    assert (result.stdout, result.stderr) == ("", "Interrupted\n")
+    assert (result.stdout, result.stderr) == ("", words)
+
+
+def test_commands_are_imported_without_a_word():
+    code = "import paddle_focal.cli.train, paddle_focal.cli.infer"
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_imports_leave_ctrl_c_as_it_was(monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", _interrupt.end_quietly)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with _interrupt.at_once():
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
+        with _interrupt.at_once():
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        monkeypatch.undo()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with _interrupt.at_once():  # in a program that uses the package
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_while_data_is_checked(small_runs: SmallRuns, monkeypatch):

@@ -66,7 +66,8 @@ def test_imports_go_down_the_table():
 
 @pytest.mark.parametrize("name", sorted(HELPERS))
 def test_helpers_import_nothing_of_the_package(name):
-    assert not set(imported(PACKAGE / f"{name}.py"))
+    allowed = {"paddle_focal._interrupt"} if name == "_paddle" else set()
+    assert set(imported(PACKAGE / f"{name}.py")) == allowed
 
 
 def test_no_circles():
