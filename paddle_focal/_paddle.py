@@ -7,8 +7,10 @@ is a shared library and is loaded after Paddle, it calls Paddle's functions and 
 import warnings
 import zlib  # noqa: F401
 
+from paddle_focal import _interrupt
+
 try:
-    with warnings.catch_warnings():
+    with _interrupt.at_once(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Paddle's warning that ccache, which would speed up compiling, is missing
         import paddle
 except ModuleNotFoundError as error:

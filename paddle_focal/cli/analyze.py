@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 
 from paddle_focal.analysis.analyze import analyze
-from paddle_focal.cli.arguments import ArgumentParser, configured, exit_on_tool_error
+from paddle_focal.cli.arguments import ArgumentParser, configured, ending_in_words
 
 DESCRIPTION = """Show what focal loss does to a trained RetinaNet on its data, as figure 4 of arXiv:1708.02002.
 
@@ -30,7 +30,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-@exit_on_tool_error()
+@ending_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/analyze.py``."""
     flags = parse_arguments(arguments)

@@ -4,24 +4,53 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
+import sys
+import traceback
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import yaml
 
-from paddle_focal.engine import configurations, runtime, safe_config, weights
+from paddle_focal.engine import configurations, logs, mistakes, runtime, safe_config, weights
 from paddle_focal.engine.logs import logger
 from paddle_focal.errors import ToolError
 
 
 @contextlib.contextmanager
-def exit_on_tool_error() -> Iterator[None]:
-    """Logs a ToolError and ends the process with exit code 1."""
+def ending_in_words() -> Iterator[None]:
+    """Logs an exception as one sentence and ends the process with exit code 1.
+
+    The traceback of one that is neither a ToolError nor explained by :mod:`paddle_focal.engine.mistakes` goes to the
+    log file, or where the tool has none to ``error.log`` in the output folder.
+    """
     try:
         yield
     except ToolError as error:
         logger.error("%s", error)
         raise SystemExit(1) from None
+    except Exception as error:
+        explained = mistakes.explanation(error)
+        if explained is None:
+            explained = f"{mistakes.in_one_line(error)}. {_keep_traceback(error)}"
+        logger.error("%s", explained)
+        raise SystemExit(1) from None
+
+
+def _keep_traceback(error: Exception) -> str:
+    """Writes a traceback to a file, and says where, and what to do with it."""
+    path = logs.file() or runtime.current_output_folder() / "error.log"
+    text = "".join([f"{datetime.now():%F %T}: {shlex.join(sys.argv)}\n", *traceback.format_exception(error)])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(text)
+        where = f"the traceback in {path}"
+    except OSError:  # such as a full disk
+        print(text, file=sys.stderr)
+        where = "the lines above"
+    return f"If that does not say what to change, please report it with {where} and what paddle-focal doctor prints."
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -40,10 +69,9 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def parse_args(self, arguments: list[str] | None = None) -> argparse.Namespace:
         flags = super().parse_args(arguments)
-        with exit_on_tool_error():
+        with ending_in_words():
             flags.config = configurations.find(flags.config)
-            if not flags.trust_config:
-                safe_config.check_config(flags.config)
+            safe_config.check_config(flags.config, flags.trust_config)
             flags.opt = self._parse_opt(flags.opt, flags.trust_config)
         return flags
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paddle_focal.cli.arguments import ArgumentParser, configured, exit_on_tool_error
+from paddle_focal.cli.arguments import ArgumentParser, configured, ending_in_words
 from paddle_focal.data.checks.preflight import check_data, stop_on_errors
 from paddle_focal.engine.logs import logger
 
@@ -12,7 +12,7 @@ Says everything that is wrong at once. Errors, which make training fail or use w
 warnings are what PaddleDetection leaves out, or what looks wrong."""
 
 
-@exit_on_tool_error()
+@ending_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/check_data.py``."""
     flags = ArgumentParser(DESCRIPTION).parse_args(arguments)

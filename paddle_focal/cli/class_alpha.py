@@ -14,6 +14,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from paddle_focal import fonts
 from paddle_focal.data.class_balance import METHODS, class_alpha, count_objects
 from paddle_focal.files import write_whole
 
@@ -38,22 +39,23 @@ def snippet(alphas: dict[str, float]) -> str:
 
 def draw(counts: dict[str, int], alphas: dict[str, float], title: str, path: Path) -> None:
     """Two bar charts side by side: objects, on a logarithmic scale, and alpha."""
-    names = list(counts)
-    figure = Figure(figsize=(10, 1.4 + 0.26 * len(names)), layout="constrained")
-    figure.suptitle(title)
-    left, right = figure.subplots(1, 2, sharey=True)
-    left.barh(names, counts.values(), color="tab:blue")
-    left.set(xscale="log", xlabel="objects (logarithmic)", xlim=(0.5, 5 * max(counts.values())))
-    left.bar_label(left.containers[0], [f"{count:,}" for count in counts.values()], padding=3)
-    right.barh(names, alphas.values(), color="tab:orange")
-    right.set(xlabel="alpha")
-    right.bar_label(right.containers[0], [f"{alpha:.3f}" for alpha in alphas.values()], padding=3)
-    left.invert_yaxis()
-    for axes in (left, right):
-        axes.margins(x=0.15)
-        axes.grid(axis="x", alpha=0.3)
-        axes.set_axisbelow(True)
-    write_whole(path, lambda partial: figure.savefig(partial, dpi=110))
+    with fonts.in_figures(dict(enumerate(counts)), [title]) as shown:
+        names = list(shown.values())
+        figure = Figure(figsize=(10, 1.4 + 0.26 * len(names)), layout="constrained")
+        figure.suptitle(fonts.printable(title))
+        left, right = figure.subplots(1, 2, sharey=True)
+        left.barh(names, counts.values(), color="tab:blue")
+        left.set(xscale="log", xlabel="objects (logarithmic)", xlim=(0.5, 5 * max(counts.values())))
+        left.bar_label(left.containers[0], [f"{count:,}" for count in counts.values()], padding=3)
+        right.barh(names, alphas.values(), color="tab:orange")
+        right.set(xlabel="alpha")
+        right.bar_label(right.containers[0], [f"{alpha:.3f}" for alpha in alphas.values()], padding=3)
+        left.invert_yaxis()
+        for axes in (left, right):
+            axes.margins(x=0.15)
+            axes.grid(axis="x", alpha=0.3)
+            axes.set_axisbelow(True)
+        write_whole(path, lambda partial: figure.savefig(partial, dpi=110))
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

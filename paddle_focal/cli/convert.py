@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from paddle_focal.cli.arguments import exit_on_tool_error
+from paddle_focal.cli.arguments import ending_in_words
 from paddle_focal.data.checks.data_report import DataReport
 from paddle_focal.data.checks.preflight import stop_on_errors
 from paddle_focal.data.formats import coco
@@ -78,7 +78,7 @@ class Part:
     target: Path
 
 
-@exit_on_tool_error()
+@ending_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/convert.py``."""
     options = parse_arguments(arguments)

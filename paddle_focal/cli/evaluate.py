@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paddle_focal.cli.arguments import ArgumentParser, configured, exit_on_tool_error
+from paddle_focal.cli.arguments import ArgumentParser, configured, ending_in_words
 from paddle_focal.engine import logs, runtime
 from paddle_focal.engine.evaluation import evaluate, evaluate_detections
 
@@ -20,7 +20,7 @@ def parse_arguments(arguments: list[str] | None = None):
     return parser.parse_args(arguments)
 
 
-@exit_on_tool_error()
+@ending_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/eval.py``."""
     flags = parse_arguments(arguments)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from paddle import distributed
 
-from paddle_focal.cli.arguments import ArgumentParser, boolean, configured, exit_on_tool_error
+from paddle_focal.cli.arguments import ArgumentParser, boolean, configured, ending_in_words
 from paddle_focal.data.checks import preflight
-from paddle_focal.engine import logs, runtime
+from paddle_focal.engine import logs, pretrained, runtime
 from paddle_focal.engine.hooks.early_stop import METRICS
 from paddle_focal.engine.training import sections_in_use, train
 
@@ -50,7 +50,7 @@ def parse_arguments(arguments: list[str] | None = None):
     return flags
 
 
-@exit_on_tool_error()
+@ending_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/train.py``."""
     flags = parse_arguments(arguments)
@@ -58,5 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
         config = runtime.compress(config, flags, "train")
         if distributed.get_rank() == 0:
             logs.log_to_file(runtime.output_folder(config) / "train.log")
+        if flags.resume is None:
+            pretrained.check(config)
         preflight.stop_on_errors(preflight.check_data(config, sections_in_use(flags)))
         train(config, flags)

@@ -9,19 +9,23 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Callable
 from unittest.mock import patch
 
 import paddle
 from paddle import Tensor
-from PIL import ImageDraw
+from PIL import ImageDraw, ImageFont
+
+from paddle_focal import _interrupt, fonts
 
 #: Modules that ppdet imports, with the packages of other names that have them. paddledet 2.6.0's own requirements
 #: cannot be installed together: the empty package sklearn, NumPy below 1.24, an OpenCV that needs libGL. NumPy 2 and
 #: these packages work instead.
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "sklearn": "scikit-learn", "yaml": "PyYAML"}
+_FONT_SIZE = 12  # pixels, about that of Pillow's own font
 
 
 def import_ppdet() -> None:
@@ -34,7 +38,7 @@ def import_ppdet() -> None:
     """
     chatter = io.StringIO()
     try:
-        with contextlib.redirect_stdout(chatter):
+        with _interrupt.at_once(), contextlib.redirect_stdout(chatter):
             importlib.import_module("ppdet")
     except ImportError as error:
         raise ImportError(
@@ -106,11 +110,15 @@ def _multiclass_nms(
 
 
 @contextlib.contextmanager
-def drawable() -> Iterator[None]:
+def drawable(names: Mapping[int, str] = MappingProxyType({})) -> Iterator[None]:
     """Supplies what ppdet lacks when it draws labels.
 
-    ppdet up to 2.7 calls ``ImageDraw.textsize``, which Pillow 10 has removed. Its develop branch downloads a font into
-    a folder named ``~`` of the working directory, because it does not expand that name.
+    ppdet up to 2.7 calls ``ImageDraw.textsize``, which Pillow 10 has removed, and draws with Pillow's own font, which
+    has Latin letters only. Its develop branch downloads a font, into a folder named ``~`` of the working directory,
+    because it does not expand that name.
+
+    Args:
+        names: of the categories, by id.
     """
     from ppdet.utils import visualizer
 
@@ -120,6 +128,27 @@ def drawable() -> Iterator[None]:
         if hasattr(visualizer, "get_path"):
             into_home = functools.partial(_download_into_home, visualizer.get_path)
             cures.enter_context(patch.object(visualizer, "get_path", into_home))
+        else:
+            shown, font = fonts.for_pillow(names)
+            cures.enter_context(patch.object(visualizer, "draw_bbox", _with_names(visualizer.draw_bbox, shown)))
+            if font:
+                cures.enter_context(patch.object(ImageDraw.ImageDraw, "font", ImageFont.truetype(font, _FONT_SIZE)))
+        yield
+
+
+def _with_names(draw_bbox: Callable, names: Mapping[int, str]) -> Callable:
+    def draw(image, im_id, catid2name, *rest):
+        return draw_bbox(image, im_id, {**catid2name, **names}, *rest)
+
+    return draw
+
+
+@contextlib.contextmanager
+def any_ending() -> Iterator[None]:
+    """Makes ppdet predict on images whatever their names end in; it passes over all but .jpg, .jpeg, .png and .bmp."""
+    from ppdet.data.source import dataset
+
+    with patch.object(dataset, "_is_valid_file", os.path.isfile):
         yield
 
 

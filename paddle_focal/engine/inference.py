@@ -6,18 +6,24 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 from PIL import Image
 from ppdet.data.source.category import get_categories
 from ppdet.engine import Trainer
 
-from paddle_focal.detection.compatibility import drawable
+from paddle_focal.detection.compatibility import any_ending, drawable
 from paddle_focal.engine import weights
 from paddle_focal.engine.logs import logger
 from paddle_focal.engine.reading import guarded
 from paddle_focal.errors import ToolError
 from paddle_focal.files import write_whole
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
+#: Those of the formats that OpenCV, with which ppdet reads images, and Pillow, with which it draws, have in common.
+ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".jp2", ".gif", ".avif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+_NAMED = 3  # files
 
 
 def find_images(image: str | None, folder: str | None) -> list[str]:
@@ -30,15 +36,23 @@ def find_images(image: str | None, folder: str | None) -> list[str]:
         raise ToolError("Name an image with --infer_img, or a folder of images with --infer_dir")
     if image is None and not Path(folder).is_dir():
         raise ToolError(f"--infer_dir is no folder: {folder}")
-    paths = (
-        [Path(image)] if image else sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in ENDINGS)
-    )
-    if not paths:
-        raise ToolError(f"There is no image ({', '.join(ENDINGS)}) in {folder}")
+    paths = [Path(image)] if image else _images_in(Path(folder))
     broken = "".join(f"\n- {path}: {reason}" for path in paths if (reason := _reason_against(path)))
     if broken:
         raise ToolError(f"Images that cannot be read:{broken}")
+    if several := [f"{path.name} ({frames})" for path in paths if (frames := _frames(path)) > 1]:
+        logger.warning("Only the first frame is used of images that have several: %s", _some(several))
     return [str(path) for path in paths]
+
+
+def _images_in(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    images = [path for path in files if path.suffix.lower() in ENDINGS]
+    if not images:
+        raise ToolError(f"There is no image ({', '.join(ENDINGS)}) in {folder}")
+    if others := [path.name for path in files if path not in images]:
+        logger.info("%d files of %s are left out, as no images end so: %s", len(others), folder, _some(others))
+    return images
 
 
 def _reason_against(path: Path) -> str | None:
@@ -47,7 +61,17 @@ def _reason_against(path: Path) -> str | None:
             image.verify()
     except Exception as error:  # decoders raise errors of many types
         return str(error) or type(error).__name__
-    return None
+    return None if cv2.haveImageReader(str(path)) else f"OpenCV {cv2.__version__} does not know its format"
+
+
+def _frames(path: Path) -> int:
+    with Image.open(path) as image:
+        is_photo = image.format == "MPO"  # a JPEG with a preview, as cameras and telephones write it
+        return 1 if is_photo else getattr(image, "n_frames", 1)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
 def infer(config, images: Sequence[str], output_dir: str, draw_threshold: float = 0.5, visualize: bool = True) -> Path:
@@ -67,9 +91,9 @@ def infer(config, images: Sequence[str], output_dir: str, draw_threshold: float 
     """
     trainer = Trainer(config, mode="test")
     weights.load_into(trainer, config.weights)
-    with drawable(), guarded():
-        results = trainer.predict(list(images), draw_threshold, output_dir, visualize=visualize)
     category_ids, names = get_categories(config.metric, trainer.dataset.get_anno())
+    with any_ending(), drawable(names), guarded():
+        results = trainer.predict(list(images), draw_threshold, output_dir, visualize=visualize)
     files = trainer.dataset.get_imid2path()
     boxes = []
     for result in results:

@@ -19,6 +19,11 @@ def log_to_file(path: Path) -> None:
         logging.getLogger(name).addHandler(handler)
 
 
+def file() -> Path | None:
+    """The file that :func:`log_to_file` writes; None without one."""
+    return next((Path(one.baseFilename) for one in logger.handlers if type(one) is logging.FileHandler), None)
+
+
 def console_handlers() -> list[logging.StreamHandler]:
     """The handlers of ppdet and paddle_focal that write to the terminal."""
     handlers = [handler for name in _logger_names() for handler in logging.getLogger(name).handlers]

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pycocotools.coco import COCO
 
+from paddle_focal import fonts
 from paddle_focal.data.annotations import evenly_spaced
 from paddle_focal.files import write_whole
 
@@ -72,23 +73,27 @@ def draw_images(
     rows = -(-len(titles) // columns)
     lines = max(title.count("\n") + 1 for title in titles.values())
     aspect = np.median([truth.imgs[image_id]["height"] / truth.imgs[image_id]["width"] for image_id in titles])
-    figure = Figure(figsize=(3.2 * columns, (3.2 * aspect + 0.2 * lines) * rows + 0.5), layout="constrained")
-    figure.suptitle(f"{heading}: ground truth (green), detections with score >= {DRAW_THRESHOLD} (red)", fontsize=11)
-    for axes, (image_id, title) in zip(np.ravel(figure.subplots(rows, columns, squeeze=False)), titles.items()):
-        image = cv2.imread(os.path.join(image_folder, truth.imgs[image_id]["file_name"]))
-        axes.set_title(title, fontsize=8, parse_math=False)
-        if image is None:  # ppdet has left it out of the evaluation, with a warning
-            continue
-        axes.imshow(image[..., ::-1])
-        for box in truth.imgToAnns[image_id]:
-            _draw_box(axes, box["bbox"], truth.cats[box["category_id"]]["name"], _TRUTH, below=True)
-        for box in found:
-            if box["image_id"] == image_id and box["score"] >= DRAW_THRESHOLD:
-                name = f"{truth.cats[box['category_id']]['name']} {box['score']:.2f}"
-                _draw_box(axes, box["bbox"], name, _DETECTION, below=False)
-    for axes in figure.axes:
-        axes.axis("off")
-    write_whole(path, lambda partial: figure.savefig(partial, dpi=110))
+    names = {key: str(category["name"]) for key, category in truth.cats.items()}
+    with fonts.in_figures(names, titles.values()) as names:
+        figure = Figure(figsize=(3.2 * columns, (3.2 * aspect + 0.2 * lines) * rows + 0.5), layout="constrained")
+        figure.suptitle(
+            f"{heading}: ground truth (green), detections with score >= {DRAW_THRESHOLD} (red)", fontsize=11
+        )
+        for axes, (image_id, title) in zip(np.ravel(figure.subplots(rows, columns, squeeze=False)), titles.items()):
+            image = cv2.imread(os.path.join(image_folder, truth.imgs[image_id]["file_name"]))
+            axes.set_title(fonts.printable(title), fontsize=8, parse_math=False)
+            if image is None:  # ppdet has left it out of the evaluation, with a warning
+                continue
+            axes.imshow(image[..., ::-1])
+            for box in truth.imgToAnns[image_id]:
+                _draw_box(axes, box["bbox"], names[box["category_id"]], _TRUTH, below=True)
+            for box in found:
+                if box["image_id"] == image_id and box["score"] >= DRAW_THRESHOLD:
+                    name = f"{names[box['category_id']]} {box['score']:.2f}"
+                    _draw_box(axes, box["bbox"], name, _DETECTION, below=False)
+        for axes in figure.axes:
+            axes.axis("off")
+        write_whole(path, lambda partial: figure.savefig(partial, dpi=110))
 
 
 def _draw_box(axes, box: Sequence[float], text: str, color: str, below: bool) -> None:

@@ -14,15 +14,30 @@ from ppdet.utils.check import check_config, check_version
 from ppdet.utils.cli import merge_args
 
 from paddle_focal.detection.registration import register
+from paddle_focal.engine import config_check
 from paddle_focal.engine.logs import logger
+from paddle_focal.errors import ToolError
 
 
 def load_config(flags):
-    """The configuration of the command line, with the device set."""
+    """The configuration of the command line, with the device set.
+
+    Raises:
+        ToolError: the configuration has mistakes.
+    """
     register()
-    config = workspace.load_config(flags.config)
+    components = list(workspace.get_registered_modules())
+    before = set(workspace.global_config)
+    try:
+        config = workspace.load_config(flags.config)
+    except Exception as error:  # of YAML, or of a component that a tag names
+        raise ToolError(f"The configuration {flags.config} cannot be loaded: {error}") from error
+    given = set(config) - before
     merge_args(config, flags)
     workspace.merge_config(flags.opt)
+    config_check.check_config(config, components)
+    config_check.warn_of_ignored(config, [*(given | {*flags.opt} - before)], components)
+    config_check.allow_schedule_alone(config)
     for name in ("use_gpu", "use_npu", "use_xpu", "use_mlu"):
         config.setdefault(name, False)
     set_device(config)
@@ -55,6 +70,12 @@ def init_ranks(config) -> None:
 def output_folder(config) -> Path:
     """Where PaddleDetection writes the checkpoints of this configuration."""
     return Path(config.save_dir, config.filename)
+
+
+def current_output_folder() -> Path:
+    """That of the configuration that has been loaded; the working directory before one has."""
+    config = workspace.global_config
+    return output_folder(config) if {"save_dir", "filename"} <= config.keys() else Path()
 
 
 def set_device(config) -> None:

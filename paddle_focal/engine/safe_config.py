@@ -18,27 +18,37 @@ _PYTHON = "tag:yaml.org,2002:python/"
 _ALLOWED = f"{_PYTHON}object/apply:paddle_focal.detection.register"
 
 
-def check_config(path: str) -> None:
+def check_config(path: str, is_trusted: bool = False, based_on_it: tuple[str, ...] = ()) -> None:
     """Look for Python tags in a configuration file and its ``_BASE_`` files.
 
+    Args:
+        path: the file.
+        is_trusted: whether Python tags are allowed; the files are still looked at.
+        based_on_it: the files that led to this one.
+
     Raises:
-        ToolError: there is one besides the plugin's own line, or a file is missing or is not YAML.
+        ToolError: there is one besides the plugin's own line, or a file is missing, is not YAML or has no sections.
     """
-    waiting, seen = [path], set()
-    while waiting:
-        path = waiting.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        try:
-            with open(path, encoding="utf-8") as file:
-                root = yaml.compose(file, Loader=yaml.SafeLoader)
-        except OSError as error:
-            raise ToolError(f"The configuration {path} cannot be read: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            raise ToolError(f"The configuration {path} is no YAML: {error}") from error
+    if os.path.realpath(path) in based_on_it:
+        raise ToolError(f"The configuration {path} is based on itself: look at the _BASE_ of the files it names")
+    try:
+        with open(path, encoding="utf-8") as file:
+            root = yaml.compose(file, Loader=yaml.SafeLoader)
+    except OSError as error:
+        by = f", which is a _BASE_ of {based_on_it[-1]}," if based_on_it else ""
+        raise ToolError(f"The configuration {path}{by} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ToolError(f"The configuration {path} is no text in UTF-8: {error}") from error
+    except yaml.YAMLError as error:
+        raise ToolError(f"The configuration {path} is no YAML: {error}") from error
+    if not isinstance(root, yaml.MappingNode):
+        raise ToolError(f"The configuration {path} has no sections: it must be lines of KEY: VALUE")
+    if not path.endswith((".yml", ".yaml")):
+        raise ToolError(f"The name of a configuration must end in .yml or .yaml, which {path} does not")
+    if not is_trusted:
         _check_tags(root, path)
-        waiting += _bases(root, path)
+    for base in _bases(root, path):
+        check_config(base, is_trusted, (*based_on_it, os.path.realpath(path)))
 
 
 def check_option(option: str, value: str) -> None:
@@ -70,9 +80,11 @@ def _nodes(root: yaml.Node | None) -> Iterator[yaml.Node]:
             waiting += node.value
 
 
-def _bases(root: yaml.Node | None, path: str) -> list[str]:
+def _bases(root: yaml.MappingNode, path: str) -> list[str]:
     """The paths under ``_BASE_``, as PaddleDetection understands them."""
-    values = root.value if isinstance(root, yaml.MappingNode) else []
-    bases = [value.value for key, value in values if key.value == "_BASE_" and isinstance(value, yaml.SequenceNode)]
-    names = [os.path.expanduser(node.value) for nodes in bases for node in nodes]
-    return [os.path.join(os.path.dirname(path), name) for name in names]
+    values = [value for key, value in root.value if key.value == "_BASE_"]
+    nodes = [node for value in values for node in value.value]
+    is_list = all(isinstance(value, yaml.SequenceNode) for value in values)
+    if not is_list or not all(isinstance(node, yaml.ScalarNode) for node in nodes):
+        raise ToolError(f"The configuration {path} must have a list of files as its _BASE_: [FILE, ...]")
+    return [os.path.join(os.path.dirname(path), os.path.expanduser(node.value)) for node in nodes]

@@ -10,7 +10,7 @@ from ppdet.core.workspace import create
 from ppdet.engine import Trainer, set_random_seed
 
 from paddle_focal.detection.compatibility import save_in
-from paddle_focal.engine import checkpoint, runtime
+from paddle_focal.engine import checkpoint, pretrained, runtime
 from paddle_focal.engine.checkpoint import Checkpoints, EvaluatedCheckpoints
 from paddle_focal.engine.evaluation import evaluate
 from paddle_focal.engine.hooks.early_stop import EarlyStop, StopTraining, keep_as_final
@@ -22,6 +22,7 @@ from paddle_focal.engine.hooks.scheduled_gamma import ScheduledGamma
 from paddle_focal.engine.logs import logger
 from paddle_focal.engine.reading import ReadingError, guarded
 from paddle_focal.engine.run_state import BestModel, MovingAverages, RandomGenerators
+from paddle_focal.engine.settings import Settings, take_configured_rate
 from paddle_focal.errors import ToolError
 
 
@@ -29,7 +30,8 @@ def train(config, flags) -> None:
     """Train, then evaluate the final weights unless the last epoch's evaluation already has.
 
     Raises:
-        ToolError: a checkpoint cannot be read or written, data cannot be read, or the loss is NaN or infinite.
+        ToolError: a checkpoint cannot be read or written, the weights to start from do not fit, data cannot be read,
+            or the loss is NaN or infinite.
         Interrupted: a signal came; a checkpoint has been written.
     """
     runtime.init_ranks(config)
@@ -54,6 +56,7 @@ def train(config, flags) -> None:
 
 
 def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
+    settings = Settings(config, vars(flags).keys() - {"amp"})
     trainer = Trainer(config, mode="train")
     save_in(trainer, folder)
     evaluation = EvaluationReport(trainer, folder)
@@ -63,6 +66,7 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
         "normalizer": MovingAverages(trainer.model),
         "random": RandomGenerators(),
         "best_ap": BestModel(trainer),
+        "settings": settings,
     }
     if flags.early_stop:
         parts["early_stop"] = EarlyStop(trainer, evaluation, flags.early_stop, flags.early_stop_metric)
@@ -71,8 +75,10 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
     epochs = iterations = 0
     if flags.resume is not None:
         epochs, iterations = checkpoints.resume(flags.resume)
-    if not epochs and not iterations and config.get("pretrain_weights"):
-        trainer.load_weights(config.pretrain_weights)
+    if epochs or iterations:
+        take_configured_rate(trainer.lr)
+    elif config.get("pretrain_weights"):
+        pretrained.load_into(trainer, config.pretrain_weights)
 
     callbacks = [ResumedPosition(trainer, epochs, iterations)] if epochs or iterations else []
     callbacks += [gamma] if gamma else []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("ppdet")
+
+from ppdet.core.workspace import AttrDict
 
 from paddle_focal.cli import analyze, evaluate, train
 
@@ -18,7 +19,7 @@ CONFIG = ["-c", str(Path(__file__).resolve().parents[2] / "configs/retinanet_r18
 @pytest.fixture
 def config(monkeypatch, tmp_path):
     """That of every command, with nothing loaded."""
-    config = SimpleNamespace(save_dir=str(tmp_path), filename="run", weights="best", num_classes=1)
+    config = AttrDict(save_dir=str(tmp_path), filename="run", weights="best", num_classes=1)
     for command in (train, evaluate):
         monkeypatch.setattr(command, "configured", lambda flags: contextlib.nullcontext(config))
     monkeypatch.setattr(train.runtime, "init_ranks", lambda config: None)

@@ -148,6 +148,15 @@ class TestTool:
         assert section == {"SigmoidFocalLoss": {"alpha": [0.1818, 0.3077, 0.25]}}
         assert cv2.imread(str(picture)).shape[1] == 1100
 
+    def test_names_in_any_script(self, tmp_path, monkeypatch):
+        drawn = []
+        monkeypatch.setattr(tool.fonts, "font_files", lambda: (tool.fonts.DEFAULT,))
+        monkeypatch.setattr(tool.Figure, "savefig", lambda figure, path, **_: path.touch() or drawn.append(figure))
+        tool.draw({"кот": 2, "牛": 1}, {"кот": 0.2, "牛": 0.3}, "猫.json", tmp_path / "alpha.png")
+        labels = drawn[0].axes[0].get_yticklabels()
+        assert [label.get_text() for label in labels] == ["кот", "class 1"]
+        assert drawn[0].get_suptitle() == "?.json"
+
     def test_method_and_its_beta(self, annotations, tmp_path, capsys):
         options = ["--method", "effective_number", "--beta", "0.5", "--output", str(tmp_path / "alpha.png")]
         tool.main(["--annotations", str(annotations), *options])

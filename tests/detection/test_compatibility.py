@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("ppdet")
@@ -67,3 +68,22 @@ def test_labels_are_drawn_and_their_font_is_kept_at_home(monkeypatch):
     assert width > height > 0
     assert downloads == [("font.ttf", str(Path.home() / ".cache"))]
     assert hasattr(ImageDraw.ImageDraw, "textsize") == before
+
+
+def drawn(names: dict[int, str]) -> np.ndarray:
+    """What ppdet draws of a box of the category 1, whose name it knows from the annotations."""
+    box = {"image_id": 0, "category_id": 1, "bbox": [5, 30, 40, 20], "score": 0.9}
+    state = np.random.get_state()  # noqa: NPY002 - from which ppdet draws a colour
+    with compatibility.drawable(names):
+        np.random.seed(0)  # noqa: NPY002
+        picture = visualizer.draw_bbox(Image.new("RGB", (90, 60)), 0, {1: "of ppdet"}, [box], 0.5)
+    np.random.set_state(state)  # noqa: NPY002
+    return np.array(picture)
+
+
+@pytest.mark.skipif(hasattr(visualizer, "get_path"), reason="this PaddleDetection has a font of its own")
+def test_names_in_other_scripts_are_no_empty_boxes():
+    assert (drawn({1: "Ж"}) != drawn({1: "Щ"})).any()
+    np.testing.assert_array_equal(drawn({1: "猫"}), drawn({1: "class 1", 2: "я"}))
+    assert ImageDraw.ImageDraw.font is None
+    assert visualizer.draw_bbox.__module__ == visualizer.__name__

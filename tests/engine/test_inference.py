@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("ppdet")
 
+from PIL import Image
 from ppdet.core import workspace
 from processes import CONFIG, SMALL, run_tool
 
@@ -153,7 +154,7 @@ class TestImages:
             inference.find_images(None, None)
         with pytest.raises(ToolError, match="--infer_dir is no folder: nowhere"):
             inference.find_images(None, "nowhere")
-        with pytest.raises(ToolError, match=r"There is no image \(.jpg, .jpeg, .png, .bmp\) in"):
+        with pytest.raises(ToolError, match=r"There is no image \(.jpg, .jpeg, .jpe, .png, .*\) in"):
             inference.find_images(None, str(tmp_path))
         (tmp_path / "a.png").write_bytes(b"no image")
         with pytest.raises(ToolError, match=r"cannot be read:\n- .*a.png: cannot identify image file"):
@@ -164,3 +165,49 @@ class TestImages:
             inference.find_images(None, str(tmp_path))
         with pytest.raises(ToolError, match=r"- none.png: .*No such file"):
             inference.find_images("none.png", None)
+
+    def test_what_is_left_out_is_said(self, tmp_path, caplog):
+        cv2.imwrite(str(tmp_path / "image.png"), np.zeros((4, 4, 3), np.uint8))
+        for name in ("notes.txt", "a.json", "video.mp4", "labels"):
+            (tmp_path / name).touch()
+        (tmp_path / "folder.png").mkdir()
+        with caplog.at_level("INFO"):
+            assert inference.find_images(None, str(tmp_path)) == [str(tmp_path / "image.png")]
+        assert caplog.messages == [
+            f"4 files of {tmp_path} are left out, as no images end so: a.json, labels, notes.txt, ..."
+        ]
+
+    def test_frames_that_are_ignored(self, tmp_path, caplog):
+        frames = [Image.new("RGB", (8, 8), color) for color in ("red", "green", "blue")]
+        for name in ("a.tif", "b.gif"):
+            frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+        frames[0].save(tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=frames[1:])
+        frames[0].save(tmp_path / "single.tif")
+        assert len(inference.find_images(None, str(tmp_path))) == 4
+        message = "Only the first frame is used of images that have several: a.tif (3)"
+        assert caplog.messages == [f"{message}, b.gif (3)"]
+        caplog.clear()
+        inference.find_images(str(tmp_path / "a.tif"), None)
+        assert caplog.messages == [message]
+
+    def test_a_format_that_only_pillow_knows(self, tmp_path):
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.png", format="TGA")
+        with pytest.raises(ToolError, match=r"a.png: OpenCV [\d.]+ does not know its format"):
+            inference.find_images(None, str(tmp_path))
+
+
+def test_every_ending_that_training_takes(small_runs, tmp_path):
+    small_runs.train("epoch=1")
+    images = tmp_path / "images"
+    images.mkdir()
+    image = Image.open(small_runs.data / "val/000001.png").convert("RGB")
+    for i, ending in enumerate(inference.ENDINGS):
+        kind = "BMP" if ending == ".dib" else None  # Pillow's own .dib has no header for files
+        image.save(images / f"{i:02d}{ending.upper() if i % 2 else ending}", format=kind, quality=100)
+    flags = ["--infer_dir", str(images), "--output_dir", str(tmp_path / "drawn"), "--draw_threshold", "0.9"]
+    few = "RetinaHead.nms.score_threshold=0.001"
+    small_runs.infer(few, f"weights={small_runs.folder / 'model_final'}", flags=flags)
+    found = {Path(box["file_name"]).name for box in json.loads((tmp_path / "drawn/predictions.json").read_text())}
+    assert found == {path.name for path in images.iterdir()}
+    for path in images.iterdir():
+        assert Image.open(tmp_path / "drawn" / path.name).size == image.size

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,9 @@ import pytest
 
 pytest.importorskip("ppdet")
 
+from matplotlib.figure import Figure
+
+from paddle_focal import fonts
 from paddle_focal.data.annotations import read_annotations
 from paddle_focal.engine import report
 from paddle_focal.engine.hooks import loss_curve
@@ -112,6 +116,26 @@ def test_boxes_bear_their_category_and_detections_their_score(validation_set, mo
     monkeypatch.setattr(report.Figure, "savefig", savefig)
     draw(validation_set)
     assert drawn == [["cell", "cell 0.90"], [], []]
+
+
+def test_names_in_any_script(validation_set, monkeypatch):
+    """Those that no font can show become numbers; no glyph is missing from the picture."""
+    drawn = []
+
+    def savefig(figure, path, **_):
+        drawn.append([text.get_text() for axes in figure.axes for text in (axes.title, *axes.texts)])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            Figure.savefig(figure, path)
+
+    (validation_set / "1.png").rename(validation_set / "图1.png")
+    text = (validation_set / "annotations.json").read_text().replace("1.png", "图1.png")
+    monkeypatch.setattr(fonts, "font_files", lambda: (fonts.DEFAULT,))
+    monkeypatch.setattr(report, "Figure", type("Saved", (Figure,), {"savefig": savefig}))
+    for name, shown in (("клетка", "клетка"), ("细胞", "class 7")):
+        (validation_set / "annotations.json").write_text(text.replace("cell", name))
+        draw(validation_set)
+        assert drawn.pop() == ["?1.png", shown, f"{shown} 0.90", "2.png", "3.png"]
 
 
 BLUE = (255, 0, 0)  # as OpenCV has it

@@ -73,15 +73,37 @@ def test_every_base_is_looked_at(tmp_path):
 
 def test_what_runs_nothing_is_accepted(tmp_path):
     check_config(config(tmp_path, PLUGIN + "lr: !CosineDecay {max_epochs: 3}\na: &x [1]\nb: *x\n"))
-    check_config(config(tmp_path, ""))
+    check_config(config(tmp_path, "a: !!python/name:os.system"), is_trusted=True)
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("_BASE_: [none.yml]", "none.yml cannot be read: No such file"), ("a: [1", "is no YAML")]
+    ("text", "message"),
+    [
+        ("_BASE_: [none.yml]", r"none.yml, which is a _BASE_ of \S+\.yml, cannot be read: No such file"),
+        ("_BASE_: [.]", "cannot be read: Is a directory"),
+        ("_BASE_: none.yml", r"must have a list of files as its _BASE_: \[FILE, ...\]"),
+        ("_BASE_: [{a: b}]", "must have a list of files"),
+        ("_BASE_: [b.yml]", "is based on itself: look at the _BASE_"),
+        ("a: [1", "is no YAML"),
+        ("", "has no sections: it must be lines of KEY: VALUE"),
+        ("epoch 12", "has no sections"),
+    ],
 )
-def test_bad_files(tmp_path, text, message):
+@pytest.mark.parametrize("is_trusted", [False, True])
+def test_bad_files(tmp_path, text, message, is_trusted):
+    path = config(tmp_path, text)
+    config(tmp_path, f"_BASE_: ['../{tmp_path.name}/{Path(path).name}']", "b.yml")
     with pytest.raises(ToolError, match=message):
-        check_config(config(tmp_path, text))
+        check_config(path, is_trusted)
+
+
+def test_files_of_another_kind(tmp_path):
+    path = Path(config(tmp_path, "a: 1"))
+    path.write_bytes("a: 中".encode("gbk"))
+    with pytest.raises(ToolError, match=r"is no text in UTF-8: 'utf-8' codec can't decode"):
+        check_config(str(path))
+    with pytest.raises(ToolError, match=r"must end in .yml or .yaml, which \S*/a.txt does not"):
+        check_config(config(tmp_path, "a: 1", "a.txt"))
 
 
 def test_options():

@@ -217,7 +217,7 @@ def test_the_last_checkpoint_becomes_the_final_one(tmp_path):
 )
 def test_bad_flags(flags, message, capsys, tmp_path):
     config = tmp_path / "config.yml"
-    config.write_text("")
+    config.write_text("a: 1")
     with pytest.raises(SystemExit):
         training.parse_arguments(["-c", str(config), *flags])
     assert message in capsys.readouterr().err

@@ -1,0 +1,175 @@
+"""Mistakes in configurations: each is said in words before anything else happens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ppdet")
+
+from small_runs import CONFIG, STEPS, SmallRuns
+
+from paddle_focal.cli import train as command
+from paddle_focal.engine import runtime
+
+
+@pytest.fixture
+def load(workspace_copy, tmp_path, monkeypatch):
+    """Loads the demo's configuration with settings on the command line."""
+    monkeypatch.setattr(runtime, "use_all_cores", lambda: None)
+
+    def load(*options: str, config: str = str(CONFIG)):
+        flags = command.parse_arguments(["-c", config, "-o", f"save_dir={tmp_path}", *options])
+        return runtime.load_config(flags)
+
+    return load
+
+
+def mistakes_of(load, *options: str, **how) -> list[str]:
+    with pytest.raises(runtime.ToolError) as error:
+        load(*options, **how)
+    heading, *lines = str(error.value).splitlines()
+    assert heading == f"{len(lines)} mistake{'s'[: len(lines) > 1]} in the configuration:"
+    return [line.removeprefix("- ") for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("option", "mistake"),
+    [
+        ("architecture=RetinaNett", "architecture 'RetinaNett' is not known; did you mean RetinaNet?"),
+        ("architecture=null", "architecture names no model"),
+        (
+            "RetinaNet.head=FocalRetinaHed",
+            "RetinaNet.head is 'FocalRetinaHed', which is no component; did you mean FocalRetinaHead?",
+        ),
+        ("RetinaNet.neck={name: Qq}", "RetinaNet.neck is 'Qq', which is no component"),
+        ("TranReader.batch_size=2", "there is no section TranReader; did you mean TrainReader?"),
+        ("gamma_shedule={}", "there is no section gamma_shedule; did you mean gamma_schedule?"),
+        ("TrainReader=5", "TrainReader must be a section with keys, but is 5"),
+        (
+            "FPN.out_chanel=64",
+            "FPN has no key 'out_chanel'; did you mean out_channel?; its keys are in_channels, out_channel, "
+            "spatial_scales, has_extra_convs, extra_stage, use_c5, norm_type, norm_decay, freeze_norm, "
+            "relu_before_extra_convs",
+        ),
+        ("FPN.extra_stage=many", "FPN.extra_stage must be a number, but is 'many'"),
+        (
+            "LearningRate.base_lr=1e-3",
+            "LearningRate.base_lr must be a number, but is '1e-3', which is text to YAML: write 0.001",
+        ),
+        ("TrainReader.batch_size=abc", "TrainReader.batch_size must be a whole number >= 1, but is 'abc'"),
+        ("EvalReader.batch_size=0", "EvalReader.batch_size must be a whole number >= 1, but is 0"),
+        ("epoch=2.5", "epoch must be a whole number >= 1, but is 2.5"),
+        ("worker_num=-1", "worker_num must be a whole number >= 0, but is -1"),
+        ("num_classes=true", "num_classes must be a whole number >= 1, but is True"),
+        (
+            "TrainReader.sample_transforms=[{Decod: {}}]",
+            "TrainReader.sample_transforms: there is no transform Decod; did you mean Decode?",
+        ),
+        (
+            "EvalReader.batch_transforms=[{PadBatch: {pad_to: 32}}]",
+            "EvalReader.batch_transforms: PadBatch: got an unexpected keyword argument 'pad_to'; did you mean "
+            "pad_to_stride?",
+        ),
+        (
+            "TestReader.sample_transforms=[{Decode: null}]",
+            "TestReader.sample_transforms: Decode takes a section of options, {} if there are none, but got None",
+        ),
+        (
+            "TrainReader.sample_transforms=[Decode]",
+            "TrainReader.sample_transforms must be a list of transforms, such as [Decode: {}, Permute: {}], but is "
+            "['Decode']",
+        ),
+        (
+            "EvalDataset.name=CocoData",
+            "EvalDataset.name is 'CocoData', which is no data set; did you mean COCODataSet?",
+        ),
+        (
+            "EvalDataset.anno_pth=a.json",
+            "EvalDataset: got an unexpected keyword argument 'anno_pth'; did you mean anno_path?",
+        ),
+        (
+            "LearningRate.schedulers=[{name: CosinDecay}]",
+            "LearningRate.schedulers: there is no schedule CosinDecay; did you mean CosineDecay?",
+        ),
+        (
+            "LearningRate.schedulers=[{name: CosineDecay, max_epoch: 3}]",
+            "LearningRate.schedulers: CosineDecay: got an unexpected keyword argument 'max_epoch'; did you mean "
+            "max_epochs?",
+        ),
+        (
+            "LearningRate.schedulers=[{name: LinearWarmup}, {name: CosineDecay}]",
+            "LearningRate.schedulers must begin with a decay, which a warm-up may follow, but is LinearWarmup, "
+            "CosineDecay",
+        ),
+        (
+            "LearningRate.schedulers=[]",
+            "LearningRate.schedulers must be a list of a decay and, if wanted, a warm-up, but is []",
+        ),
+    ],
+)
+def test_a_mistake(load, option, mistake):
+    assert mistakes_of(load, option) == [mistake]
+
+
+def test_keys_of_a_component_inside_another(load):
+    (mistake,) = mistakes_of(load, "RetinaHead.loss_class.gama=3")
+    assert mistake.startswith("RetinaHead.loss_class has no key 'gama'; did you mean gamma?; its keys are use_sigmoid,")
+
+
+def test_all_mistakes_at_once(load):
+    assert len(mistakes_of(load, "architecture=RetinaNett", "epoch=abc", "FPN.out_chanel=64")) == 3
+
+
+@pytest.mark.parametrize("path", sorted(CONFIG.parent.glob("*.yml")), ids=lambda path: path.stem)
+def test_the_shipped_ones_have_none(load, caplog, path):
+    load(config=str(path))
+    assert [record.getMessage() for record in caplog.records if "Nothing reads" in record.getMessage()] == []
+
+
+@pytest.mark.parametrize("where", ["file", "command line"])
+def test_settings_that_ppdet_would_ignore(load, tmp_path, caplog, where):
+    path = tmp_path / "config.yml"
+    path.write_text(f"_BASE_: ['{CONFIG}']\n" + ("epochs: 5\nmine: 3\n" if where == "file" else ""))
+    load(*(["epochs=5", "mine=3"] if where == "command line" else []), config=str(path))
+    assert caplog.messages == ["Nothing reads the setting epochs; did you mean epoch?"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("LearningRate: {schedulers: [!CosinDecay {}]}", "could not determine a constructor for the tag '!CosinDecay'"),
+        ("a: !CosineDecay {max_epoch: 3}", "got an unexpected keyword argument 'max_epoch'"),
+    ],
+)
+def test_tags_that_cannot_be_read(load, tmp_path, text, message):
+    path = tmp_path / "config.yml"
+    path.write_text(text)
+    with pytest.raises(runtime.ToolError, match=rf"^The configuration {path} cannot be loaded: (.|\n)*{message}"):
+        load(config=str(path))
+
+
+TAGGED = "LearningRate:\n  schedulers: [!PiecewiseDecay {gamma: 0.5, milestones: [1]}]\n"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("{name: PiecewiseDecay, gamma: 0.5, milestones: [1]}", [0.002] * STEPS + [0.001] * STEPS),
+        ("{name: CosineDecay, max_epochs: 2}", [0.002, 0.0018660, 0.0015, 0.001, 0.0005, 0.00013397]),
+        ("a tag", [0.002] * STEPS + [0.001] * STEPS),
+    ],
+)
+def test_a_schedule_without_warm_up(small_runs: SmallRuns, tmp_path, schedule, expected):
+    if schedule == "a tag":
+        path = Path(tmp_path, f"{CONFIG.stem}.yml")
+        path.write_text(f"_BASE_: ['{CONFIG}']\n{TAGGED}")
+        tagged = [option for option in small_runs.arguments() if "schedulers" not in option]
+        with small_runs._process():
+            command.main(["-c", str(path), "--skip_final_eval", *tagged[2:]])
+    else:
+        small_runs.train(f"LearningRate.schedulers=[{schedule}]")
+    lines = (small_runs.folder / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["learning_rate"] for line in lines] == pytest.approx(expected, rel=1e-4)
