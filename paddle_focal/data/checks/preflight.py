@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+import paddle_focal.detection  # noqa: F401 - imports ppdet without its chatter, or says how to install it
+
+# isort: split
 import numpy as np
 from paddle import distributed
 from ppdet.core import workspace
@@ -35,7 +38,12 @@ def check_data(config, sections: Sequence[str] = SECTIONS) -> DataReport:
             name = kind.__name__ if kind else "none"
             report.note(f"{section} is not checked: only a COCODataSet is, but this is {name}")
             continue
-        checked = check_coco(workspace.create(section)(), config.num_classes, report.about(section))
+        checked = check_coco(
+            workspace.create(section)(),
+            config.num_classes,
+            report.about(section),
+            evaluated=section == "EvalDataset",
+        )
         if checked:
             contents[section] = checked
     if "TrainDataset" in contents:
