@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("ppdet")
 
-from faulty_data import CONFIG, ERRORS, WARNINGS, Data
+from faulty_data import CONFIG, ERRORS, EVALUATION_ERRORS, EVALUATION_WARNINGS, WARNINGS, Data
 from ppdet.core import workspace
 from ppdet.utils import download
 
@@ -61,6 +61,18 @@ def test_warning(data, fault):
     assert [text.format(folder=data.folder)] == [
         warning.replace("TrainDataset: ", "") for warning in report.warnings if not warning.startswith("EvalDataset")
     ]
+
+
+@pytest.mark.parametrize("fault", [*EVALUATION_ERRORS, *EVALUATION_WARNINGS])
+def test_only_in_evaluation(data, fault):
+    is_error = fault in EVALUATION_ERRORS
+    make, text = (EVALUATION_ERRORS if is_error else EVALUATION_WARNINGS)[fault]
+    make(data)
+    data.write()
+    report = data.check()
+    assert report.errors == ([f"EvalDataset: {text}"] if is_error else [])
+    assert f"EvalDataset: {text}" in report.errors + report.warnings
+    assert not [line for line in report.warnings if line.startswith("TrainDataset")]
 
 
 def uncounted(lines: list[str]) -> str:
@@ -115,7 +127,17 @@ def test_what_is_left_out_is_what_ppdet_leaves_out(data, options):
 
 
 @pytest.mark.parametrize(
-    "fault", ["no area key", "no iscrowd key", "no file name", "category", "three numbers", "text"]
+    "fault",
+    [
+        "no area key",
+        "no iscrowd key",
+        "no file name",
+        "category",
+        "three numbers",
+        "text",
+        "category id of a fraction",
+        "track id of text",
+    ],
 )
 def test_errors_end_ppdet(data, fault):
     ERRORS[fault][0](data)
@@ -155,7 +177,7 @@ class TestFiles:
         data.train["images"].append({"id": [1], "file_name": "1.png", "width": 20, "height": 10})
         data.write()
         errors = data.check().errors
-        assert "TrainDataset: 1 of 4 images lack id, a number: images[3]" in errors
+        assert "TrainDataset: 1 of 4 images lack id, a whole number: images[3]" in errors
         assert "TrainDataset: 1 of 5 annotations lack id, a number or text: annotations[4]" in errors
 
     def test_missing_files_and_folders(self, data):

@@ -104,14 +104,16 @@ def _again(kept: np.ndarray, image: np.ndarray, label: np.ndarray, boxes: np.nda
 
 
 def _check_numbers_of_objects(coco: Coco, image: np.ndarray, label: np.ndarray, report: DataReport) -> None:
+    """Check how many objects of a class are in an image, given the image and the class of each object."""
     pairs, counts = np.unique(image * len(coco.categories) + label, return_counts=True)
-    many = np.flatnonzero(counts > _MOST_OBJECTS)
-    if len(many):
+    many = counts > _MOST_OBJECTS
+    images, labels = np.divmod(pairs[many], len(coco.categories))
+    if many.any():
         examples = [
             f"{coco.images[image]['file_name']} {count} x {coco.categories[label]['name']}"
-            for (image, label), count in zip((divmod(pair, len(coco.categories)) for pair in pairs[many]), counts[many])
+            for image, label, count in zip(images, labels, counts[many])
         ]
         report.warn(
-            f"{len(many):,} times an image has more than {_MOST_OBJECTS} objects of a class, of which COCO's "
-            f"evaluation finds no more than that: {some(examples)}"
+            f"{len(set(images)):,} of {len(coco.images):,} images have more than {_MOST_OBJECTS} objects of a class, of "
+            f"which COCO's evaluation finds {_MOST_OBJECTS} at most: {some(examples)}"
         )

@@ -29,8 +29,8 @@ def check_ids(coco: Coco, report: DataReport) -> None:
     zeros = [repr(a["id"]) for a, number in zip(coco.annotations, numbers) if number == 0]
     if zeros:
         report.warn(
-            f"annotation id {some(zeros)} means 'not found' to pycocotools, which counts this object so however well "
-            "it is detected: count annotations from 1"
+            f"annotation id {some(zeros)} means 'not found' to pycocotools, as which this object counts however well "
+            "it is detected: number annotations from 1"
         )
 
 
