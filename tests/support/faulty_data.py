@@ -387,8 +387,8 @@ EVALUATION_WARNINGS = {
     ),
     "many objects": (
         many_objects,
-        "1 of 1 images have more than 100 objects of a class, of which COCO's evaluation finds 100 at most: 7.png 101 x "
-        "dog",
+        "1 of 1 images have more than 100 objects of a class, of which COCO's evaluation finds 100 at most: 7.png 101 "
+        "x dog",
     ),
     "large area": (
         lambda data: data.val["annotations"].append(annotation(2, 7, 5, area=2e10)),

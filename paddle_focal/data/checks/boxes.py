@@ -53,7 +53,7 @@ def check_boxes(
         )
     image = np.array([index[annotation["image_id"]] for annotation in sound], int)
     number = {category["id"]: i for i, category in enumerate(coco.categories)}
-    label = np.array([number[annotation["category_id"]] for annotation in sound], int)
+    pair = image * len(number) + np.array([number[annotation["category_id"]] for annotation in sound], int)
     boxes = np.array([annotation["bbox"] for annotation in sound], float).reshape(-1, 4)
     area = np.array([annotation["area"] for annotation in sound], float)
     is_crowd = np.array([annotation["iscrowd"] for annotation in sound], bool)
@@ -73,17 +73,17 @@ def check_boxes(
         (reaching, "reach out of their image by more than a pixel; a COCO box is x, y, width, height in pixels"),
         (has_area & (boxes[:, 2:] < 1).any(axis=1), "are narrower or lower than a pixel; a COCO box is in pixels"),
         (ignored, "are marked ignore, and are left out"),
-        (_again(kept, image, label, boxes), "are there before, of the same class in the same image"),
+        (_again(kept, pair, boxes), "are there before, of the same class in the same image"),
         (evaluated & (area > _LARGEST_AREA), "have an area beyond 1e10, and are left out of evaluation"),
     ):
         if chosen.any():
             examples = described(sound[i] for i in np.flatnonzero(chosen))
             report.warn(f"{chosen.sum():,} of {len(sound):,} boxes {text}: {examples}")
     if evaluated:
-        _check_numbers_of_objects(coco, image[~is_crowd], label[~is_crowd], report)
+        _check_numbers_of_objects(coco, pair[~is_crowd], report)
     if not allow_empty:
         asked = [sound[i] for i in np.flatnonzero(kept & ~is_crowd)]
-        check_segmentations(asked, [named(annotation) for annotation in asked], report)
+        check_segmentations(asked, named, report)
     return [sound[i] for i in np.flatnonzero(kept)]
 
 
@@ -94,18 +94,20 @@ def _is_box(value) -> bool:
         return False
 
 
-def _again(kept: np.ndarray, image: np.ndarray, label: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Which of the boxes that are kept are there before."""
+def _again(kept: np.ndarray, pair: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Which of the boxes that are kept are there before, in the same pair of image and class."""
     again = np.zeros(len(kept), bool)
-    rows = np.column_stack([image, label, boxes])[kept]
+    _, inverse, counts = np.unique(pair, return_inverse=True, return_counts=True)
+    candidates = np.flatnonzero(kept & (counts[inverse] > 1))
+    rows = np.column_stack([pair, boxes])[candidates]
     order = np.lexsort(rows.T)
-    again[np.flatnonzero(kept)[order[1:]]] = (rows[order[1:]] == rows[order[:-1]]).all(axis=1)
+    again[candidates[order[1:]]] = (rows[order[1:]] == rows[order[:-1]]).all(axis=1)
     return again
 
 
-def _check_numbers_of_objects(coco: Coco, image: np.ndarray, label: np.ndarray, report: DataReport) -> None:
-    """Check how many objects of a class are in an image, given the image and the class of each object."""
-    pairs, counts = np.unique(image * len(coco.categories) + label, return_counts=True)
+def _check_numbers_of_objects(coco: Coco, pair: np.ndarray, report: DataReport) -> None:
+    """Check how many objects of a class are in an image, given the pair of image and class of each object."""
+    pairs, counts = np.unique(pair, return_counts=True)
     many = counts > _MOST_OBJECTS
     images, labels = np.divmod(pairs[many], len(coco.categories))
     if many.any():
@@ -114,6 +116,6 @@ def _check_numbers_of_objects(coco: Coco, image: np.ndarray, label: np.ndarray, 
             for image, label, count in zip(images, labels, counts[many])
         ]
         report.warn(
-            f"{len(set(images)):,} of {len(coco.images):,} images have more than {_MOST_OBJECTS} objects of a class, of "
-            f"which COCO's evaluation finds {_MOST_OBJECTS} at most: {some(examples)}"
+            f"{len(set(images)):,} of {len(coco.images):,} images have more than {_MOST_OBJECTS} objects of a class, "
+            f"of which COCO's evaluation finds {_MOST_OBJECTS} at most: {some(examples)}"
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Callable
 
 from paddle_focal.data.checks.data_report import DataReport, some
 
 
-def check_segmentations(annotations: Sequence[dict], names: Sequence[str], report: DataReport) -> None:
+def check_segmentations(annotations: Sequence[dict], name: Callable[[dict], str], report: DataReport) -> None:
     """Check the segmentations of the annotations that ppdet trains on, if it leaves out images without boxes.
 
     A list of lists that hold nothing makes ppdet delete an entry of the list of boxes that it walks through: it skips
@@ -16,12 +17,12 @@ def check_segmentations(annotations: Sequence[dict], names: Sequence[str], repor
 
     Args:
         annotations: without crowds, which ppdet asks for no segmentation.
-        names: of the image of each.
+        name: gives the name of an annotation's image.
         report: receives what is found.
     """
-    hollow = [i for i, annotation in enumerate(annotations) if _is_hollow_list(annotation.get("segmentation"))]
+    hollow = [annotation for annotation in annotations if _is_hollow_list(annotation.get("segmentation"))]
     if hollow:
-        examples = some([f"{names[i]} {annotations[i]['segmentation']}" for i in hollow])
+        examples = some([f"{name(annotation)} {annotation['segmentation']}" for annotation in hollow])
         report.error(
             f"{len(hollow):,} of {len(annotations):,} boxes have a segmentation of empty lists, for which "
             "PaddleDetection drops other boxes of the image and gives some the class 0: take it out, or write []: "
