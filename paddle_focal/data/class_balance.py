@@ -90,7 +90,7 @@ def count_objects(annotations: str | Path) -> dict[str, int]:
     objects = check_boxes(coco, report) if coco else []
     if report.errors:
         raise ValueError(f"{annotations} cannot be trained on:" + "".join(f"\n- {error}" for error in report.errors))
-    names = {category["id"]: category["name"] for category in coco.categories}
+    names = {category["id"]: str(category["name"]) for category in coco.categories}
     if len(set(names.values())) < len(names):
         raise ValueError(f"{annotations} has two categories of one name: {list(names.values())}")
     counts = Counter(annotation["category_id"] for annotation in objects)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,15 +20,18 @@ NUMBERS = (0, -1, 0.5, 1.5, 2.0, 1e300, 2**31, 2**53 + 1, 2**63, 2**64 + 1, 10**
 OTHERS = (None, "", "a", "1", "0", "nan", [], [1], {})
 ANYTHING = NUMBERS + OTHERS
 POLYGON = [1, 1, 5, 1, 5, 5]
-SOUND_SEGMENTATIONS = (None, [], {}, "", 0, [POLYGON], [POLYGON, POLYGON], {"counts": [3, 4], "size": [HEIGHT, WIDTH]})
+SOUND_SEGMENTATIONS = (
+    None, [], {}, "", 0, [POLYGON], [POLYGON, POLYGON], {"counts": [3, 4], "size": [HEIGHT, WIDTH]},
+)  # fmt: skip
+HOLLOW_SEGMENTATIONS = ([[]], [[], []], [[[]]], [[], [[]]])
 ODD_SEGMENTATIONS = (
-    [[]], [[], []], [[[]]], [[], [[]]], [[], POLYGON], [POLYGON, []], [[1, 2]], [[1, 2, 3, 4, 5]], [[], [1]],
-    [POLYGON[:4]],     "text", 7, [1, 2, 3], [None], [[None]], {"counts": "", "size": []}, [{}], True,
+    [[], POLYGON], [POLYGON, []], [[1, 2]], [[1, 2, 3, 4, 5]], [[], [1]], [POLYGON[:4]], "text", 7, [1, 2, 3], [None],
+    [[None]], {"counts": "", "size": []}, [{}], True,
 )  # fmt: skip
 #: What may be wrong with a file, by the part that is at fault.
 FAULTS = (
     "image id", "file name", "picture", "size", "category id", "category name", "annotation id", "image_id",
-    "category_id", "bbox", "area", "iscrowd", "ignore", "segmentation", "track_id", "no key", "twice", "many",
+    "category_id", "bbox", "side", "area", "iscrowd", "ignore", "segmentation", "track_id", "no key", "twice", "many",
     "same id",
 )  # fmt: skip
 
@@ -55,66 +60,73 @@ def save_turned(path: Path, picture: np.ndarray, orientation: int) -> None:
 
 @st.composite
 def documents(draw) -> dict:
-    """A file with at most two kinds of faults, and with none in a third of all cases."""
-    count = draw(st.sampled_from([0, 1, 2]))
-    faults = set(draw(st.lists(st.sampled_from(FAULTS), min_size=count, max_size=count)))
+    """A file of which every image and every class has a box, with up to two values that are at fault."""
+    count = draw(st.sampled_from([0, 1, 1, 1, 2]))
+    kinds = draw(st.lists(st.sampled_from(FAULTS), min_size=count, max_size=count))
+    due = {kind: draw(st.integers(0, 2)) for kind in kinds}  # so many values of the kind are sound before it
 
-    def some(fault: str, sound, *faulty) -> object:
-        """A sound value, or one that is at fault, if that is a fault of this file."""
-        if fault in faults and draw(st.booleans()):
-            return draw(st.sampled_from(faulty))
-        return draw(sound) if isinstance(sound, st.SearchStrategy) else sound
+    def some(kind: str, sound, likely: Sequence = (), others: Sequence = ANYTHING) -> Any:
+        """A sound value, or, once it is due, one that is at fault."""
+        if kind in due:
+            due[kind] -= 1
+            if due[kind] == -1:
+                return draw(st.sampled_from(draw(st.sampled_from([likely or others, others]))))
+        return sound
 
+    number = draw(st.sampled_from([0, 1, 7, 2**40]))
     images = [
         {
-            "id": some("image id", number, *ANYTHING),
-            "file_name": some("file name", name, "none.png", ".", "", "a.png", "./a.png", *ANYTHING),
-            "width": some("size", WIDTH, *ANYTHING),
-            "height": some("size", HEIGHT, *ANYTHING),
+            "id": some("image id", number + i, (2**53 + 1, 2**63, 2.0, 1.5, "1")),
+            "file_name": some("file name", name, ("none.png", ".", "a.png", "./b.png")),
+            "width": some("size", WIDTH),
+            "height": some("size", HEIGHT),
         }
-        for number, name in enumerate(draw(st.permutations(PICTURES))[: draw(st.integers(1, 4))])
+        for i, name in enumerate(draw(st.permutations(PICTURES))[: draw(st.integers(1, 4))])
     ]
     for image in images:
-        image["file_name"] = some("picture", image["file_name"], *FAULTY_PICTURES)
-    names = draw(st.sampled_from([("cat",), ("cat", "dog"), ("cow", "cat", "dog")]))
+        image["file_name"] = some("picture", image["file_name"], FAULTY_PICTURES, FAULTY_PICTURES)
     categories = [
         {
-            "id": some("category id", number, *ANYTHING),
-            "name": some("category name", name, "cat", "background", "__background__", *ANYTHING),
+            "id": some("category id", i, (1.0, 0.5, 2**63, "1", "ab")),
+            "name": some("category name", name, ("cat", "background", "__Background__", "a/b")),
         }
-        for number, name in enumerate(names)
+        for i, name in enumerate(draw(st.sampled_from([("cat",), ("cat", "dog"), ("cow", "cat", "dog")])))
     ]
     annotations = []
-    for number in range(
-        1, 1 + (draw(st.sampled_from([3, 99, 100, 101, 102])) if "many" in faults else draw(st.integers(1, 8)))
-    ):
-        image = images[0] if "many" in faults else draw(st.sampled_from(images))
-        category = categories[0] if "many" in faults else draw(st.sampled_from(categories))
-        x, y, width, height = number % 9, number // 9 / 4, 1 + number % 11, 2 + number % 5 / 4
+    for i in range(draw(st.integers(4, 8))):
+        x, y, width, height = i, i / 8, 1 + i, 2 + i / 4
         annotation = {
-            "id": some("annotation id", number, *ANYTHING),
-            "image_id": some("image_id", image["id"], *ANYTHING),
-            "category_id": some("category_id", category["id"], *ANYTHING),
-            "bbox": [some("bbox", side, *ANYTHING, 3, 50, 1e-5, 2e-5, 1e-4) for side in (x, y, width, height)],
-            "area": some("area", width * height, 1e-9, 1e10, 2e10, *ANYTHING),
-            "iscrowd": some("iscrowd", draw(st.sampled_from([0, 0, 0, 1])), 2, 256, *ANYTHING),
+            "id": some("annotation id", number + i + 1, (0, 0.0, "0", 0.5, "12", "a1", -1, 10**400)),
+            "image_id": some("image_id", images[i % len(images)]["id"]),
+            "category_id": some("category_id", categories[i % len(categories)]["id"]),
+            "bbox": some(
+                "bbox",
+                [some("side", side, (0, -1, 3, 50, 1e-5, 2e-5, 1e-4)) for side in (x, y, width, height)],
+                ([0, 0, 0, 0], [1, 2, 3], [], None),
+            ),
+            "area": some("area", width * height, (0, -1, 1e-9, 1e10, 2e10)),
+            "iscrowd": some("iscrowd", int(i >= 4 and draw(st.booleans())), (2, 0.5, -1, 256, True, 1.0)),
         }
-        if "bbox" in faults:
-            annotation["bbox"] = some("bbox", annotation["bbox"], [0, 0, 0, 0], [1, 2, 3], *ANYTHING)
-        if "ignore" in faults:
-            annotation["ignore"] = some("ignore", 0, *ANYTHING)
-        if "track_id" in faults:
-            annotation["track_id"] = some("track_id", 7, *ANYTHING)
-        if draw(st.booleans()):
-            annotation["segmentation"] = some("segmentation", st.sampled_from(SOUND_SEGMENTATIONS), *ODD_SEGMENTATIONS)
+        if "ignore" in due:
+            annotation["ignore"] = some("ignore", 0)
+        if "track_id" in due:
+            annotation["track_id"] = some("track_id", 7, (2**31, -1, 0.5, "a"))
+        if "segmentation" in due or draw(st.booleans()):
+            sound = draw(st.sampled_from(SOUND_SEGMENTATIONS))
+            annotation["segmentation"] = some("segmentation", sound, HOLLOW_SEGMENTATIONS, ODD_SEGMENTATIONS)
         annotations.append(annotation)
-    if "twice" in faults:
+    if "twice" in due:
         again = draw(st.sampled_from(annotations))
         annotations.append({**again, "id": 1000})
-    if "same id" in faults:
+    if "many" in due:
+        image, category = images[0]["id"], categories[0]["id"]
+        there = sum((a["image_id"], a["category_id"], a["iscrowd"]) == (image, category, 0) for a in annotations)
+        copies = range(draw(st.sampled_from([100, 101])) - there)
+        annotations.extend({**annotations[0], "id": 2000 + i, "bbox": [i / 8, 0, 1, 8]} for i in copies)
+    if "same id" in due:
         entries = draw(st.sampled_from([images, categories, annotations]))
         entries[-1]["id"] = entries[0]["id"]
-    if "no key" in faults:
+    if "no key" in due:
         entry = draw(st.sampled_from(draw(st.sampled_from([images, categories, annotations]))))
         del entry[draw(st.sampled_from(sorted(entry)))]
     return {"images": images, "categories": categories, "annotations": annotations}
