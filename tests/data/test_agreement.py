@@ -1,7 +1,8 @@
 """The check of a data set, ppdet's reading, pycocotools' evaluation and class_alpha on the same drawn files.
 
 A file about which the check is silent is trained on as it stands, perfect detections get an AP of 1, and its objects
-are counted right. Without an error nothing fails, and what is left out is known. PADDLE_FOCAL_FUZZ=2000 draws that many.
+are counted right. Without an error nothing fails, and what is left out is known. PADDLE_FOCAL_FUZZ=2000 draws that
+many.
 """
 
 from __future__ import annotations

@@ -146,12 +146,53 @@ def test_errors_end_ppdet(data, fault):
         ppdet_dataset(data)
 
 
-@pytest.mark.parametrize("fault", ["image id twice", "annotation id twice"])
-def test_repeated_ids_give_ppdet_wrong_labels(data, fault):
+@pytest.mark.parametrize("fault", ["image id twice", "annotation id twice", "hollow segmentation"])
+def test_errors_give_ppdet_wrong_labels(data, fault):
     ERRORS[fault][0](data)
     data.write()
     classes = {Path(r["im_file"]).name: r["gt_class"].ravel().tolist() for r in ppdet_dataset(data).roidbs}
     assert classes != {"1.png": [0], "2.png": [1], "3.png": [2]}
+
+
+def test_hollow_segmentations_do_no_harm_where_empty_images_are_kept(data):
+    ERRORS["hollow segmentation"][0](data)
+    data.options.append("TrainDataset.allow_empty=true")
+    data.write()
+    assert data.check().errors == []
+    assert sum(len(record["gt_class"]) for record in ppdet_dataset(data).roidbs) == 4
+
+
+def test_boxes_of_missing_images_do_not_count(data):
+    (data.folder / "train/3.png").unlink()
+    data.write()
+    report = data.check("TrainReader.batch_size=2")
+    assert report.warnings[1:] == ["TrainDataset: 1 classes have no boxes: cow"]
+    assert "3 images, 0 of them without boxes, 2 boxes of 3 classes" in report.notes[0]
+
+
+def test_every_file_is_opened_and_some_are_decoded(data):
+    """Beside the samples, an empty file is found, but not damage in the midst of a file."""
+    for number in range(100):
+        data.add_box(1, 1, 2, 2, image=data.add(f"more{number}.png"))
+    folder = data.folder / "train"
+    (folder / "more1.png").write_bytes(b"")
+    for name in ("more2.png", "more99.png"):  # the last one is in every sample
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[:43] + bytes(len(content) - 59) + content[-16:])
+    data.write()
+    for _ in range(2):
+        assert data.check().errors == [
+            "TrainDataset: 2 of 103 image files are no images, or damaged: more1.png, more99.png"
+        ]
+
+
+def test_a_cut_off_file_is_found_anywhere(data):
+    for number in range(100):
+        data.add_box(1, 1, 2, 2, image=data.add(f"more{number}.jpg"))
+    cut = data.folder / "train/more1.jpg"
+    cut.write_bytes(cut.read_bytes()[:-30])
+    data.write()
+    assert data.check().errors == ["TrainDataset: 1 of 103 image files are no images, or damaged: more1.jpg"]
 
 
 class TestFiles:
