@@ -37,8 +37,10 @@ def noise(rng):
 @pytest.fixture
 def decoded(monkeypatch):
     """The names of the files that are decoded as a whole."""
-    names, decode = [], headers.decode
-    monkeypatch.setattr(headers, "decode", lambda path, *others: names.append(Path(path).name) or decode(path, *others))
+    names, decode = [], headers._decoded_header
+    monkeypatch.setattr(
+        headers, "_decoded_header", lambda path, header: names.append(Path(path).name) or decode(path, header)
+    )
     return names
 
 

@@ -45,27 +45,15 @@ def read_header(path: str) -> Header | None:
             is_whole = _is_whole(picture.format, file)
     except Exception:  # Pillow raises all kinds
         header, is_whole = None, False
-    return header if is_whole else decode(path, header)
+    return header if is_whole else _decoded_header(path, header)
 
 
-def decode(path: str, header: Header | None = None) -> Header | None:
-    """The header of a file that is decoded as a whole, as PaddleDetection does.
-
-    Args:
-        path: the file's.
-        header: what is known of the orientation.
-    """
+def decode(path: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
+    """The picture in a file as PaddleDetection decodes it, None if it cannot. cv2.imread is content with less."""
     try:
-        data = np.fromfile(path, np.uint8)
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        deep = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        return cv2.imdecode(np.fromfile(path, np.uint8), flags)
     except (OSError, cv2.error):
         return None
-    if picture is None:
-        return None
-    height, width = picture.shape[:2]
-    is_deep = deep is not None and deep.dtype != np.uint8
-    return Header(width, height, header.orientation if header else 1, is_deep)
 
 
 @contextlib.contextmanager
@@ -87,6 +75,16 @@ def _header(picture: Image.Image) -> Header:
     if orientation >= 5 and picture.format != "TIFF":  # which Pillow turns by itself
         width, height = height, width
     return Header(width, height, orientation, any(";16" in str(tile[3]) for tile in picture.tile))
+
+
+def _decoded_header(path: str, header: Header | None) -> Header | None:
+    """The header of a file that is decoded, of which Pillow may have read something."""
+    picture = decode(path)
+    if picture is None:
+        return None
+    height, width = picture.shape[:2]
+    deep = decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    return Header(width, height, header.orientation if header else 1, deep is not None and deep.dtype != np.uint8)
 
 
 def _orientation(picture: Image.Image) -> int:

@@ -50,7 +50,8 @@ def check_files(folder: str, images: Sequence[dict], report: DataReport) -> list
     names = [image["file_name"] for image in present]
     headers = read_headers(folder, names)
     for i in evenly_spaced(len(names), SAMPLE):
-        headers[i] = headers[i] and decode(os.path.join(folder, names[i]), headers[i])
+        if headers[i] and decode(os.path.join(folder, names[i])) is None:
+            headers[i] = None
     _check_headers(headers, present, report)
     return present
 
