@@ -12,7 +12,8 @@ import pytest
 
 pytest.importorskip("ppdet")
 
-from faulty_data import CONFIG, ERRORS, EVALUATION_ERRORS, EVALUATION_WARNINGS, WARNINGS, Data
+from evaluation_faults import EVALUATION_ERRORS, EVALUATION_WARNINGS
+from faulty_data import CONFIG, ERRORS, WARNINGS, Data
 from ppdet.core import workspace
 from ppdet.utils import download
 
