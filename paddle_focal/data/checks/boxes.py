@@ -58,12 +58,11 @@ def check_boxes(
     area = np.array([annotation["area"] for annotation in sound], float)
     is_crowd = np.array([annotation["iscrowd"] for annotation in sound], bool)
     ignored = np.array([bool(annotation.get("ignore")) for annotation in sound], bool)
-    with np.errstate(over="ignore"):
-        low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     sizes = np.array([(entry["width"], entry["height"]) for entry in coco.images], float).reshape(-1, 2)
     sizes[~(sizes > 0)] = math.inf  # an error of its own
     size = sizes[image]
-    has_area = (high - low > _SMALLEST_SIDE).all(axis=1) & (area > 0)
+    has_area = np.array([_has_sides(*annotation["bbox"]) for annotation in sound], bool) & (area > 0)
     kept = has_area & ~ignored & (~is_crowd | load_crowd)
     outside = has_area & ((high <= 0) | (low >= size)).any(axis=1)
     reaching = has_area & ~outside & ((low < -_TOLERANCE) | (high > size + _TOLERANCE)).any(axis=1)
@@ -89,9 +88,15 @@ def check_boxes(
 
 def _is_box(value) -> bool:
     try:
-        return len(value) == 4 and all(map(math.isfinite, value))
-    except (TypeError, OverflowError):
+        x, y, width, height = value
+        return all(map(math.isfinite, (x, y, x + width, y + height)))
+    except (TypeError, ValueError, OverflowError):
         return False
+
+
+def _has_sides(x: float, y: float, width: float, height: float) -> bool:
+    """As ppdet asks, in Python's numbers, of which integers do not round."""
+    return x + width - x > _SMALLEST_SIDE and y + height - y > _SMALLEST_SIDE
 
 
 def _again(kept: np.ndarray, pair: np.ndarray, boxes: np.ndarray) -> np.ndarray:
