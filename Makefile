@@ -55,7 +55,7 @@ test-all: test test-slow test-paddle2.6
 
 test-slow: setup
 	$(BIN)/$(PYTEST) --dist=loadfile -m slow
-	PADDLE_FOCAL_FUZZ=500 $(BIN)/$(PYTEST) --hypothesis-seed=0 tests/losses/test_fuzz.py
+	PADDLE_FOCAL_FUZZ=500 $(BIN)/$(PYTEST) --hypothesis-seed=0 tests/losses/test_fuzz.py tests/data/test_agreement.py
 
 test-paddle2.6: $(VENV)-paddle2.6/.complete
 	$(VENV)-paddle2.6/bin/$(PYTEST) -m "not large" --deselect tests/ops/test_native.py::TestLibrary::test_build $(NOT_ON_PADDLE_2.6)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 
 import numpy as np
 import paddle
@@ -22,6 +23,15 @@ def native():
     """Leaves the test out where the native operator has not been built."""
     if not IS_BUILT:
         pytest.skip("the native operator has not been built for this Paddle")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_home(tmp_path_factory):
+    """A cache of this run's own; but matplotlib need not look for its fonts again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR", os.path.expanduser("~/.cache/matplotlib")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Callable
@@ -12,6 +12,9 @@ from typing import Callable
 import numpy as np
 
 from paddle_focal.arguments import check_number
+from paddle_focal.data.checks.boxes import check_boxes
+from paddle_focal.data.checks.coco_file import read_coco
+from paddle_focal.data.checks.data_report import DataReport
 
 #: For each method, the weight of a class with n objects, up to a common factor.
 METHODS: Mapping[str, Callable[[np.ndarray, float], np.ndarray]] = {
@@ -76,27 +79,19 @@ def class_alpha(
 def count_objects(annotations: str | Path) -> dict[str, int]:
     """Objects of each class in a COCO annotation file, in PaddleDetection's order of the classes.
 
-    Crowds and boxes without an area are left out, as they are in training.
+    They are the boxes that PaddleDetection trains on if all image files are there, without crowds.
 
     Raises:
-        ValueError: the file is not a COCO annotation file, two categories share a name or an id, or the category of an
-            annotation does not exist.
+        ValueError: two categories share a name, or something is wrong with the file that would make training fail or
+            use wrong labels, as the check of a data set says it.
     """
-    document = json.loads(Path(annotations).read_text())
-    try:
-        names = {category["id"]: category["name"] for category in document["categories"]}
-        objects = [
-            (box["category_id"], not box.get("iscrowd", 0) and min(box["bbox"][2:]) > 0)
-            for box in document["annotations"]
-        ]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{annotations} is no COCO annotation file: {error!r}") from error
-    if len(set(names.values())) < len(document["categories"]):
-        raise ValueError(f"{annotations} has two categories of one name or id: {[*names.items()]}")
-    unknown = sorted({category for category, _ in objects} - set(names))
-    if unknown:
-        raise ValueError(f"{annotations} has annotations of categories that it does not list: {unknown}")
-    counts = dict.fromkeys(names, 0)
-    for category, is_trained_on in objects:
-        counts[category] += is_trained_on
-    return {names[category]: count for category, count in counts.items()}
+    report = DataReport()
+    coco = read_coco(annotations, report)
+    objects = check_boxes(coco, report) if coco else []
+    if report.errors:
+        raise ValueError(f"{annotations} cannot be trained on:" + "".join(f"\n- {error}" for error in report.errors))
+    names = {category["id"]: str(category["name"]) for category in coco.categories}
+    if len(set(names.values())) < len(names):
+        raise ValueError(f"{annotations} has two categories of one name: {list(names.values())}")
+    counts = Counter(annotation["category_id"] for annotation in objects)
+    return {name: counts[number] for number, name in names.items()}

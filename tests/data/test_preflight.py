@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("ppdet")
 
+from evaluation_faults import EVALUATION_ERRORS, EVALUATION_WARNINGS
 from faulty_data import CONFIG, ERRORS, WARNINGS, Data
 from ppdet.core import workspace
 from ppdet.utils import download
@@ -61,6 +62,18 @@ def test_warning(data, fault):
     assert [text.format(folder=data.folder)] == [
         warning.replace("TrainDataset: ", "") for warning in report.warnings if not warning.startswith("EvalDataset")
     ]
+
+
+@pytest.mark.parametrize("fault", [*EVALUATION_ERRORS, *EVALUATION_WARNINGS])
+def test_only_in_evaluation(data, fault):
+    is_error = fault in EVALUATION_ERRORS
+    make, text = (EVALUATION_ERRORS if is_error else EVALUATION_WARNINGS)[fault]
+    make(data)
+    data.write()
+    report = data.check()
+    assert report.errors == ([f"EvalDataset: {text}"] if is_error else [])
+    assert f"EvalDataset: {text}" in report.errors + report.warnings
+    assert not [line for line in report.warnings if line.startswith("TrainDataset")]
 
 
 def uncounted(lines: list[str]) -> str:
@@ -115,7 +128,17 @@ def test_what_is_left_out_is_what_ppdet_leaves_out(data, options):
 
 
 @pytest.mark.parametrize(
-    "fault", ["no area key", "no iscrowd key", "no file name", "category", "three numbers", "text"]
+    "fault",
+    [
+        "no area key",
+        "no iscrowd key",
+        "no file name",
+        "category",
+        "three numbers",
+        "text",
+        "category id of a fraction",
+        "track id of text",
+    ],
 )
 def test_errors_end_ppdet(data, fault):
     ERRORS[fault][0](data)
@@ -124,12 +147,53 @@ def test_errors_end_ppdet(data, fault):
         ppdet_dataset(data)
 
 
-@pytest.mark.parametrize("fault", ["image id twice", "annotation id twice"])
-def test_repeated_ids_give_ppdet_wrong_labels(data, fault):
+@pytest.mark.parametrize("fault", ["image id twice", "annotation id twice", "hollow segmentation"])
+def test_errors_give_ppdet_wrong_labels(data, fault):
     ERRORS[fault][0](data)
     data.write()
     classes = {Path(r["im_file"]).name: r["gt_class"].ravel().tolist() for r in ppdet_dataset(data).roidbs}
     assert classes != {"1.png": [0], "2.png": [1], "3.png": [2]}
+
+
+def test_hollow_segmentations_do_no_harm_where_empty_images_are_kept(data):
+    ERRORS["hollow segmentation"][0](data)
+    data.options.append("TrainDataset.allow_empty=true")
+    data.write()
+    assert data.check().errors == []
+    assert sum(len(record["gt_class"]) for record in ppdet_dataset(data).roidbs) == 4
+
+
+def test_boxes_of_missing_images_do_not_count(data):
+    (data.folder / "train/3.png").unlink()
+    data.write()
+    report = data.check("TrainReader.batch_size=2")
+    assert report.warnings[1:] == ["TrainDataset: 1 classes have no boxes: cow"]
+    assert "3 images, 0 of them without boxes, 2 boxes of 3 classes" in report.notes[0]
+
+
+def test_every_file_is_opened_and_some_are_decoded(data):
+    """Beside the samples, an empty file is found, but not damage in the midst of a file."""
+    for number in range(100):
+        data.add_box(1, 1, 2, 2, image=data.add(f"more{number}.png"))
+    folder = data.folder / "train"
+    (folder / "more1.png").write_bytes(b"")
+    for name in ("more2.png", "more99.png"):  # the last one is in every sample
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[:43] + bytes(len(content) - 59) + content[-16:])
+    data.write()
+    for _ in range(2):
+        assert data.check().errors == [
+            "TrainDataset: 2 of 103 image files are no images, or damaged: more1.png, more99.png"
+        ]
+
+
+def test_a_cut_off_file_is_found_anywhere(data):
+    for number in range(100):
+        data.add_box(1, 1, 2, 2, image=data.add(f"more{number}.jpg"))
+    cut = data.folder / "train/more1.jpg"
+    cut.write_bytes(cut.read_bytes()[:-30])
+    data.write()
+    assert data.check().errors == ["TrainDataset: 1 of 103 image files are no images, or damaged: more1.jpg"]
 
 
 class TestFiles:
@@ -155,7 +219,7 @@ class TestFiles:
         data.train["images"].append({"id": [1], "file_name": "1.png", "width": 20, "height": 10})
         data.write()
         errors = data.check().errors
-        assert "TrainDataset: 1 of 4 images lack id, a number: images[3]" in errors
+        assert "TrainDataset: 1 of 4 images lack id, a whole number: images[3]" in errors
         assert "TrainDataset: 1 of 5 annotations lack id, a number or text: annotations[4]" in errors
 
     def test_missing_files_and_folders(self, data):

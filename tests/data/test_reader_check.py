@@ -63,7 +63,11 @@ def test_sides_that_do_not_come_back(config):
         ((UNPADDED, f"TrainReader.sample_transforms={FIXED}"), [(640, 480), (480, 640)], 1),  # 100 x 64 all
         ((f"TrainReader.sample_transforms={FIXED}",), [(640, 480), (480, 640)], 0),
         ((UNPADDED, f"TrainReader.sample_transforms={BY_CHANCE}"), [(640, 480), (480, 640)], 0),  # who knows
-        (("TrainReader.batch_transforms=[{BatchRandomResize: {target_size: [33]}}]",), [(50, 50), (60, 60)], 0),
+        (
+            ("TrainReader.batch_transforms=[{BatchRandomResize: {target_size: [33], keep_ratio: false}}]",),
+            [(50, 50), (60, 60)],
+            0,
+        ),
         (("TrainReader.batch_transforms=[{PadBatch: {}}]",), [(64, 64), (96, 64)], 0),  # to the largest
         (("TrainReader.batch_transforms=[{PadBatch: {}}]",), [(64, 64), (100, 64)], 1),
         (("TrainReader.batch_transforms=[{PadBatch: {pad_to_stride: 16}}]",), [(64, 64), (75, 64)], 1),

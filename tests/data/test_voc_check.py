@@ -208,6 +208,10 @@ def listed_twice(data):
     data.lines["train"].append(data.lines["train"][0])
 
 
+def another_size(data):
+    data.draw("train/1", (30, 10))
+
+
 #: What is done; what is said of it; how many boxes are left of those that there are, by ppdet's own reading.
 WARNINGS = {
     "missing": (missing_image, "1 of 3 lines name files that are missing: {}/train/1.png; PaddleDetection leaves", 2),
@@ -216,6 +220,7 @@ WARNINGS = {
     "beyond": (beyond, "1 of 4 boxes (xmin, ymin, xmax, ymax) have no area in their image, and are left out: {}/", 3),
     "out": (reaching_out, "1 of 4 boxes (xmin, ymin, xmax, ymax) reach out of their image by more than a pixel", 4),
     "empty": (no_objects, "1 of 4 images have no objects: {}/train/empty.png; PaddleDetection leaves them out", 3),
+    "size": (another_size, "1 of 3 images have another size than annotated, where their boxes may be", 3),
     "twice": (listed_twice, "1 images are listed more than once: {}/train/0.png", 4),
 }  # fmt: skip
 

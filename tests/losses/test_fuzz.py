@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from decimal import Decimal
 from fractions import Fraction
 
@@ -15,18 +14,11 @@ import numpy as np
 import paddle
 import pytest
 from fuzz_cases import DTYPES, FUNCTIONS, cases
-from hypothesis import HealthCheck, given, settings
+from fuzzing import fuzz
+from hypothesis import given
 from hypothesis import strategies as st
 
 from paddle_focal import sigmoid_focal_loss
-
-EXAMPLES = int(os.environ.get("PADDLE_FOCAL_FUZZ", "0"))
-fuzz = settings(
-    max_examples=EXAMPLES or 100,
-    derandomize=not EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],  # `backend` is a constant
-)
 
 
 @pytest.mark.parametrize("loss", FUNCTIONS)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from drawn_coco import save_turned
 
 from paddle_focal.cli.arguments import ArgumentParser
 from paddle_focal.data.checks import preflight
@@ -51,10 +52,10 @@ class Data:
         (self.folder / name).parent.mkdir(exist_ok=True)
         cv2.imwrite(str(self.folder / name), np.zeros((height, width, 3), "uint8"))
 
-    def add(self, name: str, **size) -> int:
+    def add(self, name: str, number: object = None, **size) -> int:
         """A training image without boxes, drawn."""
         self.draw(f"train/{name}")
-        number = 10 + len(self.train["images"])
+        number = number or 10 + len(self.train["images"])
         self.train["images"].append(image(number, name, **size))
         return number
 
@@ -110,9 +111,33 @@ def resized(data):
     data.add_box(1, 1, 2, 2, image=data.add("resized.png", width=40))
 
 
-def no_image(data):
-    data.add_box(1, 1, 2, 2, image=data.add("text.png"))
-    (data.folder / "train/text.png").write_text("no image")
+def no_images(data):
+    for name in ("text.png", "empty.png", "cut.png", "folder.png"):
+        data.add_box(1, 1, 2, 2, image=data.add(name))
+    folder = data.folder / "train"
+    (folder / "text.png").write_text("no image")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:-20])
+    (folder / "folder.png").unlink()
+    (folder / "folder.png").mkdir()
+
+
+def turned(data, orientation):
+    name = f"turned{orientation}.jpg"
+    data.add_box(1, 1, 2, 2, image=data.add(name))
+    save_turned(data.folder / "train" / name, np.zeros((10, 20, 3), "uint8"), orientation)
+
+
+def deep(data):
+    data.add_box(1, 1, 2, 2, image=data.add("deep.png"))
+    cv2.imwrite(str(data.folder / "train/deep.png"), np.zeros((10, 20, 3), "uint16"))
+
+
+def background(data):
+    for split in (data.train, data.val):
+        split["categories"] = [*split["categories"], {"id": 13, "name": "__background__"}]
+    data.num_classes += 1
+    data.add_box(1, 1, 2, 2, category=13)
 
 
 def listed_twice(data):
@@ -189,7 +214,40 @@ ERRORS = {
         lambda data: data.add_box(1, 1, 2, 2, image=data.add("flat.png", width=0)),
         "TrainDataset: 1 of 4 images have a width or height that is not > 0: flat.png",
     ),
-    "no image": (no_image, "TrainDataset: 1 of 4 images that were opened are no images: text.png"),
+    "no images": (
+        no_images,
+        "TrainDataset: 4 of 7 image files are no images, or damaged: text.png, empty.png, cut.png, ...",
+    ),
+    "image id of a fraction": (
+        lambda data: data.add_box(1, 1, 2, 2, image=data.add("half.png", 1.5)),
+        "TrainDataset: 1 of 4 images lack id, a whole number: images[3]",
+    ),
+    "image id of text": (
+        lambda data: data.add_box(1, 1, 2, 2, image=data.add("half.png", "x")),
+        "TrainDataset: 1 of 4 images lack id, a whole number: images[3]",
+    ),
+    "category id of a fraction": (
+        lambda data: data.train["categories"].append({"id": 11.0, "name": "yak"}),
+        "TrainDataset: 1 of 4 categories lack id, an integer: categories[3]",
+    ),
+    "crowd of two": (
+        lambda data: data.add_box(1, 1, 2, 2, iscrowd=2),
+        "TrainDataset: 1 of 5 annotations lack iscrowd, 0 or 1: annotations[4]",
+    ),
+    "area beyond any float": (
+        lambda data: data.add_box(1, 1, 2, 2, area=10**400),
+        "TrainDataset: 1 of 5 annotations lack area, a number: width x height, or that of the segmentation: "
+        "annotations[4]",
+    ),
+    "hollow segmentation": (
+        lambda data: data.add_box(1, 1, 2, 2, segmentation=[[]]),
+        "TrainDataset: 1 of 4 boxes have a segmentation of empty lists, for which PaddleDetection drops other boxes of "
+        "the image and gives some the class 0: take it out, or write []: 1.png [[]]",
+    ),
+    "track id of text": (
+        lambda data: data.add_box(1, 1, 2, 2, track_id="a"),
+        "TrainDataset: 1 of 5 annotations have a track_id that is no 32-bit integer: 'a'",
+    ),
     "num_classes": (
         lambda data: setattr(data, "num_classes", 80),
         "EvalDataset: num_classes is 80, but there are 3 categories (cat, dog, cow): set num_classes: 3; the "
@@ -252,10 +310,36 @@ WARNINGS = {
     ),
     "another size": (
         resized,
-        "1 of 4 images that were opened have another size than annotated, where their boxes may be wrong: resized.png "
-        "20x10 instead of 40x10",
+        "1 of 4 images have another size than annotated, where their boxes may be wrong: resized.png 20x10 instead of "
+        "40x10",
     ),
     "unused class": (unused_class, "1 classes have no boxes: yak"),
     "repeated name": (repeated_name, "1 names belong to several categories, which are several classes: cat"),
+    "box twice": (
+        lambda data: data.add_box(2, 2, 4, 4),
+        "1 of 5 boxes are there before, of the same class in the same image: 1.png [2, 2, 4, 4]",
+    ),
+    "background": (
+        background,
+        "category __background__ is a class like any other, as the background needs none: take it out, with its "
+        "annotations, unless it has objects of its own",
+    ),
+    "turned": (
+        lambda data: turned(data, 6),
+        "1 of 4 images are turned by their EXIF orientation when they are read, but annotated as they lie in the file, "
+        "so that their boxes are wrong; take the orientation out of the files (exiftool -Orientation= FILES): "
+        "turned6.jpg 10x20 instead of 20x10",
+    ),
+    "mirrored": (
+        lambda data: turned(data, 2),
+        "1 of 4 images are turned or mirrored by their EXIF orientation when they are read, and their size does not "
+        "tell whether their boxes are, too; if not, take it out of the files (exiftool -Orientation= FILES): "
+        "turned2.jpg",
+    ),
+    "16 bits": (
+        deep,
+        "1 of 4 images have more than 8 bits per channel, of which PaddleDetection keeps the upper 8 (4095 of 16 bits "
+        "becomes 15); convert them to 8 bits yourself: deep.png",
+    ),
     "image in both": (shared_image, "TrainDataset and EvalDataset: 1 images are in both: {folder}/val/7.png"),
 }

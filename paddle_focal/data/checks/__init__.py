@@ -1,3 +1,4 @@
-"""What is wrong with a data set, judged by what PaddleDetection does with it."""
+"""What is wrong with a data set, judged by what PaddleDetection and pycocotools do with it.
 
-import paddle_focal.detection  # noqa: F401 - imports ppdet without its chatter, or says how to install it
+``preflight`` and ``coco_check`` ask PaddleDetection; what looks at an annotation file alone does not need it.
+"""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
+import paddle_focal.detection  # noqa: F401 - imports ppdet without its chatter, or says how to install it
+
+# isort: split
 import numpy as np
 from paddle import distributed
 from ppdet.core import workspace
@@ -65,7 +68,8 @@ def check_datasets(
         if isinstance(dataset, VOCDataSet):
             checked = check_voc(dataset, num_classes, report.about(section), is_evaluated=section == "EvalDataset")
         else:
-            checked = check_coco(dataset, num_classes, report.about(section))
+            evaluated = section == "EvalDataset"
+            checked = check_coco(dataset, num_classes, report.about(section), evaluated=evaluated)
         if checked:
             contents[section] = checked
     if "TrainDataset" in contents:

@@ -63,7 +63,7 @@ def _after_samples(
 
 def _resized(size: tuple[int, int], transforms: Sequence) -> tuple[int, int]:
     width, height = size
-    sample = {"image": np.zeros((height, width, 3), np.uint8), "im_shape": np.array([height, width], np.float32)}
+    sample = {"image": np.zeros((height, width, 1), np.uint8), "im_shape": np.array([height, width], np.float32)}
     sample["scale_factor"] = np.ones(2, np.float32)
     for one in transforms:
         sample = one(sample)

@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from ppdet.data.source.voc import VOCDataSet, pascalvoc_label
 
-from paddle_focal.data.checks.coco_check import Contents
+from paddle_focal.data.annotations import image_folder
+from paddle_focal.data.checks.coco_check import Contents, whole_sizes
 from paddle_focal.data.checks.coco_file import repeated
 from paddle_focal.data.checks.data_report import DataReport, some
+from paddle_focal.data.checks.images import check_files
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _TOLERANCE = 1.0  # pixels that a box may reach out of its image because of rounding, or of counting from 1
@@ -54,6 +56,8 @@ def check_voc(dataset: VOCDataSet, num_classes: int, report: DataReport, is_eval
     if classes is None or listed is None:
         return None
     images = list(_images(listed, report))
+    folder = image_folder(dataset)
+    check_files(folder, [_entry(image, folder) for image in images], report)
     _check_names(images, classes, report)
     numbers = [i if image.number is None else image.number for i, image in enumerate(images)]
     if twice := repeated(numbers):
@@ -82,8 +86,14 @@ def check_voc(dataset: VOCDataSet, num_classes: int, report: DataReport, is_eval
         classes=classes,
         boxes=count,
         files={os.path.realpath(image.file) for image in images},
-        sizes={(int(image.size[0]), int(image.size[1])) for image in used},
+        sizes=whole_sizes(image.size for image in used),
     )
+
+
+def _entry(image: _Image, folder: str) -> dict:
+    """An image as a COCO file lists it."""
+    width, height = image.size
+    return {"file_name": os.path.relpath(image.file, folder or "."), "width": width, "height": height}
 
 
 def _fields(is_evaluated: bool) -> tuple[str, ...]:
@@ -116,7 +126,7 @@ def _classes(dataset: VOCDataSet, num_classes: int, report: DataReport) -> list[
 
 def _listed(dataset: VOCDataSet, report: DataReport) -> list[tuple[str, str]] | None:
     """Paths of the image and the XML file of each line that has files."""
-    folder = os.path.join(dataset.dataset_dir, dataset.image_dir or "")
+    folder = image_folder(dataset)
     path = os.path.join(dataset.dataset_dir, dataset.anno_path or "")
     try:
         with open(path) as file:
