@@ -19,29 +19,9 @@ from paddle_focal.errors import ToolError
 _COUNTS = {"epoch": 1, "num_classes": 1, "snapshot_epoch": 1, "log_iter": 1, "worker_num": 0}
 #: What ppdet reads beside sections and the keys that they share, and a misspelling of which it would not notice.
 _NAMES = {
-    *(
-        "architecture",
-        "pretrain_weights",
-        "weights",
-        "metric",
-        "map_type",
-        "save_dir",
-        "use_gpu",
-        "use_ema",
-        "ema_decay",
-    ),
-    *(
-        "use_gpu",
-        "use_npu",
-        "use_xpu",
-        "use_mlu",
-        "ema_decay_type",
-        "cycle_epoch",
-        "ema_black_list",
-        "find_unused_parameters",
-        "amp_level",
-        "init_loss_scaling",
-    ),
+    *("architecture", "pretrain_weights", "weights", "metric", "map_type", "save_dir", "find_unused_parameters"),
+    *("use_gpu", "use_npu", "use_xpu", "use_mlu", "use_ema", "ema_decay", "ema_decay_type", "cycle_epoch"),
+    *("ema_black_list", "amp_level", "init_loss_scaling"),
     *_COUNTS,
 }
 _OWN_SECTIONS = ("gamma_schedule",)
