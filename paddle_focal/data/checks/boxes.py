@@ -62,7 +62,10 @@ def check_boxes(
     sizes = np.array([(entry["width"], entry["height"]) for entry in coco.images], float).reshape(-1, 2)
     sizes[~(sizes > 0)] = math.inf  # an error of its own
     size = sizes[image]
-    has_area = np.array([_has_sides(*annotation["bbox"]) for annotation in sound], bool) & (area > 0)
+    has_sides = (high - low > _SMALLEST_SIDE).all(axis=1)
+    for i in np.flatnonzero((np.abs(boxes) >= 2**53).any(axis=1)):
+        has_sides[i] = _has_sides(*sound[i]["bbox"])
+    has_area = has_sides & (area > 0)
     kept = has_area & ~ignored & (~is_crowd | load_crowd)
     outside = has_area & ((high <= 0) | (low >= size)).any(axis=1)
     reaching = has_area & ~outside & ((low < -_TOLERANCE) | (high > size + _TOLERANCE)).any(axis=1)
@@ -95,7 +98,7 @@ def _is_box(value) -> bool:
 
 
 def _has_sides(x: float, y: float, width: float, height: float) -> bool:
-    """As ppdet asks, in Python's numbers, of which integers do not round."""
+    """As ppdet asks, in Python's numbers; NumPy rounds large integers."""
     return x + width - x > _SMALLEST_SIDE and y + height - y > _SMALLEST_SIDE
 
 
