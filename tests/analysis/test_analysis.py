@@ -229,6 +229,9 @@ def test_the_images_of_an_analysis(small_runs, monkeypatch, capsys):
     results = json.loads((small_runs.folder / "analysis.json").read_text())
     assert f"{summary(results)}\n\n{small_runs.folder}: analysis.json, " in capsys.readouterr().out
     assert sorted(image["image_id"] for image in results["images"]) == [1, 7, 12]  # of twelve, evenly spaced
+    listed = json.loads((small_runs.data / "annotations/instances_train.json").read_text())["images"]
+    names = {image["id"]: image["file_name"] for image in listed}
+    assert all(image["file_name"] == names[image["image_id"]] for image in results["images"])
     # The transforms of evaluation make 96 pixels of the images' 64.
     assert sum(results["anchors"].values()) == 3 * 9 * (12**2 + 6**2 + 3**2)
     ((_, titles, _, found, _, path),) = drawn

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from paddle_focal.benchmarks import cases, measuring
+from paddle_focal.benchmarks import cases, contenders, measuring
 from paddle_focal.benchmarks.cases import Case
 from paddle_focal.benchmarks.contenders import CONTENDERS, CopyRun
 
@@ -83,6 +85,57 @@ def test_an_error_that_a_dtype_does_not_explain(name, dtype, loss, gradient):
         off_by(loss, 0)
     with pytest.raises(measuring.WrongError, match="relative error of the gradient"):
         off_by(0, gradient)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("bfloat16", 9e-2), ("float16", 5e-2)])
+def test_an_error_of_the_others_in_half_precision(dtype, error):
+    right = CONTENDERS["composite"]
+
+    def check(factor):
+        def prepare(inputs, threads):
+            run = right.prepare(inputs, threads)
+            value = run.loss
+            run.loss = lambda: value() * factor
+            return run
+
+        other = replace(right, prepare=prepare, tolerances=CONTENDERS["torch-eager"].tolerances)
+        measuring.check_sample(other, Case("", (500, 7)), dtype, threads=1)
+
+    check(1 + error / 30)
+    with pytest.raises(measuring.WrongError, match=f"relative error of the loss {error:g}, allowed"):
+        check(1 + error)
+
+
+@pytest.mark.parametrize("dtype", cases.ITEM_SIZE)
+def test_torch_gets_the_inputs_in_their_dtype(monkeypatch, dtype):
+    """The arrays as they are, bfloat16 by its bits; PyTorch need not be here."""
+    seen = []
+
+    class Tensor:
+        def __init__(self, array):
+            self.array = array
+            seen.append(array.dtype.name)
+
+        def clone(self):
+            return Tensor(self.array.copy())
+
+        def view(self, kind):
+            seen.append(kind)
+            return self
+
+        def requires_grad_(self):
+            return self
+
+    names = {"int16": "int16", "bfloat16": "bfloat16", "from_numpy": Tensor, "set_num_threads": seen.append}
+    torch = SimpleNamespace(**names)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(contenders._IN_TORCH, "sigmoid", lambda case, compiled: (case, compiled))
+    inputs = cases.make_inputs(Case("", (5, 3)), dtype)
+    run = CONTENDERS["torch-eager"].prepare(inputs, 3)
+    assert run._function == (inputs.case, False)
+    logit = ["int16", "int16", "bfloat16"] if dtype == "bfloat16" else [dtype, dtype]
+    assert seen == [3, *logit, "int64"]
+    np.testing.assert_array_equal(run._logit.array, inputs.logit.view("int16") if dtype == "bfloat16" else inputs.logit)
 
 
 def test_who_computes_what():

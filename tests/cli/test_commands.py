@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +15,7 @@ pytest.importorskip("ppdet")
 
 from ppdet.core.workspace import AttrDict
 
-from paddle_focal.cli import analyze, evaluate, train
+from paddle_focal.cli import analyze, evaluate, main, train
 
 CONFIG = ["-c", str(Path(__file__).resolve().parents[2] / "configs/retinanet_r18_fpn_digits.yml")]
 
@@ -36,6 +40,23 @@ def test_the_first_rank_writes_the_log_of_a_training(config, monkeypatch, rank, 
     train.main(CONFIG)
     assert trained == [config]
     assert logs == [Path(config.save_dir, "run", name) for name in names]
+
+
+GLOG = "GLOG_minloglevel"
+
+
+@pytest.mark.parametrize("before", [None, "0"])
+def test_paddles_own_log_is_quiet_unless_asked_for(monkeypatch, before):
+    monkeypatch.delenv(GLOG, raising=False)
+    if before is not None:
+        monkeypatch.setenv(GLOG, before)
+    monkeypatch.setattr(sys, "argv", ["paddle-focal"])
+    seen = []
+    command = SimpleNamespace(main=lambda rest: seen.append((os.getenv(GLOG), sys.argv, rest)) or 3)
+    monkeypatch.setattr(main.importlib, "import_module", lambda name: command)
+    with warnings.catch_warnings():
+        assert main.main(["doctor", "a"]) == 3
+    assert seen == [(before or "2", ["paddle-focal doctor", "a"], ["a"])]
 
 
 def test_an_evaluation_has_a_log_of_its_own(config, monkeypatch):

@@ -47,6 +47,22 @@ def test_wrong_numbers(monkeypatch, capsys, factor):
     assert "PROBLEM: the composite backend computes wrong numbers in float64 on the cpu" in output
 
 
+@pytest.mark.parametrize("factor", [0.999, 1.001])
+def test_a_loss_that_is_wrong_with_a_right_gradient(monkeypatch, capsys, factor):
+    right = functional.sigmoid_focal_loss
+
+    class Wrong:
+        def __init__(self, loss):
+            self._loss, self.backward = loss, loss.backward
+
+        def item(self):
+            return self._loss.item() * factor
+
+    monkeypatch.setattr("paddle_focal.sigmoid_focal_loss", lambda *a, **o: Wrong(right(*a, **o)))
+    assert doctor.main() == 1
+    assert "composite, float32: WRONG, largest relative error 1.0e-03" in capsys.readouterr().out
+
+
 def test_clashes(monkeypatch, capsys):
     installed = {"paddlepaddle": "3.3.1", "paddlepaddle-gpu": "2.6.2", "sklearn": "0.0"}
     monkeypatch.setattr(doctor, "_version", installed.get)

@@ -163,3 +163,20 @@ def test_command_line(tmp_path):
     result = subprocess.run([*command, "--output", str(tmp_path / "set")], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "2 training and 1 validation images" in result.stdout
+
+
+def test_digits_are_brighter_than_what_is_behind_them_by_each_channel_alone(monkeypatch):
+    """A digit of full ink is a rectangle of its colour."""
+    monkeypatch.setattr(digits, "stamp", lambda scan, side: np.ones((side, side)))
+    options = make_digits.parse_arguments(["--digits-per-image", "1", "1", "--digit-size", "30", "30"])
+    options.frequencies = np.full(10, 0.1)
+    rng = np.random.default_rng(1)
+    differences = []
+    for _ in range(20):
+        image, ((_, (x1, y1, x2, y2)),) = digits.compose(rng, [[None]] * 10, options)
+        inside = np.zeros(image.shape[:2], bool)
+        inside[y1:y2, x1:x2] = True
+        differences.append(image[inside].mean(axis=0) - image[~inside].mean(axis=0))
+    differences = np.array(differences) / 255
+    assert (differences.min(), differences.max()) == pytest.approx((0.4, 0.6), abs=0.1)
+    assert np.ptp(differences, axis=1).min() > 0.005  # no grey

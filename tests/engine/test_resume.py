@@ -20,6 +20,8 @@ from tqdm import tqdm
 from paddle_focal.engine import checkpoint
 from paddle_focal.engine.hooks import progress
 from paddle_focal.engine.hooks.early_stop import EarlyStop
+from paddle_focal.engine.run_state import MovingAverages
+from paddle_focal.losses.normalizer import ForegroundNormalizer
 
 GAMMA = "gamma_schedule={kind: linear, gammas: [0.5, 3.0], epochs: [0, 3], by: iteration}"
 
@@ -200,6 +202,16 @@ def test_random_numbers_go_on(small_runs: SmallRuns, undisturbed, monkeypatch):
     small_runs.interrupt(0, 1)
     small_runs.resume()
     assert drawn == expected
+
+
+def test_a_checkpoint_without_a_moving_average(caplog):
+    model = paddle.nn.Sequential(ForegroundNormalizer("ema"), ForegroundNormalizer("local"))
+    averages = MovingAverages(model)
+    averages.load_state_dict({"0": 7.0, "1": 3.0})
+    assert averages.state_dict() == {"0": 7.0}
+    assert caplog.messages == []
+    averages.load_state_dict(None)
+    assert caplog.messages == ["The checkpoint has no moving average of 0: it starts anew at 7"]
 
 
 def test_the_patience_of_another_metric_starts_anew():

@@ -12,6 +12,7 @@ pytest.importorskip("ppdet")
 
 import voc_data
 from ppdet.data.source.voc import VOCDataSet
+from ppdet.engine import Trainer
 from ppdet.metrics import VOCMetric
 from ppdet.metrics.map_utils import DetectionMAP
 from small_runs import STEPS, SmallRuns
@@ -56,6 +57,13 @@ def test_without_eval_the_final_weights_are(small_runs: SmallRuns, options):
     small_runs.train(*options, final_eval=True)
     assert list(metrics(small_runs)) == ["bbox_mAP"]
     assert small_runs.evaluated == 1
+
+
+def test_an_evaluation_does_not_make_the_other_ranks_wait(small_runs: SmallRuns, monkeypatch):
+    """Ppdet's ``evaluate`` puts the model into DataParallel, to which every rank has to come."""
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: pytest.fail("every rank is waited for"))
+    small_runs.train("epoch=1", final_eval=True)
+    assert "bbox_AP" in metrics(small_runs)
 
 
 def test_early_stop(small_runs: SmallRuns, options, monkeypatch, caplog):

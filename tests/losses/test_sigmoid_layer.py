@@ -91,3 +91,11 @@ def test_bad_values_are_refused_at_once(name, value):
     with pytest.raises(ValueError, match=f"{name} must be"):
         setattr(loss, name, value)
     assert getattr(loss, name) == before
+
+
+def test_a_layer_without_a_normalizer_has_none():
+    layer = SigmoidFocalLoss(normalizer="foreground")
+    assert layer.foreground_normalizer is not None
+    layer.normalizer = None
+    assert layer.foreground_normalizer is None
+    assert SigmoidFocalLoss().foreground_normalizer is None

@@ -92,6 +92,76 @@ def test_how_the_library_is_compiled_and_linked(monkeypatch, tmp_path):
     assert any(option.startswith("-Wl,-rpath,") for option in linked)
 
 
+def test_how_kernels_are_compiled(monkeypatch, tmp_path):
+    """With nvcc, and with the definition by which the rest knows of them."""
+    commands = []
+    monkeypatch.setattr(build, "_run", commands.append)
+    monkeypatch.setattr(build, "_architectures", lambda nvcc: ["-arch=sm_80"])
+    monkeypatch.setattr(build, "_flags_of_paddle", lambda nvcc: (SimpleNamespace(**PADDLE), [f"-DNVCC={nvcc}"]))
+    build._compile("c++", "nvcc", tmp_path / "library.so")
+    compiled = {Path(command[command.index("-c") + 1]): command for command in commands[:-1]}
+    kernels = sorted((ROOT / "paddle_focal/csrc").rglob("*.cu"))
+    assert kernels
+    assert set(kernels) < set(compiled)
+    for source in kernels:
+        place = f"-I{ROOT / 'paddle_focal/csrc'}"
+        assert compiled[source][:6] == ["nvcc", "-std=c++17", "-O3", "-Xcompiler=-fPIC", "-arch=sm_80", place]
+    for source in compiled.keys() - set(kernels):
+        assert compiled[source][0] == "c++"
+        assert "-DNVCC=nvcc" in compiled[source]
+    assert commands[-1][-5:] == [
+        "-Lof_paddle",
+        "-Wl,-rpath,at_run_time",
+        "-lpaddle",
+        "-o",
+        str(tmp_path / "library.so"),
+    ]
+
+
+PADDLE = {"library_dirs": ["of_paddle"], "runtime_library_dirs": ["at_run_time"], "extra_link_args": ["-lpaddle"]}
+
+
+def test_lint_looks_at_every_source(monkeypatch):
+    commands = []
+    monkeypatch.setattr(build, "_run", commands.append)
+    build.check()
+    assert sorted(Path(command[-1]) for command in commands) == sorted((ROOT / "paddle_focal/csrc").rglob("*.cc"))
+    assert all({"-Wall", "-Wextra", "-Werror", "-fsyntax-only"} <= set(command) for command in commands)
+
+
+def test_a_graph_of_paddle_2_lacks_the_inputs_that_are_not_given(monkeypatch):
+    """Its operators take inputs and attributes by name."""
+    from paddle_focal.ops.native import operator
+
+    appended = []
+
+    class Helper:
+        def __init__(self, name):
+            self.name = name
+
+        def create_variable_for_type_inference(self, dtype):
+            return f"a {dtype}"
+
+        def append_op(self, **options):
+            appended.append(options)
+
+    monkeypatch.setattr(operator, "in_dynamic_or_pir_mode", lambda: False)
+    monkeypatch.setattr(operator, "LayerHelper", Helper)
+    logit = SimpleNamespace(dtype="float32")
+    names, attributes = declared_names(LOSSES["sigmoid_focal_loss"])
+    inputs = [logit, *[None] * (len(names) - 2), "a weight"]
+    result = operator._call(LOSSES["sigmoid_focal_loss"], inputs, list(range(len(attributes))))
+    assert result == "a float32"
+    assert appended == [
+        {
+            "type": "fused_sigmoid_focal_loss",
+            "inputs": {names[0]: logit, names[-1]: "a weight"},
+            "outputs": {"Loss": "a float32"},
+            "attrs": dict(zip(attributes, range(len(attributes)))),
+        }
+    ]
+
+
 class TestLadder:
     def test_the_best_that_serves(self):
         assert ops.select(None, paddle.zeros([2, 3])) is (native if IS_BUILT else composite)

@@ -69,6 +69,11 @@ def test_boxes_are_those_of_ppdet(data):
             voc(voc_object("cat", 1, 2, 3, 4, difficult=7)),
             "a.xml: object 1 (cat): difficult must be 0 or 1, but is '7'",
         ),
+        (voc(size=("wide", 10)), "a.xml: size/width must be a finite number, but is 'wide'"),
+        (
+            voc(more="<size><width>20</width></size>", size=None),
+            "a.xml: size/height must be a finite number, but is None",
+        ),
         (voc(size=(10, 20)), "a.xml: states an image of 10x20, but it is 20x10: its boxes may be wrong"),
         ("<svg/>", "a.xml: is no VOC annotation: its root is <svg> instead of <annotation>"),
         ("<annotation>", "a.xml: cannot be read as XML: no element found: line 1, column 12"),
