@@ -13,7 +13,7 @@ import numpy as np
 
 from paddle_focal.arguments import check_number
 from paddle_focal.data.checks.boxes import check_boxes
-from paddle_focal.data.checks.coco_file import read_coco
+from paddle_focal.data.checks.coco_file import no_garbage_collection, read_coco
 from paddle_focal.data.checks.data_report import DataReport
 
 #: For each method, the weight of a class with n objects, up to a common factor.
@@ -76,6 +76,7 @@ def class_alpha(
     return dict(zip(counts, (odds / (1 + odds)).tolist()))
 
 
+@no_garbage_collection()
 def count_objects(annotations: str | Path) -> dict[str, int]:
     """Objects of each class in a COCO annotation file, in PaddleDetection's order of the classes.
 

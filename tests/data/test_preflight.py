@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import subprocess
 import sys
@@ -35,6 +36,7 @@ def data(tmp_path):
 def test_nothing_is_wrong(data):
     data.write()
     report = data.check()
+    assert gc.isenabled()
     assert (report.errors, report.warnings) == ([], [])
     assert report.notes == [
         "TrainDataset: 3 images, 0 of them without boxes, 3 boxes of 3 classes, 1 crowds (left out)",

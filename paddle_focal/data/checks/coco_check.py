@@ -15,7 +15,7 @@ from ppdet.utils import download
 
 from paddle_focal.data.checks.boxes import check_boxes
 from paddle_focal.data.checks.categories import check_categories, check_classwise
-from paddle_focal.data.checks.coco_file import Coco, read_coco
+from paddle_focal.data.checks.coco_file import Coco, no_garbage_collection, read_coco
 from paddle_focal.data.checks.data_report import DataReport, some
 from paddle_focal.data.checks.ids import check_ids
 from paddle_focal.data.checks.images import check_entries, check_files
@@ -45,6 +45,7 @@ def whole_sizes(sizes: Iterable[tuple[float, float]]) -> set[tuple[int, int]]:
     return {(int(width), int(height)) for width, height in sizes if min(width, height) >= 1 and width * height < 2**28}
 
 
+@no_garbage_collection()
 def check_coco(
     dataset: COCODataSet, num_classes: int, report: DataReport, *, evaluated: bool = False
 ) -> Contents | None:

@@ -76,7 +76,7 @@ class Coco(NamedTuple):
 
 @contextlib.contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Large documents are parsed in half the time if the garbage collector does not look through them meanwhile."""
+    """Large documents take half the time if the garbage collector does not look through them again and again."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -106,7 +106,7 @@ def read_coco(path: str | os.PathLike, report: DataReport) -> Coco | None:
 
 def _parse(path: str | os.PathLike, report: DataReport) -> dict | None:
     try:
-        with open(path) as file, no_garbage_collection():
+        with open(path) as file:
             document = json.load(file)
     except (OSError, ValueError, RecursionError) as error:
         report.error(f"{path} cannot be read as JSON: {error}")
