@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import signal
 
 import numpy as np
 import paddle
@@ -10,6 +11,8 @@ import pytest
 from native_library import IS_BUILT
 
 paddle.set_device("cpu")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in jobs in the background, which leave Ctrl-C to others
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["fused", "composite"] if IS_BUILT else ["composite"])
