@@ -84,10 +84,10 @@ def assert_same_detections(small_runs, images: Path, *options: str) -> None:
 
 @pytest.fixture
 def converters():
-    for name in exporting.PACKAGES:
-        pytest.importorskip(name)
     if IS_PADDLE_2:
         pytest.skip("paddle2onnx needs Paddle 3")
+    for name in exporting.PACKAGES:
+        pytest.importorskip(name)
 
 
 @pytest.mark.usefixtures("converters")
