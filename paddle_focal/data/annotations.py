@@ -32,6 +32,12 @@ def image_folder(dataset) -> str:
     return os.path.join(dataset.dataset_dir or "", dataset.image_dir or "")
 
 
+def image_files(dataset) -> dict[int, str]:
+    """The files of a data set of ppdet's by their images' ids, as far as its records have both."""
+    records = getattr(dataset, "roidbs", None) or ()
+    return {int(record["im_id"][0]): record["im_file"] for record in records if {"im_id", "im_file"} <= record.keys()}
+
+
 def ground_truth(dataset) -> COCO:
     """The images, boxes and classes of a data set of ppdet's, in COCO's terms.
 

@@ -24,6 +24,7 @@ from paddle.io.dataloader.dataloader_iter import _DataLoaderIterBase, _DataLoade
 from ppdet.data import reader
 from ppdet.data.transform.operators import BaseOperator
 
+from paddle_focal.data.annotations import image_files
 from paddle_focal.errors import ToolError
 
 POLL = 0.002  # seconds between two looks for a batch
@@ -157,7 +158,8 @@ class _Samples(Dataset):
         try:
             return self._dataset[index]
         except _CAUGHT as error:
-            raise ReadingError(_of_one_image(self._dataset.roidbs[index]["im_file"], error)) from error
+            records = getattr(self._dataset, "roidbs", None) or {index: {}}  # not every data set of ppdet's has them
+            raise ReadingError(_of_one_image(records[index].get("im_file", f"sample {index}"), error)) from error
 
 
 class _Batches:
@@ -167,15 +169,15 @@ class _Batches:
         self._dataset, self._collate_fn = dataset, collate_fn
 
     def __call__(self, samples: Sequence[dict]) -> Any:
-        numbers = [int(sample["im_id"][0]) for sample in samples]
+        # Not asked for later: a transform of batches may change the samples.
+        numbers = [sample["im_id"] for sample in samples if isinstance(sample, dict) and "im_id" in sample]
         try:
             return self._collate_fn(samples)
         except _CAUGHT as error:
-            files = {int(record["im_id"][0]): record["im_file"] for record in self._dataset.roidbs}
-            images = "".join(f"\n  {files[number]}" for number in numbers)
-            raise ReadingError(
-                f"{_what_failed(error)}: {_in_words(error)}. The images of the batch:{images}"
-            ) from error
+            files = image_files(self._dataset)
+            images = "".join(f"\n  {files[number]}" for number in (int(one[0]) for one in numbers) if number in files)
+            listed = f". The images of the batch:{images}" if images else ""
+            raise ReadingError(f"{_what_failed(error)}: {_in_words(error)}{listed}") from error
 
 
 def _has_batch_or_end(batches: _DataLoaderIterBase) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("ppdet")
 
+from paddle.io import Dataset
 from ppdet.data import reader, transform
 from ppdet.data.source.dataset import DetDataset, ImageFolder
 from ppdet.data.transform.operators import BaseOperator, register_op
@@ -232,6 +233,46 @@ def test_ctrl_c_is_heard_while_waiting(workers):
     with pytest.raises(KeyboardInterrupt), guarded():
         read(Images(2, lambda sample: time.sleep(3)), workers)
     assert time.monotonic() - begun < 2.9
+
+
+class TestDataSetsWithoutRecords:
+    """Those of key points and of videos have other lists of their samples, or other keys in them."""
+
+    class Numbers(Dataset):
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            if index == 5:
+                raise KeyError("nowhere")
+            return {"image": np.full(3, index)}
+
+    def read(self, dataset, collate, workers):
+        options = {"batch_sampler": [[0, 1], [4, 5]], "num_workers": workers, "return_list": True}
+        with guarded() as guard:
+            return [batch.tolist() for batch in guard.loader(dataset, collate, **options)]
+
+    @workers
+    def test_what_works_still_works(self, workers, monkeypatch):
+        monkeypatch.setattr(self.Numbers, "__getitem__", lambda _, index: [{"image": np.full(3, index)}])
+        found = self.read(self.Numbers(), lambda samples: np.stack([one[0]["image"] for one in samples]), workers)
+        assert [[row[0] for row in batch] for batch in found] == [[0, 1], [4, 5]]
+
+    @workers
+    @pytest.mark.parametrize("records", [None, [{}] * 8])
+    def test_the_sample_is_named(self, workers, records):
+        dataset = self.Numbers()
+        dataset.roidbs = records
+        with pytest.raises(ReadingError, match=r"^Reading failed on sample 5: KeyError: 'nowhere' \("):
+            self.read(dataset, lambda samples: np.zeros(1), workers)
+
+    @workers
+    def test_a_batch_without_names(self, workers):
+        def fail(samples):
+            raise ValueError("at last")
+
+        with pytest.raises(ReadingError, match=r"^Reading failed: ValueError: at last \([^)]*\)$"):
+            self.read(self.Numbers(), fail, workers)
 
 
 def test_exceptions_of_other_threads_are_reported_as_ever(monkeypatch):

@@ -12,6 +12,7 @@ from typing import Callable
 import paddle
 from ppdet.engine.callbacks import Callback
 
+from paddle_focal.data.annotations import image_files
 from paddle_focal.engine import checkpoint
 from paddle_focal.engine.checkpoint import STATE, Checkpoints
 from paddle_focal.engine.logs import logger
@@ -161,7 +162,7 @@ class StopOnNonFiniteLoss(Callback):
             return
         if math.isfinite(float(self._losses["loss"])):  # ppdet has already read it for its log, so no wait
             return
-        files = {int(record["im_id"][0]): record["im_file"] for record in self.model.dataset.roidbs}
+        files = image_files(self.model.dataset)
         images = "".join(f"\n  {files[image]}" for image in self._images.flatten().tolist())
         newest = checkpoint.newest(self._folder)
         raise ToolError(
