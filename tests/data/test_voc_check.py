@@ -167,7 +167,7 @@ ERRORS = {
     "column": (one_column, "{}/train.txt: lines must be an image and its XML file, apart by a space, but not so"),
     "empty label": (empty_label, "the label list {}/labels.txt has an empty line, 4, which counts as a class"),
     "label twice": (repeated_label, "the label list {}/labels.txt has names twice: dog"),
-    "count": (wrong_count, "num_classes is 4, but there are 3 names (cat, dog, cow): set num_classes: 3; the"),
+    "count": (wrong_count, "num_classes is 4, but there are 3 categories (cat, dog, cow): set num_classes: 3; the"),
 }  # fmt: skip
 
 
@@ -244,7 +244,7 @@ def test_an_image_without_objects_is_kept_if_it_is_wanted(data):
     no_objects(data)
     data.write()
     report = DataReport()
-    contents = check_voc(data.train_set(allow_empty=True), 3, report, is_evaluated=False)
+    contents = check_voc(data.train_set(allow_empty=True), 3, report, evaluated=False)
     assert (report.errors, report.warnings, contents.images) == ([], [], 4)
 
 
@@ -253,7 +253,7 @@ def test_a_file_that_is_missing(data, name):
     data.write()
     (data.folder / name).unlink()
     report = DataReport()
-    assert check_voc(data.train_set(), 3, report, is_evaluated=False) is None
+    assert check_voc(data.train_set(), 3, report, evaluated=False) is None
     (error,) = report.errors
     assert f"{data.folder}/{name} cannot be read: " in error
 
@@ -268,7 +268,7 @@ def test_the_fields_that_are_needed(data):
     for evaluated, lacking in ((False, "gt_bbox, gt_class"), (True, "gt_bbox, gt_class, difficult")):
         report, dataset = DataReport(), data.train_set()
         dataset.data_fields = ["image"]
-        check_voc(dataset, 3, report, is_evaluated=evaluated)
+        check_voc(dataset, 3, report, evaluated=evaluated)
         assert report.errors == [f"data_fields lacks {lacking}: set data_fields: [image, {lacking}]"]
 
 
@@ -282,7 +282,7 @@ def test_classes_of_voc_itself(data):
     dataset = data.train_set()
     dataset.label_list = None
     report = DataReport()
-    contents = check_voc(dataset, 20, report, is_evaluated=False)
+    contents = check_voc(dataset, 20, report, evaluated=False)
     assert not report.errors
     assert contents.classes[7] == "cat"
     assert contents.boxes[[7, 9, 11]].tolist() == [1, 1, 1]
@@ -310,7 +310,7 @@ def test_as_ppdet_reads_it(tmp_path, files):
         data.draw(name)
     data.write()
     report, dataset = DataReport(), data.train_set()
-    contents = check_voc(dataset, 3, report, is_evaluated=True)
+    contents = check_voc(dataset, 3, report, evaluated=True)
     names = {name for objects in files for name, *_ in objects}
     kept_names = {"cat", "dog", "cow"}
     if not report.errors:

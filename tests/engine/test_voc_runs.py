@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -83,8 +84,6 @@ def test_early_stop(small_runs: SmallRuns, options, monkeypatch, caplog):
     ],
 )
 def test_what_cannot_be_watched(small_runs: SmallRuns, metric, watched, said):
-    from types import SimpleNamespace
-
     trainer = SimpleNamespace(cfg=SimpleNamespace(metric=metric))
     with pytest.raises(ToolError, match=said):
         EarlyStop(trainer, SimpleNamespace(validation=object()), 1, watched)
@@ -175,8 +174,6 @@ def test_ground_truth(tmp_path):
 
 
 def test_ground_truth_of_coco(small_runs: SmallRuns):
-    from types import SimpleNamespace
-
     path = str(small_runs.data / "annotations/instances_val.json")
     truth = ground_truth(SimpleNamespace(get_anno=lambda: path))
     assert truth.anns == read_annotations(path).anns

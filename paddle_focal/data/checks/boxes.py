@@ -12,7 +12,7 @@ from paddle_focal.data.checks.data_report import DataReport, some
 from paddle_focal.data.checks.segmentations import check_segmentations
 
 _SMALLEST_SIDE = 1e-5  # ppdet keeps boxes whose sides are longer than this
-_TOLERANCE = 1.0  # pixels that a box may reach out of its image because of rounding, or of counting from 1
+TOLERANCE = 1.0  # pixels that a box may reach out of its image because of rounding, or of counting from 1
 _LARGEST_AREA = 1e10  # of the objects that pycocotools looks for
 _MOST_OBJECTS = 100  # of one class in one image that pycocotools looks for
 
@@ -68,7 +68,7 @@ def check_boxes(
     has_area = has_sides & (area > 0)
     kept = has_area & ~ignored & (~is_crowd | load_crowd)
     outside = has_area & ((high <= 0) | (low >= size)).any(axis=1)
-    reaching = has_area & ~outside & ((low < -_TOLERANCE) | (high > size + _TOLERANCE)).any(axis=1)
+    reaching = has_area & ~outside & ((low < -TOLERANCE) | (high > size + TOLERANCE)).any(axis=1)
     for chosen, text in (
         (~has_area, "have a width, height or area that is not > 0, and are left out"),
         (outside, "lie outside their image; a COCO box is x, y, width, height in pixels"),

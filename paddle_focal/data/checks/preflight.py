@@ -65,11 +65,8 @@ def check_datasets(
     """
     contents: dict[str, Contents] = {}
     for section, dataset in datasets.items():
-        if isinstance(dataset, VOCDataSet):
-            checked = check_voc(dataset, num_classes, report.about(section), is_evaluated=section == "EvalDataset")
-        else:
-            evaluated = section == "EvalDataset"
-            checked = check_coco(dataset, num_classes, report.about(section), evaluated=evaluated)
+        check = check_voc if isinstance(dataset, VOCDataSet) else check_coco
+        checked = check(dataset, num_classes, report.about(section), evaluated=section == "EvalDataset")
         if checked:
             contents[section] = checked
     if "TrainDataset" in contents:

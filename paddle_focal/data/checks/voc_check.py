@@ -12,13 +12,14 @@ import numpy as np
 from ppdet.data.source.voc import VOCDataSet, pascalvoc_label
 
 from paddle_focal.data.annotations import image_folder
+from paddle_focal.data.checks.boxes import TOLERANCE
+from paddle_focal.data.checks.categories import check_categories
 from paddle_focal.data.checks.coco_check import Contents, whole_sizes
 from paddle_focal.data.checks.coco_file import repeated
 from paddle_focal.data.checks.data_report import DataReport, some
 from paddle_focal.data.checks.images import check_files
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
-_TOLERANCE = 1.0  # pixels that a box may reach out of its image because of rounding, or of counting from 1
 
 
 class _Object(NamedTuple):
@@ -39,18 +40,18 @@ class _FaultError(ValueError):
     """What is wrong with an XML file."""
 
 
-def check_voc(dataset: VOCDataSet, num_classes: int, report: DataReport, is_evaluated: bool) -> Contents | None:
+def check_voc(dataset: VOCDataSet, num_classes: int, report: DataReport, *, evaluated: bool = False) -> Contents | None:
     """Check one data set, and return what it holds, or None if it cannot be read.
 
     Args:
         dataset: not parsed yet; its list, its label list and its XML files are read.
         num_classes: the configuration's.
         report: receives what is found.
-        is_evaluated: whether VOC's metric is to be computed on it.
+        evaluated: whether VOC's metric is to be computed on it.
     """
-    lacking = [name for name in _fields(is_evaluated) if name not in dataset.data_fields]
+    lacking = [name for name in _fields(evaluated) if name not in dataset.data_fields]
     if lacking:
-        report.error(f"data_fields lacks {', '.join(lacking)}: set data_fields: [{', '.join(_fields(is_evaluated))}]")
+        report.error(f"data_fields lacks {', '.join(lacking)}: set data_fields: [{', '.join(_fields(evaluated))}]")
     classes = _classes(dataset, num_classes, report)
     listed = _listed(dataset, report)
     if classes is None or listed is None:
@@ -96,8 +97,8 @@ def _entry(image: _Image, folder: str) -> dict:
     return {"file_name": os.path.relpath(image.file, folder or "."), "width": width, "height": height}
 
 
-def _fields(is_evaluated: bool) -> tuple[str, ...]:
-    return ("image", "gt_bbox", "gt_class", *(["difficult"] if is_evaluated else []))
+def _fields(evaluated: bool) -> tuple[str, ...]:
+    return ("image", "gt_bbox", "gt_class", *(["difficult"] if evaluated else []))
 
 
 def _classes(dataset: VOCDataSet, num_classes: int, report: DataReport) -> list[str] | None:
@@ -116,11 +117,8 @@ def _classes(dataset: VOCDataSet, num_classes: int, report: DataReport) -> list[
             report.error(f"the label list {path} has an empty line, {names.index('') + 1}, which counts as a class")
         if twice := repeated(names):
             report.error(f"the label list {path} has names twice: {some(twice)}")
-    if len(names) != num_classes:
-        report.error(
-            f"num_classes is {num_classes}, but there are {len(names)} names ({some(names)}): set num_classes: "
-            f"{len(names)}; the background is not counted"
-        )
+            return names
+    check_categories([{"name": name} for name in names], num_classes, report)
     return names
 
 
@@ -215,7 +213,7 @@ def _trained(images: list[_Image], report: DataReport) -> list[str]:
                 flat.append(f"{image.xml} {one.box.tolist()}")
                 continue
             kept.append(one.name)
-            if (one.box[:2] < -_TOLERANCE).any() or (one.box[2:] > end[2:] + 1 + _TOLERANCE).any():
+            if (one.box[:2] < -TOLERANCE).any() or (one.box[2:] > end[2:] + 1 + TOLERANCE).any():
                 outside.append(f"{image.xml} {one.box.tolist()}")
     total = len(kept) + len(flat)
     for found, text in (

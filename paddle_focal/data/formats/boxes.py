@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from paddle_focal.data.checks.boxes import TOLERANCE
 from paddle_focal.data.formats.findings import FormatError
 
 _DECIMALS = 3  # as many as ppdet keeps
-_TOLERANCE = 1.0  # pixels that a box may reach out of its image because of rounding, or of counting from 1
 
 
 class Box(NamedTuple):
@@ -43,7 +43,7 @@ def clip(x1: float, y1: float, x2: float, y2: float, width: float, height: float
         raise FormatError(
             f"no area in the image: x from {x1:g} to {x2:g}, y from {y1:g} to {y2:g}, of 0 to {width:g} and {height:g}"
         )
-    reached_out = min(x1, y1) < -_TOLERANCE or x2 > width + _TOLERANCE or y2 > height + _TOLERANCE
+    reached_out = min(x1, y1) < -TOLERANCE or x2 > width + TOLERANCE or y2 > height + TOLERANCE
     return Clipped((left, top, right, bottom), reached_out)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from paddle import distributed
 from ppdet.engine.callbacks import Callback
+from ppdet.metrics import get_infer_results
 
 from paddle_focal.data.annotations import ground_truth, image_folder
 from paddle_focal.engine import report
@@ -43,12 +44,9 @@ class EvaluationReport(Callback):
     def _note_detections(self, model, inputs: tuple[dict], outputs: dict) -> None:
         if model.training:
             return
-        rows = iter(outputs["bbox"].tolist())
-        for image, count in zip(inputs[0]["im_id"].flatten().tolist(), outputs["bbox_num"].tolist()):
-            for label, score, left, top, right, bottom in (next(rows) for _ in range(count)):
-                if score >= report.DRAW_THRESHOLD:
-                    box = {"bbox": [left, top, right - left, bottom - top], "score": score}
-                    self._found.append({"image_id": image, "category_id": int(label), **box})
+        classes = {label: label for label in range(self.model.cfg.num_classes)}
+        found = get_infer_results({**outputs, "im_id": inputs[0]["im_id"].numpy()}, classes)["bbox"]
+        self._found += [box for box in found if box["score"] >= report.DRAW_THRESHOLD]
 
     def on_epoch_begin(self, status: dict) -> None:
         if distributed.get_rank() == 0:
