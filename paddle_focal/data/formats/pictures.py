@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
-import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
+from paddle_focal.data.checks.headers import quiet_pillow, read_header
 from paddle_focal.data.formats.findings import FormatError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-_ORIENTATION = next(tag for tag, name in ExifTags.TAGS.items() if name == "Orientation")
 
 Size = tuple[int, int]
 
@@ -32,31 +30,27 @@ class Picture(NamedTuple):
 
 
 def look_at(path: Path) -> Picture:
-    """The sizes of an image, from its header unless it is turned.
+    """The sizes of an image, from its header where that tells them.
 
     Raises:
-        FormatError: the file is no image.
+        FormatError: the file is no image, or a damaged one.
     """
+    with quiet_pillow():
+        header = read_header(str(path))
+    if header is None:
+        raise FormatError(_fault_of(path))
+    size = (header.width, header.height)
+    return Picture(size, size[::-1] if header.orientation >= 5 else size, header.orientation > 1)
+
+
+def _fault_of(path: Path) -> str:
+    """What is wrong with a file that is no image; Pillow says more than OpenCV."""
     try:
         with Image.open(path) as image:
-            stored, orientation = image.size, _orientation(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise FormatError(f"cannot be read as an image: {error}") from None
-    if orientation == 1:
-        return Picture(stored, stored, False)
-    decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)  # ppdet's Decode does the same
-    if decoded is None:
-        raise FormatError("cannot be decoded by OpenCV, and so by PaddleDetection")
-    height, width = decoded.shape[:2]
-    return Picture((width, height), stored, orientation in range(2, 9))
-
-
-def _orientation(image: Image.Image) -> int | None:
-    try:
-        # PngImageFile's own getexif decodes the whole image.
-        return Image.Image.getexif(image).get(_ORIENTATION, 1)
-    except Exception:  # whatever broken EXIF raises; OpenCV makes of it what it can
-        return None
+            image.load()
+    except Exception as error:  # decoders raise errors of many types
+        return f"cannot be read as an image: {str(error) or type(error).__name__}"
+    return "cannot be decoded by OpenCV, and so by PaddleDetection"
 
 
 def check_stated(stated: Size, picture: Picture) -> None:

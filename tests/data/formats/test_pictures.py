@@ -74,10 +74,10 @@ def test_no_image(data, content):
 
 
 def test_what_only_pil_reads(data, monkeypatch):
-    data.draw("a.jpg", orientation=6)
+    data.draw("a.tif")
     monkeypatch.setattr(cv2, "imdecode", lambda *_: None)
     with pytest.raises(FormatError, match="cannot be decoded by OpenCV, and so by PaddleDetection"):
-        look_at(data.folder / "a.jpg")
+        look_at(data.folder / "a.tif")
 
 
 def test_file_names_that_are_not_utf_8(data):
