@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache, wraps
 from numbers import Real
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 import paddle
 from paddle import Tensor
 
 from paddle_focal.arguments import check_integer, check_number, check_positive
-from paddle_focal.ops.loss import Loss, highest_label, loss_shape, result_dtype
+from paddle_focal.ops.loss import Loss, LossSpec, highest_label, loss_shape, result_dtype
 
 REDUCTIONS = ("none", "mean", "sum")
-FLOATING = ("float16", "bfloat16", "float32", "float64")
-INDEX = ("int32", "int64")
+FLOATING = (paddle.float16, paddle.bfloat16, paddle.float32, paddle.float64)
+INDEX = (paddle.int32, paddle.int64)
+WEIGHT = (*FLOATING, *INDEX, paddle.bool)
+
+
+def remembered(check: Callable) -> Callable:
+    """A check whose results are kept by its arguments: most calls of a loss differ in their tensors' numbers only."""
+    kept = lru_cache(maxsize=512, typed=True)(check)
+
+    @wraps(check)
+    def look_up(*args: Any) -> Any:
+        try:
+            return kept(*args)
+        except TypeError:  # an argument that cannot be looked up, or that is of a wrong type, which is said again
+            return check(*args)
+
+    return look_up
 
 
 def check_gamma(gamma: Real) -> float:
@@ -25,6 +41,8 @@ def check_gamma(gamma: Real) -> float:
 
 def check_alpha(alpha: Real | Sequence[Real] | None, highest: float = 1.0) -> float | tuple[float, ...] | None:
     """None, a float, or a tuple with one float per class. Reading a tensor waits for a GPU."""
+    if type(alpha) is float and 0 <= alpha <= highest and alpha < math.inf:
+        return alpha
     interval = f"number in [0, {highest:g}]" if math.isfinite(highest) else "finite number >= 0"
     accepted = f"None, a {interval} or a list of one such number per class"
     if alpha is None:
@@ -59,49 +77,103 @@ def check_loss_weight(loss_weight: Real) -> float:
 NUMBERS: dict[str, Callable[[Real], float]] = {"gamma": check_gamma, "label_smoothing": check_label_smoothing}
 
 
-def _dtype_name(tensor: Tensor) -> str:
-    return str(tensor.dtype).rsplit(".", 1)[-1]
+def _dtype_name(dtype: paddle.dtype) -> str:
+    return str(dtype).rsplit(".", 1)[-1]
 
 
-def _check_tensor(name: str, value: Tensor, dtypes: Sequence[str]) -> None:
-    accepted = f"a Tensor of dtype {', '.join(dtypes[:-1])} or {dtypes[-1]}"
-    if not paddle.is_tensor(value):
-        raise TypeError(f"{name} must be {accepted}, but got {value!r} ({type(value).__name__})")
-    if _dtype_name(value) not in dtypes:
-        raise TypeError(f"{name} must be {accepted}, but its dtype is {_dtype_name(value)}")
+def _accepted(dtypes: Sequence[paddle.dtype]) -> str:
+    *names, last = (_dtype_name(dtype) for dtype in dtypes)
+    return f"a Tensor of dtype {', '.join(names)} or {last}"
+
+
+def _check_is_tensor(name: str, value: Tensor, dtypes: Sequence[paddle.dtype]) -> None:
+    if not isinstance(value, Tensor) and not paddle.is_tensor(value):
+        raise TypeError(f"{name} must be {_accepted(dtypes)}, but got {value!r} ({type(value).__name__})")
+
+
+def _check_dtype(name: str, dtype: paddle.dtype, dtypes: Sequence[paddle.dtype]) -> None:
+    if dtype not in dtypes:
+        raise TypeError(f"{name} must be {_accepted(dtypes)}, but its dtype is {_dtype_name(dtype)}")
+
+
+def spec_of(
+    loss: Loss, logit: Tensor, label: Tensor, axis: int, ignore_index: int, reduction: str, *numbers: float
+) -> tuple[LossSpec, bool]:
+    """What the arguments say, and whether the reduction is 'mean'. ``numbers`` come in the order of the loss's."""
+    _check_is_tensor("logit", logit, FLOATING)
+    _check_is_tensor("label", label, INDEX + FLOATING)
+    shapes = tuple(logit.shape), logit.dtype, tuple(label.shape), label.dtype
+    return _spec(loss, *shapes, axis, ignore_index, reduction, *numbers)
+
+
+@remembered
+def _spec(
+    loss: Loss,
+    shape: tuple[int, ...],
+    dtype: paddle.dtype,
+    label_shape: tuple[int, ...],
+    label_dtype: paddle.dtype,
+    axis: int,
+    ignore_index: int,
+    reduction: str,
+    *numbers: float,
+) -> tuple[LossSpec, bool]:
+    axis = _class_axis("logit", shape, dtype, axis)
+    ignore_index = check_integer("ignore_index", ignore_index)
+    _check_label(loss, shape, label_shape, label_dtype, axis, ignore_index)
+    spec = LossSpec(
+        loss=loss,
+        shape=shape,
+        dtype=dtype,
+        label_dtype=label_dtype,
+        axis=axis,
+        numbers={name: NUMBERS[name](value) for name, value in zip(loss.numbers, numbers)},
+        ignore_index=ignore_index,
+        reduction="none" if check_reduction(reduction) == "none" else "sum",
+    )
+    return spec, reduction == "mean"
 
 
 def check_logit(logit: Tensor, axis: int, name: str = "logit") -> int:
     """The class axis, counted from the front."""
-    _check_tensor(name, logit, FLOATING)
-    if logit.ndim == 0:
+    _check_is_tensor(name, logit, FLOATING)
+    return _class_axis(name, tuple(logit.shape), logit.dtype, axis)
+
+
+def _class_axis(name: str, shape: tuple[int, ...], dtype: paddle.dtype, axis: int) -> int:
+    _check_dtype(name, dtype, FLOATING)
+    if not shape:
         raise ValueError(f"{name} must have at least one axis, but its shape is []")
-    axis = check_integer("axis", axis)
-    if not -logit.ndim <= axis < logit.ndim:
-        raise ValueError(
-            f"axis must be in [{-logit.ndim}, {logit.ndim - 1}] for {name} of shape {list(logit.shape)}, but got {axis}"
-        )
-    axis %= logit.ndim
-    if logit.shape[axis] < 1:  # -1 in a static graph: not known
-        raise ValueError(f"{name} must have at least one class, but its shape is {list(logit.shape)} with axis {axis}")
+    ndim, axis = len(shape), check_integer("axis", axis)
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"axis must be in [{-ndim}, {ndim - 1}] for {name} of shape {list(shape)}, but got {axis}")
+    axis %= ndim
+    if shape[axis] < 1:  # -1 in a static graph: not known
+        raise ValueError(f"{name} must have at least one class, but its shape is {list(shape)} with axis {axis}")
     return axis
 
 
 def check_label(loss: Loss, logit: Tensor, label: Tensor, axis: int, ignore_index: int) -> bool:
     """Whether the label holds class indices; otherwise it holds dense targets."""
-    _check_tensor("label", label, INDEX + FLOATING)
-    shape, label_shape, classes = list(logit.shape), list(label.shape), logit.shape[axis]
-    indexed = _dtype_name(label) in INDEX
+    _check_is_tensor("label", label, INDEX + FLOATING)
+    return _check_label(loss, tuple(logit.shape), tuple(label.shape), label.dtype, axis, ignore_index)
+
+
+def _check_label(
+    loss: Loss, of_logit: tuple[int, ...], of_label: tuple[int, ...], dtype: paddle.dtype, axis: int, ignore_index: int
+) -> bool:
+    _check_dtype("label", dtype, INDEX + FLOATING)
+    shape, given, indexed = list(of_logit), list(of_label), dtype in INDEX
     expected = shape[:axis] + shape[axis + 1 :] if indexed else shape
-    if not _same_shape(label_shape, expected):
+    if not _same_shape(given, expected):
         hint = ""
-        if indexed and label_shape == shape:
+        if indexed and given == shape:
             hint = "; for 0/1 targets in the shape of the predictions, cast label to a floating dtype"
         raise ValueError(
-            f"label of dtype {_dtype_name(label)} must have shape {expected} for predictions of shape {shape} "
-            f"and class axis {axis}, but its shape is {label_shape}{hint}"
+            f"label of dtype {_dtype_name(dtype)} must have shape {expected} for predictions of shape {shape} "
+            f"and class axis {axis}, but its shape is {given}{hint}"
         )
-    highest = highest_label(loss, classes)
+    highest = highest_label(loss, shape[axis])
     meaning = "the classes and the background" if loss.has_background else "the classes"
     if indexed and 0 <= ignore_index <= highest:
         raise ValueError(f"ignore_index must lie outside [0, {highest}], {meaning}, but got {ignore_index}")
@@ -119,9 +191,10 @@ def check_weight(loss: Loss, weight: Tensor | None, logit: Tensor, label: Tensor
     """The weight as a floating tensor that has the rank of the losses and broadcasts to them."""
     if weight is None:
         return None
-    _check_tensor("weight", weight, (*FLOATING, *INDEX, "bool"))
+    _check_is_tensor("weight", weight, WEIGHT)
+    _check_dtype("weight", weight.dtype, WEIGHT)
     weight = weight.detach()
-    weight = weight if _dtype_name(weight) in FLOATING else weight.astype("float32")
+    weight = weight if weight.dtype in FLOATING else weight.astype("float32")
     if loss.keeps_class_axis:
         return _weight_of_logits(weight, logit, label, axis)
     return _weight_of_labels(weight, loss_shape(loss, logit.shape, axis))
@@ -174,6 +247,8 @@ def scales_of(
     dtype: paddle.dtype,
 ) -> dict[str, float | Tensor]:
     """The factors of a loss, divided by its normalizer: numbers, or tensors of shape [1] or [C]."""
+    if normalizer is None and (alpha is None or (type(alpha) is float and alpha <= 1.0)):
+        return _factors(loss, alpha)
     dtype = result_dtype(dtype)
     divisor = _check_normalizer(normalizer, classes, dtype)
     _check_magnitude(alpha, 1.0 if paddle.is_tensor(divisor) or divisor is None else divisor, dtype)
@@ -181,8 +256,12 @@ def scales_of(
         if len(alpha) not in (1, classes):
             raise ValueError(f"alpha must be one number or {classes} numbers, one per class, but got {len(alpha)}")
         alpha = paddle.to_tensor(alpha, dtype=dtype)
-    scales = {name: 1.0 if alpha is None else of_alpha(alpha) for name, of_alpha in loss.scales.items()}
+    scales = _factors(loss, alpha)
     return scales if divisor is None else {name: scale / divisor for name, scale in scales.items()}
+
+
+def _factors(loss: Loss, alpha: float | Tensor | None) -> dict[str, float | Tensor]:
+    return {name: 1.0 if alpha is None else of_alpha(alpha) for name, of_alpha in loss.scales.items()}
 
 
 def _check_magnitude(alpha: float | tuple[float, ...] | None, divisor: float, dtype: paddle.dtype) -> None:

@@ -14,12 +14,11 @@ from paddle_focal.arguments import check_integer, check_positive
 from paddle_focal.losses.arguments import (
     NUMBERS,
     check_alpha,
-    check_label,
-    check_logit,
     check_loss_weight,
     check_reduction,
     check_weight,
     scales_of,
+    spec_of,
 )
 from paddle_focal.ops.loss import Loss, LossParams
 
@@ -39,24 +38,18 @@ def compute_loss(
     **numbers: float,
 ) -> Tensor:
     """Check the arguments of a loss, have a backend compute it, and take the mean where one is asked for."""
-    axis = check_logit(logit, axis)
-    classes, ignore_index = logit.shape[axis], check_integer("ignore_index", ignore_index)
-    is_indexed = check_label(loss, logit, label, axis, ignore_index)
-    scales = scales_of(loss, check_alpha(alpha, loss.highest_alpha), normalizer, classes, logit.dtype)
-    reduction = check_reduction(reduction)
+    spec, is_mean = spec_of(loss, logit, label, axis, ignore_index, reduction, *numbers.values())
+    axis, classes = spec.axis, spec.shape[spec.axis]
     params = LossParams(
+        spec=spec,
         label=label,
-        axis=axis,
-        scales=scales,
+        scales=scales_of(loss, check_alpha(alpha, loss.highest_alpha), normalizer, classes, spec.dtype),
         weight=check_weight(loss, weight, logit, label, axis),
-        numbers={name: NUMBERS[name](value) for name, value in numbers.items()},
-        ignore_index=ignore_index,
-        reduction="none" if reduction == "none" else "sum",
     )
-    result = ops.compute(loss, logit, params, backend)
-    if reduction != "mean":
+    result = ops.compute(logit, params, backend)
+    if not is_mean:
         return result
-    labels = (label != ignore_index).sum() if is_indexed else paddle.numel(label) // classes
+    labels = paddle.numel(label) // classes if label.is_floating_point() else (label != spec.ignore_index).sum()
     count = labels.reshape([]) * (classes if loss.keeps_class_axis else 1)  # Paddle's // adds an axis
     return result / count.clip(min=1).astype(result.dtype)
 

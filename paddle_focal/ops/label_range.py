@@ -7,7 +7,7 @@ import os
 
 from paddle import Tensor
 
-from paddle_focal.ops.loss import Loss, LossParams, highest_label
+from paddle_focal.ops.loss import LossParams, highest_label
 
 
 def is_wanted_everywhere() -> bool:
@@ -15,9 +15,10 @@ def is_wanted_everywhere() -> bool:
     return os.environ.get("PADDLE_FOCAL_CHECK") == "1"
 
 
-def check(loss: Loss, params: LossParams, classes: int) -> None:
+def check(params: LossParams) -> None:
     """Raises a ValueError that names the first label out of range."""
-    label, ignore_index = params.label, params.ignore_index
+    label, spec = params.label, params.spec
+    loss, classes, ignore_index = spec.loss, spec.shape[spec.axis], spec.ignore_index
     if params.label.is_floating_point():
         return check_unit_interval("label", label)
     highest = highest_label(loss, classes)

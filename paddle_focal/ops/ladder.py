@@ -17,7 +17,7 @@ from paddle_focal.ops.registry import LOSSES, SIGMOID
 BACKENDS = ("fused", "composite")
 
 
-def compute(loss: Loss, logit: Tensor, params: LossParams, backend: str | None) -> Tensor:
+def compute(logit: Tensor, params: LossParams, backend: str | None) -> Tensor:
     """The loss of checked arguments; its gradient flows to ``logit`` only.
 
     Returns:
@@ -28,7 +28,7 @@ def compute(loss: Loss, logit: Tensor, params: LossParams, backend: str | None) 
         ValueError: a label is out of range (not checked where that would wait for a device), or an unknown backend.
         RuntimeError: the named backend cannot be used.
     """
-    return select(backend, logit, loss).compute(loss, logit, params)
+    return select(backend, logit, params.spec.loss).compute(logit, params)
 
 
 def select(backend: str | None, logit: Tensor, loss: Loss = SIGMOID) -> ModuleType:
@@ -38,7 +38,7 @@ def select(backend: str | None, logit: Tensor, loss: Loss = SIGMOID) -> ModuleTy
         ValueError: ``backend`` is not the name of a backend.
         RuntimeError: the named backend cannot be used; the message says why.
     """
-    if backend is not None and (not isinstance(backend, str) or backend not in BACKENDS):
+    if backend is not None and backend not in BACKENDS:
         raise ValueError(f"backend must be None or one of {BACKENDS}, but got {backend!r}")
     if backend == "composite" or 0 in logit.shape:  # Paddle ends the process if our operator's result is empty
         return composite
@@ -68,6 +68,6 @@ def _serving(device: str) -> str:
     reasons = {loss.name: native.reason_against(device, loss) for loss in LOSSES.values()}
     if all(reasons.values()):
         return f"composite, because {reasons[SIGMOID.name]}"
-    instruction_set = f" ({library().paddle_focal_instruction_set().decode()})" if device == "cpu" else ""
+    instruction_set = f" ({library().focal_instruction_set().decode()})" if device == "cpu" else ""
     exceptions = [f"; {name} composite, because {reason}" for name, reason in reasons.items() if reason]
     return f"fused{instruction_set}{''.join(exceptions)}"

@@ -4,35 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, NamedTuple
 
 import paddle
 from paddle import Tensor
 
 
-@dataclass(frozen=True)
-class LossParams:
-    """The checked arguments of one call, except for the logits.
+@dataclass(frozen=True, eq=False)
+class LossSpec:
+    """What calls have in common that differ only in the numbers of their tensors; checked, and kept from call to call.
 
     Attributes:
-        label: class indices, integer, in the shape of the logits without ``axis``; or dense targets, floating, in the
-            shape of the logits.
+        loss: the description of the loss.
+        shape: of the logits; -1 where a static graph does not know it.
+        dtype: of the logits.
+        label_dtype: integer for class indices, floating for dense targets.
         axis: the class axis, counted from the front.
-        scales: factors of the loss by name, with alpha and the normalizer in them: numbers, or tensors ``[1]`` or
-            ``[C]``.
-        weight: None, or floating factors that broadcast to the losses and have their rank.
         numbers: gamma and the like, by name.
         ignore_index: class index without loss and gradient.
         reduction: 'none' or 'sum'.
     """
 
-    label: Tensor
+    loss: Loss
+    shape: tuple[int, ...]
+    dtype: paddle.dtype
+    label_dtype: paddle.dtype
     axis: int
-    scales: Mapping[str, float | Tensor]
-    weight: Tensor | None
     numbers: Mapping[str, float]
     ignore_index: int
     reduction: str
+
+
+class LossParams(NamedTuple):
+    """The checked arguments of one call, except for the logits.
+
+    Attributes:
+        spec: all that is not in a tensor.
+        label: class indices, integer, in the shape of the logits without ``axis``; or dense targets, floating, in the
+            shape of the logits.
+        scales: factors of the loss by name, with alpha and the normalizer in them: numbers, or tensors ``[1]`` or
+            ``[C]``.
+        weight: None, or floating factors that broadcast to the losses and have their rank.
+    """
+
+    spec: LossSpec
+    label: Tensor
+    scales: Mapping[str, float | Tensor]
+    weight: Tensor | None
 
 
 #: Computes, for a block of logits ``[n, C, inner]`` with labels ``[n, inner]`` or ``[n, C, inner]``, the losses
@@ -46,18 +64,20 @@ class Loss:
     """The description of a loss, from which its checks, its two backends and its tests follow.
 
     Attributes:
-        name: the name of the public function; the native operator is called ``fused_{name}``.
+        name: the name of the public function.
+        number: that of the loss in ``csrc/focal.h``.
         formula: the loss in Paddle operators.
         composite_dtype: gives the dtype in which the formula is computed, from the dtype of the logits.
-        scales: the factors of the loss in the operator's order, each as a function of alpha.
+        scales: the factors of the loss in the library's order, each as a function of alpha.
         highest_alpha: the largest alpha that is accepted.
-        numbers: the parameters that are numbers, in the operator's order.
+        numbers: the parameters that are numbers, in the library's order.
         keeps_class_axis: whether there is one loss for each logit, not one for each label.
         has_background: whether the class index C is a valid label, meaning no class.
-        devices: the kinds of devices that the native operator has kernels for.
+        devices: the kinds of devices that the native library has kernels for.
     """
 
     name: str
+    number: int
     formula: Formula
     composite_dtype: Callable[[paddle.dtype], paddle.dtype]
     scales: Mapping[str, Callable]

@@ -11,6 +11,7 @@ from paddle_focal.ops.loss import Loss, result_dtype
 
 SIGMOID = Loss(
     name="sigmoid_focal_loss",
+    number=0,
     formula=sigmoid.formula,
     composite_dtype=result_dtype,
     scales={"foreground_scale": lambda alpha: alpha, "background_scale": lambda alpha: 1.0 - alpha},
@@ -18,10 +19,11 @@ SIGMOID = Loss(
     numbers=("gamma", "label_smoothing"),
     keeps_class_axis=True,
     has_background=True,
-    devices=("cpu", "gpu"),
+    devices=("cpu",),
 )
 SOFTMAX = Loss(
     name="softmax_focal_loss",
+    number=1,
     formula=softmax.formula,
     composite_dtype=lambda dtype: paddle.float64,  # where p_t is close to 1, the loss depends on z exponentially
     scales={"scale": lambda alpha: alpha},

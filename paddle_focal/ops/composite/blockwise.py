@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import paddle
 from paddle import Tensor
@@ -23,7 +23,7 @@ from paddle_focal.ops.rounding import rounded
 BLOCK = 1 << 18
 
 
-def compute(loss: Loss, logit: Tensor, params: LossParams) -> Tensor:
+def compute(logit: Tensor, params: LossParams) -> Tensor:
     """The loss of checked arguments; see :func:`paddle_focal.ops.compute`."""
     if not paddle.in_dynamic_mode():
         raise RuntimeError(
@@ -31,12 +31,13 @@ def compute(loss: Loss, logit: Tensor, params: LossParams) -> Tensor:
             "build the native operator with `python -m paddle_focal.build`, or run in dynamic mode"
         )
     if on_cpu(params.label) or label_range.is_wanted_everywhere():
-        label_range.check(loss, params, logit.shape[params.axis])
-    view = _view(logit, params.axis)
-    result = _ClosedForm.apply(logit.reshape(view), _Call(loss, _params_in_view(loss, logit, params, view)))
-    if params.reduction == "sum":
+        label_range.check(params)
+    spec = params.spec
+    view = _view(logit, spec.axis)
+    result = _ClosedForm.apply(logit.reshape(view), _Call(spec.loss, _params_in_view(logit, params, view)))
+    if spec.reduction == "sum":
         return result
-    return result.reshape(loss_shape(loss, logit.shape, params.axis))
+    return result.reshape(loss_shape(spec.loss, logit.shape, spec.axis))
 
 
 def _view(logit: Tensor, axis: int) -> list[int]:
@@ -45,18 +46,19 @@ def _view(logit: Tensor, axis: int) -> list[int]:
     return [math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])]
 
 
-def _params_in_view(loss: Loss, logit: Tensor, params: LossParams, view: list[int]) -> LossParams:
+def _params_in_view(logit: Tensor, params: LossParams, view: list[int]) -> LossParams:
     outer, _, inner = view
+    axis = params.spec.axis
     label = params.label.reshape(view if params.label.is_floating_point() else [outer, inner])
     weight = params.weight
-    if weight is not None and loss.keeps_class_axis:
+    if weight is not None and params.spec.loss.keeps_class_axis:
         shape = logit.shape
-        full = [1 if i == params.axis and n == 1 else shape[i] for i, n in enumerate(weight.shape)]
+        full = [1 if i == axis and n == 1 else shape[i] for i, n in enumerate(weight.shape)]
         weight = weight if weight.shape == full else weight.expand(full)
-        weight = weight.reshape([outer, weight.shape[params.axis], inner])
+        weight = weight.reshape([outer, weight.shape[axis], inner])
     elif weight is not None:
         weight = weight.reshape([outer, 1, inner])
-    return replace(params, label=label, weight=weight, axis=1)
+    return params._replace(label=label, weight=weight)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class _Call:
     params: LossParams
 
     def value(self, logit: Tensor) -> Tensor:
-        if self.params.reduction == "sum":
+        if self.params.spec.reduction == "sum":
             return self._add_up(logit)
         return self._gather(
             logit, [logit.shape[0], logit.shape[1] if self.loss.keeps_class_axis else 1, logit.shape[2]]
@@ -115,12 +117,12 @@ class _Call:
         if params.weight is not None:
             value = _weighted(value, params.weight[rows])
         if grad_out is not None:
-            value = value * (grad_out if params.reduction == "sum" else grad_out[rows]).astype(dtype)
+            value = value * (grad_out if params.spec.reduction == "sum" else grad_out[rows]).astype(dtype)
         return self._without_excluded(value, label, logit) if has_excluded else value
 
     def _without_excluded(self, value: Tensor, label: Tensor, logit: Tensor) -> Tensor:
         """The value; 0 where the label is ``ignore_index``, NaN where it is otherwise out of range, to be noticed."""
-        fill = paddle.where(label == self.params.ignore_index, 0.0, float("nan")).astype(value.dtype)
+        fill = paddle.where(label == self.params.spec.ignore_index, 0.0, float("nan")).astype(value.dtype)
         return paddle.where(self._excluded(label, logit).unsqueeze(1), fill.unsqueeze(1), value)
 
 

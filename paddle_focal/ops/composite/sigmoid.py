@@ -16,8 +16,8 @@ def formula(x: Tensor, label: Tensor, params: LossParams, gradient: bool) -> Ten
 
 def _indexed(x: Tensor, label: Tensor, params: LossParams, gradient: bool) -> Tensor:
     """For class indices: the background's values everywhere, then the foreground's at the labelled classes."""
-    classes, gamma = x.shape[1], params.numbers["gamma"]
-    slope = -0.5 * params.numbers["label_smoothing"]  # the slope of what smoothing adds to the cross entropy
+    classes, gamma = x.shape[1], params.spec.numbers["gamma"]
+    slope = -0.5 * params.spec.numbers["label_smoothing"]  # the slope of what smoothing adds to the cross entropy
 
     def element(z: Tensor) -> Tensor:
         return hard(z, gamma, gradient, slope * z if slope else None, slope)
@@ -37,5 +37,5 @@ def _dense(x: Tensor, label: Tensor, params: LossParams, gradient: bool) -> Tens
     target = label.astype(x.dtype)
     foreground = target * along_classes(params.scales["foreground_scale"], x.dtype)
     background = (1.0 - target) * along_classes(params.scales["background_scale"], x.dtype)
-    numbers = params.numbers
+    numbers = params.spec.numbers
     return (foreground + background) * soft(x, target, numbers["gamma"], numbers["label_smoothing"], gradient)

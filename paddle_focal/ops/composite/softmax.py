@@ -28,7 +28,7 @@ def formula(x: Tensor, label: Tensor, params: LossParams, gradient: bool) -> Ten
 
 
 def _indexed(x: Tensor, label: Tensor, params: LossParams, gradient: bool) -> Tensor:
-    classes, gamma, label_smoothing = x.shape[1], params.numbers["gamma"], params.numbers["label_smoothing"]
+    classes, gamma, label_smoothing = x.shape[1], params.spec.numbers["gamma"], params.spec.numbers["label_smoothing"]
     index = label.clip(0, classes - 1).unsqueeze(1)
     own = paddle.take_along_axis(x, index, 1)
     others = paddle.put_along_axis(x, index, paddle.full_like(own, -float("inf")), 1)
@@ -47,7 +47,7 @@ def _indexed(x: Tensor, label: Tensor, params: LossParams, gradient: bool) -> Te
 
 def _soft(x: Tensor, label: Tensor, params: LossParams, gradient: bool) -> Tensor:
     """The losses of all classes, each times its share of the label."""
-    gamma, label_smoothing = params.numbers["gamma"], params.numbers["label_smoothing"]
+    gamma, label_smoothing = params.spec.numbers["gamma"], params.spec.numbers["label_smoothing"]
     share = along_classes(params.scales["scale"], x.dtype) * label.astype(x.dtype)
     highest = x.max(axis=1, keepdim=True)
     power = paddle.exp(x - highest)

@@ -1,6 +1,21 @@
-"""The native backend: the operators of ``csrc``, and the library they come from."""
+"""The native backend: the library of ``csrc``, bound by ctypes; in static graphs, an operator over the same library."""
 
+from __future__ import annotations
+
+import paddle
+from paddle import Tensor
+
+from paddle_focal.ops.loss import LossParams
+from paddle_focal.ops.native import layer
 from paddle_focal.ops.native.library import reason_against
-from paddle_focal.ops.native.operator import compute
 
 __all__ = ["compute", "reason_against"]
+
+
+def compute(logit: Tensor, params: LossParams) -> Tensor:
+    """The loss of checked arguments; see :func:`paddle_focal.ops.compute`."""
+    if paddle.in_dynamic_mode():
+        return layer.compute(logit, params)
+    from paddle_focal.ops.native import static_operator  # it needs Paddle's headers and a compiler
+
+    return static_operator.compute(logit, params)

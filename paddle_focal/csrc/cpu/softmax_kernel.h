@@ -11,31 +11,23 @@
 // z is computed in double: where p_t is close to 1 the loss depends on it exponentially. Smoothing adds s times the mean
 // of x_t - x_k to the cross entropy. Soft labels y add up the losses of all classes t, each times y_t, in double
 // throughout, as each class has a z of its own there.
+//
+// Included after the choice of an instruction set.
+#pragma once
 
-#include <algorithm>
-#include <limits>
-#include <memory>
-#include <type_traits>
-
-#include "cpu/cpu_tasks.h"
-#include "cpu/focal_block.h"
-#include "softmax_focal_loss.h"
+#include "cpu/block.h"
 
 namespace paddle_focal {
 namespace cpu {
+namespace FOCAL_ISA {
 namespace {
 
 constexpr int64_t kLanes = 64;         // labels of a tile: sums enough, side by side, to hide the latency of one
-constexpr int64_t kTaskSize = 1 << 16;  // logits
+constexpr int64_t kSoftmaxTask = 1 << 16;  // logits
 constexpr int64_t kGroup = 8;           // classes whose exponentials are added up before they are converted to double
 
-struct Pass {
-  const SoftmaxProblem& problem;
-  bool is_gradient;
-  double multiplier;      // upstream gradient of all labels
-  const Array* upstream;  // upstream gradient of each label, or null
-  char* out;              // losses or gradients; null: losses are added up
-};
+template <class T>
+constexpr T kLowest = std::is_same<T, double>::value ? static_cast<T>(-1.7976931348623157e308) : static_cast<T>(-3.40282347e38f);
 
 template <class S, class T>
 FOCAL_INLINE S narrowed(T value) {
@@ -46,39 +38,24 @@ FOCAL_INLINE S narrowed(T value) {
   }
 }
 
-/// Calls function(a null pointer to the type).
-template <class Function>
-FOCAL_INLINE void with_type(Type type, Function function) {
-  switch (type) {
-    case Type::kFloat16:
-      return function(static_cast<Float16*>(nullptr));
-    case Type::kBFloat16:
-      return function(static_cast<BFloat16*>(nullptr));
-    case Type::kFloat32:
-      return function(static_cast<float*>(nullptr));
-    default:
-      return function(static_cast<double*>(nullptr));
-  }
-}
-
 /// Consecutive labels, one in each lane; what has a value for each class lies in rows of kLanes, one row a class.
-struct Labels {
-  const SoftmaxProblem& problem;
+struct LabelLanes {
+  const FocalLossParams& params;
   int64_t first, n;
   int64_t offset[kLanes] = {};  // of the logit of class 0
 
-  FOCAL_INLINE Labels(const SoftmaxProblem& problem, int64_t first)
-      : problem(problem), first(first), n(std::min(kLanes, problem.labels() - first)) {
+  FOCAL_INLINE LabelLanes(const FocalLossParams& params, int64_t first)
+      : params(params), first(first), n(lesser(kLanes, label_count(params) - first)) {
     for (int64_t i = 0; i < n; ++i) {
       const int64_t label = first + i;
-      offset[i] = label / problem.inner * problem.classes * problem.inner + label % problem.inner;
+      offset[i] = label / params.inner * params.classes * params.inner + label % params.inner;
     }
   }
 
   /// Calls function(row of the class, lane, index in memory) for each logit, along memory.
   template <class Function>
   FOCAL_INLINE void for_each_logit(Function function) const {
-    const int64_t classes = problem.classes, inner = problem.inner;
+    const int64_t classes = params.classes, inner = params.inner;
     if (inner >= kLanes && offset[n - 1] - offset[0] == n - 1) {
       for (int64_t c = 0; c < classes; ++c) {
         const int64_t start = offset[0] + c * inner;
@@ -92,32 +69,32 @@ struct Labels {
   }
 
   template <class T>
-  FOCAL_INLINE void load(const Array& array, T* tile) const {
-    with_type(array.type, [&](auto* null) FOCAL_INLINE_LAMBDA {
+  FOCAL_INLINE void load(const FocalArray& array, T* tile) const {
+    visit_type(array.type, [&](auto* null) FOCAL_INLINE_LAMBDA {
       using S = std::remove_pointer_t<decltype(null)>;
       const S* in = static_cast<const S*>(array.data);
       for_each_logit([&](int64_t row, int64_t i, int64_t at) FOCAL_INLINE_LAMBDA {
         tile[row + i] = convert<S, T>(in[at]);
       });
     });
-    for (int64_t c = 0; c < problem.classes; ++c) fill(tile + c * kLanes + n, kLanes - n, T(0));
+    for (int64_t c = 0; c < params.classes; ++c) fill(tile + c * kLanes + n, kLanes - n, T(0));
   }
 
   template <class T>
-  FOCAL_INLINE void store(const T* tile, char* elements) const {
-    with_type(problem.logit.type, [&](auto* null) FOCAL_INLINE_LAMBDA {
+  FOCAL_INLINE void store(const T* tile, void* elements) const {
+    visit_type(params.logit.type, [&](auto* null) FOCAL_INLINE_LAMBDA {
       using S = std::remove_pointer_t<decltype(null)>;
-      S* out = reinterpret_cast<S*>(elements);
+      S* out = static_cast<S*>(elements);
       for_each_logit([&](int64_t row, int64_t i, int64_t at) FOCAL_INLINE_LAMBDA {
         out[at] = narrowed<S>(tile[row + i]);
       });
     });
   }
 
-  FOCAL_INLINE void store_losses(const double* losses, char* elements) const {
-    with_type(problem.logit.type, [&](auto* null) FOCAL_INLINE_LAMBDA {
+  FOCAL_INLINE void store_losses(const double* losses, void* elements) const {
+    visit_type(params.logit.type, [&](auto* null) FOCAL_INLINE_LAMBDA {
       using S = std::remove_pointer_t<decltype(null)>;
-      S* out = reinterpret_cast<S*>(elements) + first;
+      S* out = static_cast<S*>(elements) + first;
       for (int64_t i = 0; i < n; ++i) out[i] = narrowed<S>(losses[i]);
     });
   }
@@ -125,33 +102,34 @@ struct Labels {
   /// The factor of each label but for that of its class; 0 in the lanes without a label.
   FOCAL_INLINE void load_factors(const Pass& pass, double* factor) const {
     for (int64_t i = 0; i < kLanes; ++i) factor[i] = i < n ? pass.multiplier : 0;
-    for (int64_t i = 0; problem.weight.data && i < n; ++i) factor[i] *= load_one<double>(problem.weight, first + i);
-    for (int64_t i = 0; pass.upstream && i < n; ++i) factor[i] *= load_one<double>(*pass.upstream, first + i);
+    for (int64_t i = 0; params.weight.array.data && i < n; ++i) factor[i] *= load_one<double>(params.weight.array, first + i);
+    for (int64_t i = 0; pass.grad_out && i < n; ++i) factor[i] *= load_one<double>(*pass.grad_out, first + i);
   }
 };
 
 /// NaN for NaN, which logarithm() does not look for.
 FOCAL_INLINE double logarithm_of_sum(double sum) { return logarithm(sum) + 0 * sum; }
 
-FOCAL_INLINE double class_scale(const SoftmaxProblem& problem, int64_t c) {
-  return problem.logit.type == Type::kFloat64 ? scale_of<double>(problem.scale, c) : scale_of<float>(problem.scale, c);
+FOCAL_INLINE double class_scale(const FocalLossParams& params, int64_t c) {
+  return params.logit.type == FOCAL_FLOAT64 ? scale_of<double>(params.scales[0], c) : scale_of<float>(params.scales[0], c);
 }
 
 /// Rows for all classes, aligned.
 template <class T>
 class Tile {
  public:
-  explicit Tile(int64_t classes) : memory_(new T[(classes + 1) * kLanes]) {
-    void* data = memory_.get();
-    size_t space = (classes + 1) * kLanes * sizeof(T);
-    data_ = static_cast<T*>(std::align(64, classes * kLanes * sizeof(T), data, space));
-  }
+  explicit Tile(int64_t classes)
+      : memory_(static_cast<T*>(std::malloc((classes + 1) * kLanes * sizeof(T)))),
+        aligned_(reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(memory_) + 63) / 64 * 64)) {}
+  Tile(const Tile&) = delete;
+  ~Tile() { std::free(memory_); }
 
-  T* row(int64_t c) { return data_ + c * kLanes; }
+  bool is_there() const { return memory_; }
+
+  T* row(int64_t c) { return aligned_ + c * kLanes; }
 
  private:
-  std::unique_ptr<T[]> memory_;
-  T* data_;
+  T *memory_, *aligned_;
 };
 
 /// exp(x - highest), with what rounding takes from the difference put back.
@@ -169,49 +147,42 @@ FOCAL_INLINE void raise_to(T* highest, const T* row) {
   for (int64_t i = 0; i < kLanes; ++i) highest[i] = row[i] > highest[i] ? row[i] : highest[i];
 }
 
-/// Calls function with the kind of gamma as a compile-time constant.
-template <class Function>
-FOCAL_INLINE void with_gamma(double gamma, Function function) {
-  if (gamma == 0) return function(std::integral_constant<Gamma, Gamma::kZero>());
-  if (gamma == 1) return function(std::integral_constant<Gamma, Gamma::kOne>());
-  if (gamma == 2) return function(std::integral_constant<Gamma, Gamma::kTwo>());
-  return function(std::integral_constant<Gamma, Gamma::kAny>());
-}
-
-FOCAL_INLINE void add_up(const Pass& pass, const Labels& labels, const double* losses, Result& result) {
-  if (pass.out) return labels.store_losses(losses, pass.out);
+FOCAL_INLINE void add_up(const Pass& pass, const LabelLanes& labels, const double* losses, Result& result) {
+  if (pass.mode == Mode::kLoss && pass.out) return labels.store_losses(losses, pass.out);
   for (int64_t i = 0; i < labels.n; ++i) result.sum += losses[i];
 }
 
 /// Labels that are class indices.
 template <class T>
 struct IndexKernel {
-  static FOCAL_INLINE void run(const Pass& pass, const int64_t& first, const int64_t& end, Result& result) {
-    Tile<T> tile(pass.problem.classes);
-    for (int64_t label = first; label < end; label += kLanes) run_tile(pass, Labels(pass.problem, label), tile, result);
+  static void run(const Pass& pass, int64_t first, int64_t end, Result& result) {
+    Tile<T> tile(pass.params.classes);
+    result.is_out_of_memory = !tile.is_there();
+    if (result.is_out_of_memory) return;
+    for (int64_t label = first; label < end; label += kLanes) run_tile(pass, LabelLanes(pass.params, label), tile, result);
   }
 
-  static FOCAL_INLINE void run_tile(const Pass& pass, const Labels& labels, Tile<T>& tile, Result& result) {
-    const SoftmaxProblem& problem = pass.problem;
-    const int64_t classes = problem.classes;
-    const double smoothing = problem.label_smoothing;
+  static void run_tile(const Pass& pass, const LabelLanes& labels, Tile<T>& tile, Result& result) {
+    const FocalLossParams& params = pass.params;
+    const int64_t classes = params.classes;
+    const double smoothing = params.label_smoothing;
     alignas(64) T own[kLanes], highest[kLanes];
     alignas(64) double factor[kLanes], total[kLanes], extra[kLanes];
     int64_t target[kLanes];
 
-    labels.load(problem.logit, tile.row(0));
+    labels.load(params.logit, tile.row(0));
     labels.load_factors(pass, factor);
     for (int64_t i = 0; i < kLanes; ++i) {
-      target[i] = i < labels.n ? load_label(problem.label, labels.first + i) : 0;
+      target[i] = i < labels.n ? load_label(params.label, labels.first + i) : 0;
       if (target[i] < 0 || target[i] >= classes) {
-        if (target[i] != problem.ignore_index) result.reject(labels.first + i);
+        if (target[i] != params.ignore_index) result.reject(labels.first + i);
         for (int64_t c = 0; c < classes; ++c) tile.row(c)[i] = 0;
         target[i] = 0;
         factor[i] = 0;
       }
-      factor[i] *= class_scale(problem, target[i]);
+      factor[i] *= class_scale(params, target[i]);
       own[i] = tile.row(target[i])[i];
-      highest[i] = std::numeric_limits<T>::lowest();
+      highest[i] = kLowest<T>;
       total[i] = extra[i] = 0;
     }
     if (smoothing != 0) {
@@ -221,23 +192,24 @@ struct IndexKernel {
         }
       }
     }
-    for (int64_t i = 0; i < kLanes; ++i) tile.row(target[i])[i] = -std::numeric_limits<T>::infinity();
+    for (int64_t i = 0; i < kLanes; ++i) tile.row(target[i])[i] = -static_cast<T>(INFINITY);
     for (int64_t c = 0; c < classes; ++c) raise_to(highest, tile.row(c));
     exponentiate(classes, highest, tile, total);
 
     alignas(64) double loss[kLanes], slope[kLanes], modulator[kLanes];
-    with_gamma(problem.gamma, [&](auto kind) FOCAL_INLINE_LAMBDA {
+    visit_gamma(kind_of(params.gamma), [&](auto kind) FOCAL_INLINE_LAMBDA {
 #pragma omp simd
       for (int64_t i = 0; i < kLanes; ++i) {
         const double z = logarithm_of_sum(total[i]) + (static_cast<double>(highest[i]) - static_cast<double>(own[i]));
-        Hard<decltype(kind)::value, double> at(z, problem.gamma);
+        Hard<decltype(kind)::value, double> at(z, params.gamma);
         at.cross_entropy += extra[i];
         loss[i] = factor[i] * at.loss();
         slope[i] = factor[i] * at.derivative();
         modulator[i] = factor[i] * at.modulator;
       }
     });
-    if (!pass.is_gradient) return add_up(pass, labels, loss, result);
+    if (pass.mode != Mode::kGradient) add_up(pass, labels, loss, result);
+    if (pass.mode == Mode::kLoss) return;
 
     alignas(64) T share[kLanes], even[kLanes];
     for (int64_t i = 0; i < kLanes; ++i) {
@@ -258,7 +230,7 @@ struct IndexKernel {
   static FOCAL_INLINE void exponentiate(int64_t classes, const T* highest, Tile<T>& tile, double* total) {
     for (int64_t begin = 0; begin < classes; begin += kGroup) {
       alignas(64) T partial[kLanes] = {};
-      for (int64_t c = begin; c < std::min(classes, begin + kGroup); ++c) {
+      for (int64_t c = begin; c < lesser(classes, begin + kGroup); ++c) {
         T* row = tile.row(c);
 #pragma omp simd
         for (int64_t i = 0; i < kLanes; ++i) {
@@ -273,30 +245,32 @@ struct IndexKernel {
 
 /// Labels that are shares of the classes.
 struct SoftKernel {
-  static FOCAL_INLINE void run(const Pass& pass, const int64_t& first, const int64_t& end, Result& result) {
-    Tile<double> logit(pass.problem.classes), power(pass.problem.classes), share(pass.problem.classes);
+  static void run(const Pass& pass, int64_t first, int64_t end, Result& result) {
+    Tile<double> logit(pass.params.classes), power(pass.params.classes), share(pass.params.classes);
+    result.is_out_of_memory = !(logit.is_there() && power.is_there() && share.is_there());
+    if (result.is_out_of_memory) return;
     for (int64_t label = first; label < end; label += kLanes) {
-      run_tile(pass, Labels(pass.problem, label), logit, power, share, result);
+      run_tile(pass, LabelLanes(pass.params, label), logit, power, share, result);
     }
   }
 
-  static FOCAL_INLINE void run_tile(const Pass& pass, const Labels& labels, Tile<double>& logit, Tile<double>& power,
+  static void run_tile(const Pass& pass, const LabelLanes& labels, Tile<double>& logit, Tile<double>& power,
                                     Tile<double>& share, Result& result) {
-    const SoftmaxProblem& problem = pass.problem;
-    const int64_t classes = problem.classes;
-    const double smoothing = problem.label_smoothing;
+    const FocalLossParams& params = pass.params;
+    const int64_t classes = params.classes;
+    const double smoothing = params.label_smoothing;
     alignas(64) double factor[kLanes], highest[kLanes], total[kLanes], others[kLanes], mean[kLanes];
     alignas(64) double loss[kLanes], taken[kLanes], taken_by_highest[kLanes], even[kLanes];
     int64_t first_highest[kLanes];
 
-    labels.load(problem.logit, logit.row(0));
-    labels.load(problem.label, share.row(0));
+    labels.load(params.logit, logit.row(0));
+    labels.load(params.label, share.row(0));
     labels.load_factors(pass, factor);
     for (int64_t i = 0; i < kLanes; ++i) {
       for (int64_t c = 0; c < classes; ++c) {
         if (!(share.row(c)[i] >= 0 && share.row(c)[i] <= 1)) result.reject(labels.first + i);
       }
-      highest[i] = std::numeric_limits<double>::lowest();
+      highest[i] = kLowest<double>;
       first_highest[i] = -1;
       total[i] = others[i] = mean[i] = loss[i] = taken[i] = taken_by_highest[i] = even[i] = 0;
     }
@@ -313,13 +287,13 @@ struct SoftKernel {
       }
     }
     // For each class t: its share of the loss, and what its z takes to the gradients of the other classes.
-    with_gamma(problem.gamma, [&](auto kind) FOCAL_INLINE_LAMBDA {
+    visit_gamma(kind_of(params.gamma), [&](auto kind) FOCAL_INLINE_LAMBDA {
       for (int64_t c = 0; c < classes; ++c) {
         double *x = logit.row(c), *e = power.row(c), *y = share.row(c);
-        const double scale = class_scale(problem, c);
+        const double scale = class_scale(params, c);
         for (int64_t i = 0; i < kLanes; ++i) {
           const double rest = first_highest[i] == c ? others[i] : total[i] - e[i];
-          Hard<decltype(kind)::value, double> at(logarithm_of_sum(rest) + (highest[i] - x[i]), problem.gamma);
+          Hard<decltype(kind)::value, double> at(logarithm_of_sum(rest) + (highest[i] - x[i]), params.gamma);
           if (smoothing != 0) at.cross_entropy += smoothing * (x[i] - mean[i]);
           const double part = factor[i] * scale * y[i];
           // A class without a share may be ruled out, by a logit of -infinity.
@@ -332,7 +306,8 @@ struct SoftKernel {
         }
       }
     });
-    if (!pass.is_gradient) return add_up(pass, labels, loss, result);
+    if (pass.mode != Mode::kGradient) add_up(pass, labels, loss, result);
+    if (pass.mode == Mode::kLoss) return;
     for (int64_t c = 0; c < classes; ++c) {
       double *x = logit.row(c), *e = power.row(c), *y = share.row(c);
       for (int64_t i = 0; i < kLanes; ++i) {
@@ -346,35 +321,28 @@ struct SoftKernel {
 };
 
 template <class Kernel>
-Result run_all(const Pass& pass) {
-  const InstructionSet set = select_instruction_set();
-  const int64_t labels = pass.problem.labels();
-  const int64_t tiles = std::max<int64_t>(1, kTaskSize / (pass.problem.classes * kLanes));
-  const int64_t step = tiles * kLanes;
-  return run_tasks((labels + step - 1) / step, [&](int64_t task, Result& result) {
-    const int64_t first = task * step, end = std::min(labels, first + step);
-    run_on<Kernel>(set, pass, first, end, result);
-  });
+Result run_softmax(const Pass& pass) {
+  struct Work {
+    const Pass& pass;
+    int64_t step;  // labels of a task
+  };
+  const int64_t tile = pass.params.classes * kLanes;
+  const Work work{pass, (tile < kSoftmaxTask ? kSoftmaxTask / tile : 1) * kLanes};
+  const auto task = [](const void* data, int64_t number, Result& result) {
+    const Work& work = *static_cast<const Work*>(data);
+    const int64_t first = number * work.step;
+    Kernel::run(work.pass, first, lesser(label_count(work.pass.params), first + work.step), result);
+  };
+  return run_tasks((label_count(pass.params) + work.step - 1) / work.step, task, &work);
 }
 
-Result run(const Pass& pass) {
-  if (pass.problem.is_dense()) return run_all<SoftKernel>(pass);
-  return pass.problem.logit.type == Type::kFloat64 ? run_all<IndexKernel<double>>(pass)
-                                                   : run_all<IndexKernel<float>>(pass);
+Result softmax(const Pass& pass) {
+  if (is_dense(pass.params)) return run_softmax<SoftKernel>(pass);
+  return pass.params.logit.type == FOCAL_FLOAT64 ? run_softmax<IndexKernel<double>>(pass)
+                                                 : run_softmax<IndexKernel<float>>(pass);
 }
 
 }  // namespace
-
-int64_t softmax_loss(const SoftmaxProblem& problem, void* elements, double* sum) {
-  const Result result = run({problem, false, 1, nullptr, static_cast<char*>(elements)});
-  if (sum) *sum = result.sum;
-  return result.invalid_label;
-}
-
-void softmax_gradient(const SoftmaxProblem& problem, const Upstream& upstream, void* out) {
-  const double multiplier = upstream.per_element ? 1 : load_one<double>(upstream.array, 0);
-  run({problem, true, multiplier, upstream.per_element ? &upstream.array : nullptr, static_cast<char*>(out)});
-}
-
+}  // namespace FOCAL_ISA
 }  // namespace cpu
 }  // namespace paddle_focal

@@ -1,14 +1,13 @@
-// Number formats by name and by type, with the conversions that processors do not have.
+// Number formats, with the conversions that processors do not have.
 #pragma once
 
 #include <cstdint>
 #include <type_traits>
 
-#include "formulas/focal_math.h"
+#include "focal.h"
+#include "formulas/elementary.h"
 
 namespace paddle_focal {
-
-enum class Type { kFloat16, kBFloat16, kFloat32, kFloat64, kInt32, kInt64 };
 
 struct Float16 {
   uint16_t bits;
@@ -40,6 +39,21 @@ FOCAL_INLINE T convert(S x) {
     return to_float(x);
   } else {
     return static_cast<T>(x);
+  }
+}
+
+/// Calls function(a null pointer to the type) for a floating format.
+template <class Function>
+FOCAL_INLINE void visit_type(int64_t type, Function function) {
+  switch (type) {
+    case FOCAL_FLOAT16:
+      return function(static_cast<Float16*>(nullptr));
+    case FOCAL_BFLOAT16:
+      return function(static_cast<BFloat16*>(nullptr));
+    case FOCAL_FLOAT32:
+      return function(static_cast<float*>(nullptr));
+    default:
+      return function(static_cast<double*>(nullptr));
   }
 }
 

@@ -1,0 +1,12 @@
+#include "cpu/kernel_headers.h"
+
+#define FOCAL_ISA baseline
+#include "cpu/kernels.inc"
+
+namespace paddle_focal {
+namespace cpu {
+
+const Kernels kBaseline = {"baseline", baseline::sigmoid, baseline::softmax, baseline::multiply};
+
+}  // namespace cpu
+}  // namespace paddle_focal

@@ -1,0 +1,92 @@
+/* The native library's whole interface: focal losses and their gradients over plain memory.
+ *
+ * It knows neither a framework nor Python. Structs hold 8-byte fields only, so that other languages lay them out alike.
+ */
+#ifndef PADDLE_FOCAL_FOCAL_H
+#define PADDLE_FOCAL_FOCAL_H
+
+#include <stdint.h>
+
+#define FOCAL_EXPORT __attribute__((visibility("default")))
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Number formats. */
+enum { FOCAL_FLOAT16, FOCAL_BFLOAT16, FOCAL_FLOAT32, FOCAL_FLOAT64, FOCAL_INT32, FOCAL_INT64 };
+
+/* Losses. */
+enum { FOCAL_SIGMOID, FOCAL_SOFTMAX };
+
+/* What a function returns; focal_error() says more about a failure. */
+enum { FOCAL_OK, FOCAL_INVALID_LABEL, FOCAL_FAILED };
+
+typedef struct {
+  const void* data;
+  int64_t type;
+} FocalArray;
+
+/* A factor for each class: data[c * stride] in the computing type, or `value` if there is no data. */
+typedef struct {
+  double value;
+  const void* data;
+  int64_t stride;
+} FocalScale;
+
+/* A factor for each loss: data[o * outer + c * classes + i * inner]; none if there is no data. */
+typedef struct {
+  FocalArray array;
+  int64_t outer, classes, inner;
+} FocalWeight;
+
+/* One loss of contiguous logits [outer, classes, inner], computed in float, or in double for double logits. */
+typedef struct {
+  FocalArray logit;
+  FocalArray label;     /* integers [outer, inner]; or floating targets in the logits' shape */
+  FocalScale scales[2]; /* sigmoid: of targets 1 and 0; softmax: of the labelled class */
+  FocalWeight weight;
+  int64_t loss;
+  int64_t outer, classes, inner;
+  double gamma, label_smoothing;
+  int64_t ignore_index; /* a label without loss and gradient */
+  int64_t reduce;       /* whether the losses are added up */
+} FocalLossParams;
+
+/* The loss: where it is reduced, one number in the computing type, else one for each logit (softmax: for each label) in
+ * the logits' type. `grad`, if not null, receives the gradient of the logits for a reduced loss: float or double only.
+ * FOCAL_INVALID_LABEL: a label is out of range; results are undefined then. The same bits for any number of threads. */
+FOCAL_EXPORT int focal_forward(const FocalLossParams* params, void* loss, void* grad);
+
+/* The gradient of the logits in their type, given that of the result: one number, or one for each in the logits' type. */
+FOCAL_EXPORT int focal_backward(const FocalLossParams* params, const FocalArray* grad_out, void* grad);
+
+/* Multiplies `count` numbers, float or double, in place. */
+FOCAL_EXPORT int focal_multiply(void* numbers, int64_t type, int64_t count, double factor);
+
+/* Memory in huge pages for large results, and released memory again if it fits; null if there is none. */
+FOCAL_EXPORT void* focal_allocate(int64_t bytes);
+FOCAL_EXPORT void focal_release(void* data, int64_t bytes);
+
+/* The OpenMP runtime that shares out the work: its GOMP_parallel, omp_get_thread_num, omp_get_num_threads and
+ * omp_get_max_threads. Without it one thread does everything. */
+FOCAL_EXPORT void focal_use_openmp(void (*parallel)(void (*)(void*), void*, unsigned, unsigned), int (*thread)(void),
+                      int (*threads)(void), int (*max_threads)(void));
+
+/* The number of threads that a large loss is shared out among. */
+FOCAL_EXPORT int focal_max_threads(void);
+
+/* avx512, avx2 or baseline; null if PADDLE_FOCAL_ISA in the environment asks for one that the processor does not have. */
+FOCAL_EXPORT const char* focal_instruction_set(void);
+
+/* What failed last on this thread. */
+FOCAL_EXPORT const char* focal_error(void);
+
+/* The fingerprint of the sources that the library was built from. */
+FOCAL_EXPORT const char* focal_fingerprint(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
