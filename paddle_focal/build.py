@@ -101,8 +101,8 @@ def operator_name() -> str:
     """The file name of the operator for this Python, its Paddle and the present sources."""
     import paddle
 
-    content = paddle.version.commit.encode() + (SOURCES / "paddle/operator.cc").read_bytes()
-    digest = hashlib.sha256(content + fingerprint().encode()).hexdigest()[:10]
+    sources = b"".join((SOURCES / name).read_bytes() for name in ("focal.h", "paddle/operator.cc"))
+    digest = hashlib.sha256(paddle.version.commit.encode() + sources).hexdigest()[:10]
     return f"_operator-py{sys.version_info.major}.{sys.version_info.minor}-paddle{paddle.version.full_version}-{digest}.so"
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Callable, ClassVar
 
 import paddle
 from paddle import Tensor, nn
+from paddle.base import core
 
 from paddle_focal import ops
 from paddle_focal.arguments import check_integer, check_positive
@@ -23,6 +24,21 @@ from paddle_focal.losses.arguments import (
 from paddle_focal.ops.loss import Loss, LossParams
 
 
+def untraced(function: Callable) -> Callable:
+    """The function, which Paddle's bytecode tracer (``to_static(full_graph=False)``) calls without a look inside."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        tracer = core.set_eval_frame(None)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            core.set_eval_frame(tracer)
+
+    return call
+
+
+@untraced
 def compute_loss(
     loss: Loss,
     logit: Tensor,
