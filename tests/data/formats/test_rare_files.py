@@ -298,3 +298,12 @@ class TestYOLO:
         assert read.names == {"train": ["one/a.jpg", "two/b.jpg", "c.jpg"], "val": ["d.jpg"]}
         assert read.errors == ["train.txt: line 3: no such image: no.jpg"]
         assert read.warnings == ["2 splits are named by data.yaml but have no images: test: none, test: nil"]
+
+    def test_lists_of_any_name(self, data):
+        data.draw("a.jpg", "b.jpg", "c.jpg")
+        data.write({"data.yaml": "path: /else\nnames: [a]\ntrain: [some.txt]\nval: .\\of\\more.txt\n"})
+        data.write({"some.txt": "b.jpg", "of/more.txt": "../a.jpg", "a.txt": "0 0.5 0.5 0.2 0.4"})
+        read = data.read()
+        assert read.errors == []
+        assert read.names == {"train": ["b.jpg"], "val": ["a.jpg"]}
+        assert read.boxes["a.jpg"] == [("a", 8, 3, 12, 7)]
