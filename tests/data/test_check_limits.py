@@ -146,6 +146,12 @@ def test_segmentations_that_drop_boxes(report):
     ]
 
 
+def test_an_image_of_one_pixel_is_one(report):
+    sizes = [(1, 1), (0, 1), (1, 0), (0.5, 0.5), (-1, 1), (float("nan"), 1)]
+    image_checks.check_entries([image(i, f"{i}.png", *size) for i, size in enumerate(sizes)], report)
+    assert report.errors == ["4 of 6 images have a width or height that is not > 0: 1.png, 2.png, 4.png, ..."]
+
+
 def test_sizes_that_an_image_can_have():
     sizes = [(1, 1), (1.9, 2.5), (0.9, 5), (5, 0.9), (2**14, 2**14), (2**14, 2**14 - 1), (1, 1)]
     assert whole_sizes(sizes) == {(1, 1), (1, 2), (2**14, 2**14 - 1)}
@@ -217,7 +223,7 @@ def test_ground_truth_of_voc(tmp_path):
     assert truths.image_files(dataset) == {}
     assert dataset.data_fields == ["image", "gt_bbox"]
     dataset.parse_dataset()
-    assert truths.image_files(dataset) == {7: f"{tmp_path}/of/a.png"}
+    assert repr(truths.image_files(dataset)) == f"{{7: '{tmp_path}/of/a.png'}}"
 
 
 def test_the_scans_of_digits():
