@@ -1,8 +1,9 @@
-# make setup      a virtual environment in .venv with everything for the CPU, and the native operator if there is a compiler
+# make setup      a virtual environment in .venv with everything for the CPU, and the native library if there is a compiler
 # make demo       compose the digits data set, train RetinaNet on it, evaluate
 # make test       the tests: every behaviour once
 # make test-all   and what takes long: twenty kills, builds, sanitizers, whole trainings, fuzzing at length, Paddle 2.6
 # make lint       ruff, and what the C++ compiler warns of
+# make wheel      dist/: a wheel with the native library for every Python and Paddle, and the sdist
 # make lock       renew requirements.txt from requirements.in
 #
 # make test-slow, make test-paddle2.6 (in .venv-paddle2.6)   parts of test-all
@@ -17,14 +18,15 @@ PYTEST := python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 # The tests of what cannot depend on Paddle, or only takes longer there, are not repeated on Paddle 2.6.
 NOT_ON_PADDLE_2.6 := $(addprefix --ignore=tests/,csrc docs support engine/test_faults.py)
 
-.PHONY: setup demo test test-all test-slow test-paddle2.6 lint lock clean
+.PHONY: setup demo test test-all test-slow test-paddle2.6 wheel lint lock clean
 .SECONDARY:
 
 setup: $(VENV)/.complete
 
-# The native operator is compiled for the Paddle just installed; PADDLE_FOCAL_BUILD=0 leaves it out, =1 insists on it.
+# PADDLE_FOCAL_BUILD=0 leaves the native library out, =1 insists on it. The operator for static graphs needs it.
 %/.complete: %/.packages setup.py pyproject.toml paddle_focal/build.py $(wildcard paddle_focal/csrc/*.* paddle_focal/csrc/*/*)
 	$*/bin/python -m pip install --no-deps --no-build-isolation -e .
+	if ls paddle_focal/*.so; then $*/bin/python -W ignore -m paddle_focal.build --operator; fi
 	$*/bin/python -W ignore -m paddle_focal
 	touch $@
 
@@ -59,6 +61,11 @@ test-slow: setup
 
 test-paddle2.6: $(VENV)-paddle2.6/.complete
 	$(VENV)-paddle2.6/bin/$(PYTEST) -m "not large" --deselect tests/ops/test_native.py::TestLibrary::test_build $(NOT_ON_PADDLE_2.6)
+
+# Its symbols are those of glibc 2.17, which a test looks at: CentOS 7, Ubuntu 18.04 and all later ones.
+wheel: setup
+	rm -rf build dist
+	PADDLE_FOCAL_BUILD=1 $(BIN)/python -W ignore setup.py -q bdist_wheel --plat-name manylinux_2_17_$$(uname -m) sdist
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,7 +1,8 @@
 """The package. Paddle is not among its requirements: pip would lay paddlepaddle over an installed paddlepaddle-gpu.
 
-The native operator is compiled for the Paddle that can be imported here. PADDLE_FOCAL_BUILD=0 leaves it out, =1 makes
-the installation fail without it; unset, the package is installed either way.
+The native library is compiled where there is a C++ compiler; it serves every Paddle and every Python, so that a wheel is
+tagged for neither. PADDLE_FOCAL_BUILD=0 leaves it out, =1 makes the installation fail without it; unset, the package is
+installed either way.
 """
 
 import importlib.util
@@ -13,6 +14,11 @@ from pathlib import Path
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # setuptools before 70.1
+    from wheel.bdist_wheel import bdist_wheel
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "paddle_focal/__init__.py").read_text(), re.MULTILINE).group(1)
@@ -29,7 +35,7 @@ def load_build_module():
     return module
 
 
-class BuildOperator(build_ext):
+class BuildLibrary(build_ext):
     """Hands the build to paddle_focal/build.py, which also serves an installed package."""
 
     built = ()
@@ -42,13 +48,20 @@ class BuildOperator(build_ext):
         except builder.BuildError as error:
             if BUILD == "1":
                 raise
-            self.announce(f"paddle_focal: installed without its native operator: {error}", level=3)
+            self.announce(f"paddle_focal: installed without its native library: {error}", level=3)
 
     def get_outputs(self):
         return list(self.built)
 
     def get_output_mapping(self):
         return {}
+
+
+class WheelForAnyPython(bdist_wheel):
+    """The library depends on the platform only."""
+
+    def get_tag(self):
+        return "py3", "none", super().get_tag()[2]
 
 
 class BuildWithConfigurations(build_py):
@@ -70,8 +83,8 @@ setup(
     python_requires=">=3.9",
     packages=find_packages(include=["paddle_focal", "paddle_focal.*"]),
     package_data={"paddle_focal": ["csrc/*", "csrc/*/*"]},
-    ext_modules=[] if BUILD == "0" else [Extension("paddle_focal._C", sources=[])],
-    cmdclass={"build_ext": BuildOperator, "build_py": BuildWithConfigurations},
+    ext_modules=[] if BUILD == "0" else [Extension("paddle_focal.native", sources=[])],
+    cmdclass={"bdist_wheel": WheelForAnyPython, "build_ext": BuildLibrary, "build_py": BuildWithConfigurations},
     entry_points={"console_scripts": ["paddle-focal = paddle_focal.cli.main:main"]},
     install_requires=["numpy"],
     extras_require={"cpu": ["paddlepaddle>=3.3"], "onnx": ["onnx>=1.17", "paddle2onnx>=2.1"]},

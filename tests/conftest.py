@@ -15,7 +15,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in jobs in the backg
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(params=["fused", "composite"] if IS_BUILT else ["composite"])
+@pytest.fixture(params=["native", "composite"] if IS_BUILT else ["composite"])
 def backend(request):
     """Each backend that has to serve on this machine."""
     return request.param

@@ -72,7 +72,7 @@ _LISTED = (
     Case("softmax", (2 * ANCHORS, 81), loss="softmax"),
 )
 _SWEEP = tuple(
-    Case(f"sweep1e{power}", (10**power // 80, 80), contenders=None if power < 8 else ("fused", "memcpy"))
+    Case(f"sweep1e{power}", (10**power // 80, 80), contenders=None if power < 8 else ("native", "memcpy"))
     for power in range(3, 9)
 )
 CASES = {case.name: case for case in _LISTED + _SWEEP}

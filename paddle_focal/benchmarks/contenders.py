@@ -236,7 +236,7 @@ CONTENDERS = {
         Contender("ppdet", _prepare_ppdet, 18, _THEIRS, dtypes=("float32", "float64"), losses=("sigmoid",)),
         Contender("textbook", _prepare_textbook, 6, _THEIRS, dtypes=("float32", "float64"), losses=("softmax",)),
         Contender("composite", partial(_prepare_ours, backend="composite"), 2, _OURS, ours=True),
-        Contender("fused", partial(_prepare_ours, backend="fused"), 1, _OURS, ours=True),
+        Contender("native", partial(_prepare_ours, backend="native"), 1, _OURS, ours=True),
         Contender("memcpy", _prepare_memcpy, 0),
         Contender("torch-eager", partial(_prepare_torch, compiled=False), 18, _THEIRS, losses=_IN_TORCH),
         Contender("torch-compile", partial(_prepare_torch, compiled=True), 2, _THEIRS, compiled=True, losses=_IN_TORCH),

@@ -16,7 +16,7 @@ from paddle_focal.benchmarks.result import Result
 from paddle_focal.benchmarks.tables import environment, facts_in_words, interval, number, table
 from paddle_focal.files import write_whole
 
-REFERENCE = "fused"
+REFERENCE = "native"
 
 
 def time_in_words(result: Result) -> str:

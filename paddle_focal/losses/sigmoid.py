@@ -73,7 +73,7 @@ def sigmoid_focal_loss(
         label_smoothing: in [0, 1). The cross entropy is taken against ``label * (1 - s) + s / 2``; alpha and the
             modulating factor keep the label itself.
         axis: the class axis. ``[N, A, C, H * W]`` with ``axis=2`` is read in place, without a transpose.
-        backend: None for the best one available, or 'fused' or 'composite'.
+        backend: None for the best one available, or 'native' or 'composite'.
 
     Returns:
         Tensor: for 'none' the shape and dtype of ``logit``; else a scalar in float32 (float64 for float64 logits).
@@ -85,13 +85,13 @@ def sigmoid_focal_loss(
         ValueError: an argument out of range or of the wrong shape. The range of ``label`` is checked on the CPU; on
             other devices, where that would wait for the device, a class index out of range gives NaN.
         RuntimeError: ``backend`` names one that cannot be used, with the reason; or, in the backward pass, a second
-            derivative is asked for (an OSError in the fused backend, which is how Paddle passes an operator's error
+            derivative is asked for (an OSError in the native backend, which is how Paddle passes an operator's error
             on), or ``logit``, ``label`` or ``weight`` has been changed in place meanwhile.
 
     Note:
         The composite backend's gradient is a ``PyLayer``, which Paddle frees in its first ``backward()``, with
         ``retain_graph=True`` too: a second ``backward()`` through it crashes in Paddle. ``paddle.grad`` can be
-        called again and again. The fused backend has no such limit.
+        called again and again. The native backend has no such limit.
 
     Examples:
         >>> logit = paddle.to_tensor([[0.97, 0.91, 0.03], [0.55, 0.43, 0.71]])
@@ -157,7 +157,7 @@ def binary_focal_loss(
         ignore_index: class index that is left out.
         label_smoothing: in [0, 1).
         axis: the class axis.
-        backend: None, 'fused' or 'composite'.
+        backend: None, 'native' or 'composite'.
 
     Returns:
         Tensor: as :func:`sigmoid_focal_loss`. A probability of exactly 0 where the target is 1, or 1 where it is 0, has

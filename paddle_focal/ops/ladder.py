@@ -14,7 +14,9 @@ from paddle_focal.ops.loss import Loss, LossParams
 from paddle_focal.ops.native.library import library
 from paddle_focal.ops.registry import LOSSES, SIGMOID
 
-BACKENDS = ("fused", "composite")
+BACKENDS = ("native", "composite")
+#: Names that they had before.
+_FORMER_NAMES = {"fused": "native"}
 
 
 def compute(logit: Tensor, params: LossParams, backend: str | None) -> Tensor:
@@ -38,15 +40,16 @@ def select(backend: str | None, logit: Tensor, loss: Loss = SIGMOID) -> ModuleTy
         ValueError: ``backend`` is not the name of a backend.
         RuntimeError: the named backend cannot be used; the message says why.
     """
+    backend = _FORMER_NAMES.get(backend, backend) if isinstance(backend, str) else backend
     if backend is not None and (not isinstance(backend, str) or backend not in BACKENDS):
         raise ValueError(f"backend must be None or one of {BACKENDS}, but got {backend!r}")
-    if backend == "composite" or 0 in logit.shape:  # Paddle ends the process if our operator's result is empty
+    if backend == "composite" or 0 in logit.shape:  # Paddle ends the process if an operator's result is empty
         return composite
     reason = native.reason_against(devices.kind(logit), loss)
     if reason is None:
         return native
-    if backend == "fused":
-        raise RuntimeError(f"backend 'fused' cannot serve: {reason}")
+    if backend == "native":
+        raise RuntimeError(f"backend 'native' cannot serve: {reason}")
     _warn_of_fallback(reason)
     return composite
 
@@ -70,4 +73,4 @@ def _serving(device: str) -> str:
         return f"composite, because {reasons[SIGMOID.name]}"
     instruction_set = f" ({library().focal_instruction_set().decode()})" if device == "cpu" else ""
     exceptions = [f"; {name} composite, because {reason}" for name, reason in reasons.items() if reason]
-    return f"fused{instruction_set}{''.join(exceptions)}"
+    return f"native{instruction_set}{''.join(exceptions)}"

@@ -139,14 +139,14 @@ def test_torch_gets_the_inputs_in_their_dtype(monkeypatch, dtype):
 
 
 def test_who_computes_what():
-    assert list(CONTENDERS) == ["ppdet", "textbook", "composite", "fused", "memcpy", "torch-eager", "torch-compile"]
-    assert [name for name, one in CONTENDERS.items() if one.ours] == ["composite", "fused"]
+    assert list(CONTENDERS) == ["ppdet", "textbook", "composite", "native", "memcpy", "torch-eager", "torch-compile"]
+    assert [name for name, one in CONTENDERS.items() if one.ours] == ["composite", "native"]
     assert [name for name, one in CONTENDERS.items() if one.compiled] == ["torch-compile"]
     assert [name for name, one in CONTENDERS.items() if one.tolerances is None] == ["memcpy"]
     for name, losses in (("ppdet", ["sigmoid"]), ("textbook", ["softmax"])):
         assert list(CONTENDERS[name].losses) == losses
         assert CONTENDERS[name].dtypes == ("float32", "float64")
-    for name in ("composite", "fused", "memcpy", "torch-eager", "torch-compile"):
+    for name in ("composite", "native", "memcpy", "torch-eager", "torch-compile"):
         assert list(CONTENDERS[name].losses) == ["sigmoid", "softmax"]
         assert CONTENDERS[name].dtypes == tuple(cases.ITEM_SIZE)
     for one in CONTENDERS.values():

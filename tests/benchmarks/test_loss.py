@@ -53,12 +53,12 @@ def test_who_cannot_serve_is_skipped_with_the_reason(tmp_path, monkeypatch, caps
     def prepare(inputs, threads):
         raise RuntimeError("no native operator")
 
-    fused = replace(contenders.CONTENDERS["fused"], prepare=prepare)
-    monkeypatch.setitem(contenders.CONTENDERS, "fused", fused)
-    run(tmp_path, "--contenders", "fused", "ppdet", "--dtypes", "float16")
+    native = replace(contenders.CONTENDERS["native"], prepare=prepare)
+    monkeypatch.setitem(contenders.CONTENDERS, "native", native)
+    run(tmp_path, "--contenders", "native", "ppdet", "--dtypes", "float16")
     assert "skipped: no native operator" in capsys.readouterr().out
     markdown = (tmp_path / "loss.md").read_text()
-    assert "- ppdet: skipped: does not compute float16 on the CPU\n- fused: skipped: no native operator" in markdown
+    assert "- ppdet: skipped: does not compute float16 on the CPU\n- native: skipped: no native operator" in markdown
 
 
 def test_case_that_does_not_fit_the_memory_is_skipped(tmp_path, monkeypatch):
@@ -151,8 +151,8 @@ def test_who_takes_part(tmp_path, monkeypatch):
     names = {
         case: [row["contender"] for row in rows if row["case"] == case] for case in ("softmax", "sweep1e8", "tiny")
     }
-    others = ["composite", "fused", "memcpy", "torch-eager", "torch-compile"]
-    assert names == {"softmax": ["textbook", *others], "sweep1e8": ["fused", "memcpy"], "tiny": ["ppdet", *others]}
+    others = ["composite", "native", "memcpy", "torch-eager", "torch-compile"]
+    assert names == {"softmax": ["textbook", *others], "sweep1e8": ["native", "memcpy"], "tiny": ["ppdet", *others]}
 
 
 def test_memory_needed(tmp_path, monkeypatch):

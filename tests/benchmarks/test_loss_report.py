@@ -16,13 +16,13 @@ from paddle_focal.benchmarks import report, tables
 AXIS2 = {"case": "axis2", "shape": [2, 9, 80, 22_400], "axis": 2, "gamma": 1.5}
 RESULTS = [
     result("ppdet", 8.0, peak_extra_mib=3.0, peak_extra_per_logits=16.25),
-    result("fused", 4.0, peak_extra_mib=0.25, peak_extra_per_logits=1.354),
+    result("native", 4.0, peak_extra_mib=0.25, peak_extra_per_logits=1.354),
     result("torch-eager", skipped="no torch"),
     result("ppdet", 1.0, threads=2, peak_extra_mib=3.0, peak_extra_per_logits=16.25),
-    result("fused", 2.0, threads=2),
+    result("native", 2.0, threads=2),
     result("torch-eager", threads=2, skipped="no torch"),
     result("ppdet", dtype="float16", wrong="relative error of the loss 0.5, allowed 1e-02"),
-    result("fused", 1234.5, dtype="float16"),
+    result("native", 1234.5, dtype="float16"),
     result("composite", 40.0, **AXIS2, dtype="bfloat16"),
 ]
 MARKDOWN = """\
@@ -32,13 +32,13 @@ Milliseconds are medians [20th, 80th percentile]. `memcpy` copies the logits int
 floor, and counts as forward. Peak memory is above that of the inputs; it includes the gradient.
 
 - cpu: of a test
-- backends: Paddle; cpu: fused
+- backends: Paddle; cpu: native
 
-## Time relative to fused
+## Time relative to native
 
-Above 1: slower than fused. Bold, below 1: faster.
+Above 1: slower than native. Bold, below 1: faster.
 
-| case | dtype | threads | fused ms | ppdet | composite | torch-eager |
+| case | dtype | threads | native ms | ppdet | composite | torch-eager |
 |---|---|---|---|---|---|---|
 | tiny | float32 | 1 | 4 | 2 | - | - |
 | tiny | float32 | 2 | 2 | **0.5** | - | - |
@@ -49,12 +49,12 @@ Above 1: slower than fused. Bold, below 1: faster.
 
 Logits [4842, 10], 0.185 MiB; gamma 2.
 
-| contender | threads | forward ms | backward ms | both ms | x fused | peak MiB | x logits |
+| contender | threads | forward ms | backward ms | both ms | x native | peak MiB | x logits |
 |---|---|---|---|---|---|---|---|
 | ppdet | 1 | 2 [1.8, 2.4] | 6 [5.4, 7.2] | 8 [7.2, 9.6] | 2 | 3 | 16.25 |
-| fused | 1 | 1 [0.9, 1.2] | 3 [2.7, 3.6] | 4 [3.6, 4.8] | 1 | 0.25 | 1.35 |
+| native | 1 | 1 [0.9, 1.2] | 3 [2.7, 3.6] | 4 [3.6, 4.8] | 1 | 0.25 | 1.35 |
 | ppdet | 2 | 0.25 [0.225, 0.3] | 0.75 [0.675, 0.9] | 1 [0.9, 1.2] | **0.5** | 3 | 16.25 |
-| fused | 2 | 0.5 [0.45, 0.6] | 1.5 [1.35, 1.8] | 2 [1.8, 2.4] | 1 | - | - |
+| native | 2 | 0.5 [0.45, 0.6] | 1.5 [1.35, 1.8] | 2 [1.8, 2.4] | 1 | - | - |
 
 - torch-eager: skipped: no torch
 
@@ -62,9 +62,9 @@ Logits [4842, 10], 0.185 MiB; gamma 2.
 
 Logits [4842, 10], 0.0924 MiB; gamma 2.
 
-| contender | threads | forward ms | backward ms | both ms | x fused | peak MiB | x logits |
+| contender | threads | forward ms | backward ms | both ms | x native | peak MiB | x logits |
 |---|---|---|---|---|---|---|---|
-| fused | 1 | 309 [278, 370] | 926 [833, 1,111] | 1,234 [1,111, 1,481] | 1 | - | - |
+| native | 1 | 309 [278, 370] | 926 [833, 1,111] | 1,234 [1,111, 1,481] | 1 | - | - |
 
 - ppdet: WRONG, relative error of the loss 0.5, allowed 1e-02
 
@@ -72,24 +72,24 @@ Logits [4842, 10], 0.0924 MiB; gamma 2.
 
 Logits [2, 9, 80, 22400], class axis 2, 61.5 MiB; gamma 1.5.
 
-| contender | threads | forward ms | backward ms | both ms | x fused | peak MiB | x logits |
+| contender | threads | forward ms | backward ms | both ms | x native | peak MiB | x logits |
 |---|---|---|---|---|---|---|---|
 | composite | 1 | 10 [9, 12] | 30 [27, 36] | 40 [36, 48] | - | - | - |
 """
 
 
 def test_the_whole_report():
-    assert report.markdown(RESULTS, {"cpu": "of a test", "backends": "Paddle\ncpu: fused"}) == MARKDOWN
+    assert report.markdown(RESULTS, {"cpu": "of a test", "backends": "Paddle\ncpu: native"}) == MARKDOWN
 
 
 def test_a_case_on_which_nobody_could_be_measured():
-    markdown = report.markdown([result("fused", skipped="no memory")], {})
-    assert markdown.endswith("Logits [4842, 10], 0.185 MiB; gamma 2.\n\n- fused: skipped: no memory\n")
+    markdown = report.markdown([result("native", skipped="no memory")], {})
+    assert markdown.endswith("Logits [4842, 10], 0.185 MiB; gamma 2.\n\n- native: skipped: no memory\n")
     assert "| tiny | float32 | 1 | - |\n" in markdown
 
 
 def test_a_time_in_words():
-    row = result("fused", 4.0)
+    row = result("native", 4.0)
     assert report.time_in_words(row) == "4 [3.6, 4.8] ms = forward 1 + backward 3"
     assert report.time_in_words(replace(row, skipped="of a test")) == "skipped: of a test"
     assert report.time_in_words(replace(row, wrong="by far")) == "WRONG, by far"

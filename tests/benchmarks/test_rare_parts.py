@@ -174,23 +174,23 @@ class TestLoss:
 
     def test_memory_that_is_not_there(self, monkeypatch):
         monkeypatch.setattr(measuring, "available_bytes", lambda: 2000 * 2**20)
-        assert loss._reason_to_skip("fused", "float32", 5000 * 2**20) == (
+        assert loss._reason_to_skip("native", "float32", 5000 * 2**20) == (
             "needs about 5,000 MiB of memory, 2,000 MiB are available"
         )
-        assert loss._reason_to_skip("fused", "float32", 2000 * 2**20) is None
+        assert loss._reason_to_skip("native", "float32", 2000 * 2**20) is None
 
     def test_a_reason_is_one_line(self, monkeypatch):
         def fail(*_):
             raise RuntimeError("no\n  compiler ")
 
         monkeypatch.setattr(measuring, "check_sample", fail)
-        assert loss._reason_against_sample("fused", Case("", (5, 3)), "float32", 1) == ("no compiler", None)
+        assert loss._reason_against_sample("native", Case("", (5, 3)), "float32", 1) == ("no compiler", None)
 
 
 class TestFigure:
     def test_how_it_looks(self):
         many = {"peak_extra_mib": 8.0, "peak_extra_per_logits": 2.0, "case": "sweep1e3", "shape": [12, 80]}
-        drawn = figure.draw([result("fused", 2.0, **many), result("memcpy", 1.0, threads=4, **many)])
+        drawn = figure.draw([result("native", 2.0, **many), result("memcpy", 1.0, threads=4, **many)])
         time, sweep, memory = drawn.axes
         assert drawn.get_size_inches().tolist() == [15, 4.8]
         assert drawn.get_layout_engine().__class__.__name__ == "ConstrainedLayoutEngine"

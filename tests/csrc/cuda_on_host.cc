@@ -37,12 +37,12 @@ namespace {
 
 /// Calls function(block, the sum of a thread) for every thread.
 template <class Function>
-void run_grid(const Problem& problem, const Upstream* upstream, void* out, Function function) {
-  const int64_t blocks = cuda::block_count(problem);
+void run_grid(const FocalLossParams& params, const FocalArray* grad_out, void* out, Function function) {
+  const int64_t blocks = cuda::block_count(params);
   if (!blocks) return;
-  cuda::visit_thread(problem, upstream != nullptr, [&](auto tag) {
+  cuda::visit_thread(params, grad_out != nullptr, [&](auto tag) {
     using Thread = typename decltype(tag)::Thread;
-    const cuda::Pass pass(problem, upstream ? *upstream : Upstream(), out, Thread::kWidth);
+    const cuda::Pass pass(params, grad_out ? *grad_out : FocalArray{nullptr, 0}, out, Thread::kWidth);
     for (int64_t block = 0; block < blocks; ++block) {
       for (int thread = 0; thread < cuda::kThreads; ++thread) function(block, Thread(pass, block, thread).run());
     }
@@ -58,25 +58,25 @@ void set_errors(int exp2, int reciprocal) {
   reciprocal_error = reciprocal;
 }
 
-int64_t block_count(const Problem& problem) { return cuda::block_count(problem); }
+int64_t block_count(const FocalLossParams& params) { return cuda::block_count(params); }
 
-bool is_packed(const Problem& problem, const Upstream& upstream, void* out, int width) {
-  return cuda::Pass(problem, upstream, out, width).is_packed;
+bool is_packed(const FocalLossParams& params, const FocalArray& grad_out, void* out, int width) {
+  return cuda::Pass(params, grad_out, out, width).is_packed;
 }
 
-/// The gradient if there is an upstream one, else the loss: to `out`, or their sums by block to `partials`.
-void run(const Problem& problem, const Upstream* upstream, void* out, double* partials) {
-  run_grid(problem, upstream, out, [&](int64_t block, double sum) {
+/// The gradient if there is one from above, else the loss: to `out`, or their sums by block to `partials`.
+void run(const FocalLossParams& params, const FocalArray* grad_out, void* out, double* partials) {
+  run_grid(params, grad_out, out, [&](int64_t block, double sum) {
     if (partials) partials[block] += sum;
   });
 }
 
 /// How often each logit's result is written; no result is made of the bytes 0xa5.
-void count_writes(const Problem& problem, const Upstream* upstream, char* out, int64_t size_of_one, int32_t* counts) {
+void count_writes(const FocalLossParams& params, const FocalArray* grad_out, char* out, int64_t size_of_one, int32_t* counts) {
   const std::vector<char> untouched(size_of_one, '\xa5');
-  std::memset(out, '\xa5', problem.size() * size_of_one);
-  run_grid(problem, upstream, out, [&](int64_t, double) {
-    for (int64_t i = 0; i < problem.size(); ++i) {
+  std::memset(out, '\xa5', logit_count(params) * size_of_one);
+  run_grid(params, grad_out, out, [&](int64_t, double) {
+    for (int64_t i = 0; i < logit_count(params); ++i) {
       if (std::memcmp(out + i * size_of_one, untouched.data(), size_of_one) == 0) continue;
       ++counts[i];
       std::memset(out + i * size_of_one, '\xa5', size_of_one);
@@ -85,8 +85,8 @@ void count_writes(const Problem& problem, const Upstream* upstream, char* out, i
 }
 
 /// The packs of one thread: (logit, label, class, logits to go) of each. Returns their number, at most 16.
-int walk(const Problem& problem, int width, int64_t block, int thread, int64_t* packs) {
-  const cuda::Partition partition(problem, width);
+int walk(const FocalLossParams& params, int width, int64_t block, int thread, int64_t* packs) {
+  const cuda::Partition partition(params, width);
   int count = 0;
   for (cuda::Walk walk(partition, block, thread); walk.left > 0; walk.advance(partition), ++count) {
     const int64_t pack[] = {walk.place.logit, walk.place.label, walk.place.c, walk.left};

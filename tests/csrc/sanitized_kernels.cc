@@ -1,6 +1,8 @@
 // Runs the CPU kernels on many problems whose arrays end where their memory ends, for the sanitizers to watch, and
 // compares every element with the formula in double.
 
+#include <omp.h>
+
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -10,49 +12,50 @@
 #include <random>
 #include <vector>
 
-#include "focal_loss.h"
-#include "cpu/focal_memory.h"
-#include "softmax_focal_loss.h"
+#include "focal.h"
+#include "loss_params.h"
+
+extern "C" void GOMP_parallel(void (*)(void*), void*, unsigned, unsigned);
 
 namespace {
 
 using namespace paddle_focal;
 
-constexpr Type kFloating[] = {Type::kFloat16, Type::kBFloat16, Type::kFloat32, Type::kFloat64};
-constexpr Type kIntegers[] = {Type::kInt32, Type::kInt64};
+constexpr int64_t kFloating[] = {FOCAL_FLOAT16, FOCAL_BFLOAT16, FOCAL_FLOAT32, FOCAL_FLOAT64};
+constexpr int64_t kIntegers[] = {FOCAL_INT32, FOCAL_INT64};
 constexpr double kGammas[] = {0, 0.5, 1, 1.5, 2, 3};
 const double kNaN = std::numeric_limits<double>::quiet_NaN();
 const double kInfinity = std::numeric_limits<double>::infinity();
 
-int64_t size_of(Type type) {
-  if (type == Type::kFloat16 || type == Type::kBFloat16) return 2;
-  return type == Type::kFloat32 || type == Type::kInt32 ? 4 : 8;
+int64_t size_of(int64_t type) {
+  if (type == FOCAL_FLOAT16 || type == FOCAL_BFLOAT16) return 2;
+  return type == FOCAL_FLOAT32 || type == FOCAL_INT32 ? 4 : 8;
 }
 
-double largest(Type type) {
-  if (type == Type::kFloat16) return 65504;
-  return type == Type::kFloat64 ? std::numeric_limits<double>::max() : std::numeric_limits<float>::max();
+double largest(int64_t type) {
+  if (type == FOCAL_FLOAT16) return 65504;
+  return type == FOCAL_FLOAT64 ? std::numeric_limits<double>::max() : std::numeric_limits<float>::max();
 }
 
 /// Numbers of a type in memory of exactly their size.
 class Numbers {
  public:
-  Numbers(Type type, int64_t count) : type_(type), bytes_(new char[count * size_of(type)]) {}
+  Numbers(int64_t type, int64_t count) : type_(type), bytes_(new char[count * size_of(type)]) {}
 
-  Numbers(Type type, const std::vector<double>& values) : Numbers(type, values.size()) {
+  Numbers(int64_t type, const std::vector<double>& values) : Numbers(type, values.size()) {
     for (size_t i = 0; i < values.size(); ++i) store(i, values[i]);
   }
 
-  Array array() const { return {bytes_.get(), type_}; }
+  FocalArray array() const { return {bytes_.get(), type_}; }
   void* data() { return bytes_.get(); }
 
   double operator[](int64_t i) const {
     switch (type_) {
-      case Type::kFloat16: return to_float(load<Float16>(i));
-      case Type::kBFloat16: return to_float(load<BFloat16>(i));
-      case Type::kFloat32: return load<float>(i);
-      case Type::kFloat64: return load<double>(i);
-      case Type::kInt32: return load<int32_t>(i);
+      case FOCAL_FLOAT16: return to_float(load<Float16>(i));
+      case FOCAL_BFLOAT16: return to_float(load<BFloat16>(i));
+      case FOCAL_FLOAT32: return load<float>(i);
+      case FOCAL_FLOAT64: return load<double>(i);
+      case FOCAL_INT32: return load<int32_t>(i);
       default: return static_cast<double>(load<int64_t>(i));
     }
   }
@@ -72,16 +75,16 @@ class Numbers {
 
   void store(int64_t i, double value) {
     switch (type_) {
-      case Type::kFloat16: return put(i, convert<float, Float16>(static_cast<float>(value)));
-      case Type::kBFloat16: return put(i, convert<float, BFloat16>(static_cast<float>(value)));
-      case Type::kFloat32: return put(i, static_cast<float>(value));
-      case Type::kFloat64: return put(i, value);
-      case Type::kInt32: return put(i, static_cast<int32_t>(value));
+      case FOCAL_FLOAT16: return put(i, convert<float, Float16>(static_cast<float>(value)));
+      case FOCAL_BFLOAT16: return put(i, convert<float, BFloat16>(static_cast<float>(value)));
+      case FOCAL_FLOAT32: return put(i, static_cast<float>(value));
+      case FOCAL_FLOAT64: return put(i, value);
+      case FOCAL_INT32: return put(i, static_cast<int32_t>(value));
       default: return put(i, static_cast<int64_t>(value));
     }
   }
 
-  Type type_;
+  int64_t type_;
   std::unique_ptr<char[]> bytes_;
 };
 
@@ -95,8 +98,8 @@ class Random {
     return values[below(N)];
   }
 
-  std::vector<double> logits(int64_t count, Type type) {
-    const double extreme = type == Type::kFloat16 ? 6e4 : 1e37;
+  std::vector<double> logits(int64_t count, int64_t type) {
+    const double extreme = type == FOCAL_FLOAT16 ? 6e4 : 1e37;
     const double special[] = {0, -0.0, extreme, -extreme, 1e-39, 88.7, -103.9, 17.5, -745.1, kNaN};
     std::vector<double> values(count);
     for (double& value : values) value = below(20) ? uniform(-30, 30) : one_of(special);
@@ -125,10 +128,10 @@ class Random {
 double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
 double sigmoid(double x) { return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x)); }
 
-void require_close(double actual, double expected, Type type, double scale, const char* what) {
+void require_close(double actual, double expected, int64_t type, double scale, const char* what) {
   if (std::isnan(expected) && std::isnan(actual)) return;
   if (std::abs(expected) > largest(type) && actual == std::copysign(kInfinity, expected)) return;
-  const double relative = type == Type::kFloat16 ? 2e-3 : type == Type::kBFloat16 ? 8e-3 : 5e-5;
+  const double relative = type == FOCAL_FLOAT16 ? 2e-3 : type == FOCAL_BFLOAT16 ? 8e-3 : 5e-5;
   if (std::abs(actual - expected) <= relative * std::abs(expected) + 1e-6 * scale) return;
   std::fprintf(stderr, "%s: %.9g in place of %.9g\n", what, actual, expected);
   std::exit(1);
@@ -143,10 +146,48 @@ struct Shape {
 constexpr Shape kShapes[] = {{0, 80, 1},   {1, 1, 1},    {1, 1, 17},  {5, 80, 1},   {1, 7, 9},   {2, 3, 65},
                              {2100, 1, 1}, {1, 1, 2100}, {130, 7, 1}, {1100, 3, 1}, {7, 19, 70}, {3, 80, 300}};
 
-void check_sigmoid(const Shape& shape, Type type, Random& random) {
+FocalLossParams params_of(int64_t loss, const Shape& shape, const Numbers& logit, const Numbers& label,
+                          Random& random) {
+  FocalLossParams params = {};
+  params.logit = logit.array(), params.label = label.array();
+  params.loss = loss;
+  params.outer = shape.outer, params.classes = shape.classes, params.inner = shape.inner;
+  params.gamma = random.one_of(kGammas), params.label_smoothing = random.below(2) * 0.2;
+  params.ignore_index = -1;
+  return params;
+}
+
+void require(bool condition, const char* what) {
+  if (condition) return;
+  std::fprintf(stderr, "%s (last error: %s)\n", what, focal_error());
+  std::exit(1);
+}
+
+/// Losses, gradients for twice their sum, and the sum, which is returned; in full precision the gradient of the sum that
+/// comes along with it, multiplied by two, has to be the other one to rounding.
+double run(FocalLossParams params, const Numbers& upstream, bool per_element, Numbers& loss, Numbers& gradient) {
+  const int64_t type = params.logit.type, count = logit_count(params);
+  const FocalArray grad_out = upstream.array();
+  require(focal_forward(&params, loss.data(), nullptr) == FOCAL_OK, "losses");
+  params.reduce = !per_element;
+  require(focal_backward(&params, &grad_out, gradient.data()) == FOCAL_OK, "gradients");
+  params.reduce = 1;
+  Numbers sum(type == FOCAL_FLOAT64 ? FOCAL_FLOAT64 : FOCAL_FLOAT32, 1), with_gradient(type == FOCAL_FLOAT64 ? FOCAL_FLOAT64 : FOCAL_FLOAT32, 1);
+  require(focal_forward(&params, sum.data(), nullptr) == FOCAL_OK, "sum");
+  if (type == FOCAL_FLOAT32 || type == FOCAL_FLOAT64) {
+    Numbers both(type, count);
+    require(focal_forward(&params, with_gradient.data(), both.data()) == FOCAL_OK, "sum and gradient");
+    require(focal_multiply(both.data(), type, count, 2) == FOCAL_OK, "multiplied");
+    require_close(with_gradient[0], sum[0], type, 1, "sum that comes with a gradient");
+    for (int64_t i = 0; i < count; ++i) require_close(both[i], gradient[i], type, 1e-6, "gradient of both");
+  }
+  return sum[0];
+}
+
+void check_sigmoid(const Shape& shape, int64_t type, Random& random) {
   const bool dense = random.below(2), per_class = random.below(2);
-  const Type label_type = dense ? random.one_of(kFloating) : random.one_of(kIntegers);
-  const Type computed_in = type == Type::kFloat64 ? Type::kFloat64 : Type::kFloat32;
+  const int64_t label_type = dense ? random.one_of(kFloating) : random.one_of(kIntegers);
+  const int64_t computed_in = type == FOCAL_FLOAT64 ? FOCAL_FLOAT64 : FOCAL_FLOAT32;
   const int64_t labels = dense ? shape.size() : shape.outer * shape.inner;
   const Numbers logit(type, random.logits(shape.size(), type));
   const Numbers label(label_type, random.labels(labels, dense, shape.classes));
@@ -154,41 +195,37 @@ void check_sigmoid(const Shape& shape, Type type, Random& random) {
   const int kind = random.below(4);  // of weights: none, of labels, of classes, of logits
   const int64_t of_outer = kind % 2, of_classes = kind / 2;
   const int64_t weights = (of_outer ? shape.outer * shape.inner : 1) * (of_classes ? shape.classes : 1);
-  const Type weight_type = random.one_of(kFloating);
+  const int64_t weight_type = random.one_of(kFloating);
   const Numbers weight(weight_type, random.factors(weights));
 
-  Problem problem;
-  problem.outer = shape.outer, problem.classes = shape.classes, problem.inner = shape.inner;
-  problem.logit = logit.array(), problem.label = label.array();
-  problem.gamma = random.one_of(kGammas), problem.label_smoothing = random.below(2) * 0.2;
-  problem.foreground.value = 0.25, problem.background.value = 0.75;
+  FocalLossParams params = params_of(FOCAL_SIGMOID, shape, logit, label, random);
+  params.scales[0].value = 0.25, params.scales[1].value = 0.75;
   if (per_class) {
     const char* data = static_cast<const char*>(scales.array().data);
-    problem.foreground.data = data, problem.foreground.stride = 1;
-    problem.background.data = data + shape.classes * size_of(computed_in), problem.background.stride = 1;
+    params.scales[0] = {0, data, 1};
+    params.scales[1] = {0, data + shape.classes * size_of(computed_in), 1};
   }
   if (kind) {
-    problem.weight = {weight.array(), of_outer * (of_classes ? shape.classes : 1) * shape.inner,
-                      of_classes * (of_outer ? shape.inner : 1), of_outer};
+    params.weight = {weight.array(), of_outer * (of_classes ? shape.classes : 1) * shape.inner,
+                     of_classes * (of_outer ? shape.inner : 1), of_outer};
   }
   const bool per_element = random.below(2);
   const Numbers upstream(per_element ? type : random.one_of(kFloating),
                          std::vector<double>(per_element ? shape.size() : 1, 2));
 
   Numbers loss(type, shape.size()), gradient(type, shape.size());
-  double sum = 0, unused = 0, expected_sum = 0;
-  if (cpu::loss(problem, loss.data(), &unused) >= 0 || cpu::loss(problem, nullptr, &sum) >= 0) std::exit(1);
-  cpu::gradient(problem, {upstream.array(), per_element}, gradient.data());
+  double expected_sum = 0;
+  const double sum = run(params, upstream, per_element, loss, gradient);
   for (int64_t i = 0; i < shape.size(); ++i) {
     const int64_t o = i / (shape.classes * shape.inner), c = i / shape.inner % shape.classes, n = i % shape.inner;
     const double target = dense ? label[i] : label[o * shape.inner + n];
     const double y = dense ? target : target == c, x = logit[i];
     const double alpha = y * (per_class ? scales[c] : 0.25) + (1 - y) * (per_class ? scales[shape.classes + c] : 0.75);
-    const Weight& strides = problem.weight;
+    const FocalWeight& strides = params.weight;
     double factor = alpha;
-    if (kind) factor *= weight[o * strides.outer_stride + c * strides.class_stride + n * strides.inner_stride];
-    const double smooth = y * (1 - problem.label_smoothing) + problem.label_smoothing / 2;
-    const double wrong = sigmoid(x) * (1 - y) + sigmoid(-x) * y, gamma = problem.gamma;
+    if (kind) factor *= weight[o * strides.outer + c * strides.classes + n * strides.inner];
+    const double smooth = y * (1 - params.label_smoothing) + params.label_smoothing / 2;
+    const double wrong = sigmoid(x) * (1 - y) + sigmoid(-x) * y, gamma = params.gamma;
     const double entropy = (smooth ? smooth * softplus(-x) : 0) + (smooth < 1 ? (1 - smooth) * softplus(x) : 0);
     double value = factor * std::pow(wrong, gamma) * entropy;
     double slope = std::pow(wrong, gamma) * (sigmoid(x) - smooth);
@@ -205,27 +242,21 @@ void check_sigmoid(const Shape& shape, Type type, Random& random) {
   require_close(sum, expected_sum, computed_in, 1, "sum");
 }
 
-void check_softmax(const Shape& shape, Type type, Random& random) {
+void check_softmax(const Shape& shape, int64_t type, Random& random) {
   const bool dense = random.below(2);
-  const Type label_type = dense ? random.one_of(kFloating) : random.one_of(kIntegers);
+  const int64_t label_type = dense ? random.one_of(kFloating) : random.one_of(kIntegers);
   const int64_t rows = shape.outer * shape.inner;
   const Numbers logit(type, random.logits(shape.size(), type));
   const Numbers label(label_type, random.labels(dense ? shape.size() : rows, dense, shape.classes - 1));
   const Numbers weight(random.one_of(kFloating), random.factors(rows));
-  SoftmaxProblem problem;
-  problem.outer = shape.outer, problem.classes = shape.classes, problem.inner = shape.inner;
-  problem.logit = logit.array(), problem.label = label.array(), problem.weight = weight.array();
-  problem.gamma = random.one_of(kGammas), problem.label_smoothing = random.below(2) * 0.2;
+  FocalLossParams params = params_of(FOCAL_SOFTMAX, shape, logit, label, random);
+  params.scales[0].value = 1;
+  params.weight = {weight.array(), shape.inner, 0, 1};
   const bool per_element = random.below(2);
   const Numbers upstream(type, std::vector<double>(per_element ? rows : 1, 2));
-
   Numbers loss(type, rows), gradient(type, shape.size());
-  double sum = 0, unused = 0;
-  if (cpu::softmax_loss(problem, loss.data(), &unused) >= 0 || cpu::softmax_loss(problem, nullptr, &sum) >= 0) {
-    std::exit(1);
-  }
-  cpu::softmax_gradient(problem, {upstream.array(), per_element}, gradient.data());
-  if (dense || problem.label_smoothing) return;  // whose values other tests hold
+  run(params, upstream, per_element, loss, gradient);
+  if (dense || params.label_smoothing) return;  // whose values other tests hold
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t first = row / shape.inner * shape.classes * shape.inner + row % shape.inner;
     const int64_t target = static_cast<int64_t>(label[row]);
@@ -243,58 +274,55 @@ void check_softmax(const Shape& shape, Type type, Random& random) {
     double value = 0;
     if (target >= 0) {
       const double entropy = highest - logit[first + target * shape.inner] + std::log(total);
-      value = has_nan ? kNaN : weight[row] * std::pow(others / total, problem.gamma) * entropy;
+      value = has_nan ? kNaN : weight[row] * std::pow(others / total, params.gamma) * entropy;
     }
     require_close(loss[row], value, type, weight[row], "softmax loss");
   }
 }
 
 /// A label out of range is reported, and nothing is read at its place.
-void check_wrong_labels() {
-  const Numbers logit(Type::kFloat32, std::vector<double>(12, 0.5));
+void check_wrong_labels(Random& random) {
+  const Numbers logit(FOCAL_FLOAT32, std::vector<double>(12, 0.5));
   for (const double wrong : {-2.0, 4.0, 1e9, -2147483648.0}) {
-    const Numbers label(Type::kInt32, std::vector<double>{0, wrong, 1, 2});
-    Problem problem;
-    problem.outer = 4, problem.classes = 3, problem.inner = 1;
-    problem.logit = logit.array(), problem.label = label.array();
-    SoftmaxProblem softmax;
-    softmax.outer = 4, softmax.classes = 3, softmax.inner = 1;
-    softmax.logit = logit.array(), softmax.label = label.array();
-    double sum = 0;
-    Numbers gradient(Type::kFloat32, 12);
-    const Numbers upstream(Type::kFloat32, std::vector<double>{1});
-    if (cpu::loss(problem, nullptr, &sum) != 1 || cpu::softmax_loss(softmax, nullptr, &sum) != 1) {
-      std::fprintf(stderr, "label %g was not reported\n", wrong);
-      std::exit(1);
+    const Numbers label(FOCAL_INT32, std::vector<double>{0, wrong, 1, 2});
+    const Numbers upstream(FOCAL_FLOAT32, std::vector<double>{1});
+    const FocalArray grad_out = upstream.array();
+    Numbers sum(FOCAL_FLOAT32, 1), gradient(FOCAL_FLOAT32, 12);
+    for (const int64_t loss : {FOCAL_SIGMOID, FOCAL_SOFTMAX}) {
+      FocalLossParams params = params_of(loss, {4, 3, 1}, logit, label, random);
+      params.reduce = 1;
+      require(focal_forward(&params, sum.data(), nullptr) == FOCAL_INVALID_LABEL, "label that was not reported");
+      require(std::strcmp(focal_error(), "label[1] is out of range") == 0, "another label was reported");
+      require(focal_forward(&params, sum.data(), gradient.data()) == FOCAL_INVALID_LABEL, "label beside a gradient");
+      focal_backward(&params, &grad_out, gradient.data());
     }
-    cpu::gradient(problem, {upstream.array(), false}, gradient.data());
-    cpu::softmax_gradient(softmax, {upstream.array(), false}, gradient.data());
   }
 }
 
 /// Blocks that are given back and taken again, larger and smaller ones.
 void check_memory(Random& random) {
   for (int i = 0; i < 60; ++i) {
-    const int64_t bytes = cpu::kLargeResult + random.below(3 << 20);
-    char* block = static_cast<char*>(cpu::allocate(bytes));
+    const int64_t bytes = (2 << 20) + random.below(3 << 20);
+    char* block = static_cast<char*>(focal_allocate(bytes));
     block[0] = block[bytes - 1] = 1;
-    cpu::release(block, bytes);
+    focal_release(block, bytes);
   }
 }
 
 }  // namespace
 
 int main(int, char** arguments) {
+  focal_use_openmp(GOMP_parallel, omp_get_thread_num, omp_get_num_threads, omp_get_max_threads);
   Random random;
   const int rounds = std::atoi(arguments[1]);
   for (int round = 0; round < rounds; ++round) {
     for (const Shape& shape : kShapes) {
-      for (const Type type : kFloating) {
+      for (const int64_t type : kFloating) {
         check_sigmoid(shape, type, random);
         check_softmax(shape, type, random);
       }
     }
   }
-  check_wrong_labels();
+  check_wrong_labels(random);
   check_memory(random);
 }

@@ -29,7 +29,7 @@ SUBNORMAL = {"float64": 0, "float32": 2.4e-38, "float16": 2**-24, "bfloat16": 2.
 
 
 class Array(ctypes.Structure):
-    _fields_ = (("data", ctypes.c_void_p), ("type", ctypes.c_int))
+    _fields_ = (("data", ctypes.c_void_p), ("type", ctypes.c_int64))
 
 
 class Scale(ctypes.Structure):
@@ -40,22 +40,19 @@ class Weight(ctypes.Structure):
     _fields_ = (("array", Array), ("strides", ctypes.c_int64 * 3))
 
 
-class Problem(ctypes.Structure):
+class Params(ctypes.Structure):
     _fields_ = (
-        ("shape", ctypes.c_int64 * 3),
         ("logit", Array),
         ("label", Array),
-        ("foreground", Scale),
-        ("background", Scale),
+        ("scales", Scale * 2),
         ("weight", Weight),
+        ("loss", ctypes.c_int64),
+        ("shape", ctypes.c_int64 * 3),
         ("gamma", ctypes.c_double),
         ("label_smoothing", ctypes.c_double),
         ("ignore_index", ctypes.c_int64),
+        ("reduce", ctypes.c_int64),
     )
-
-
-class Upstream(ctypes.Structure):
-    _fields_ = (("array", Array), ("per_logit", ctypes.c_bool))
 
 
 def encode(values, dtype):
@@ -109,25 +106,25 @@ class Case:
                  weight_dtype="float32", gamma=2.0, smoothing=0.0, ignore_index=-1, offset=0):  # fmt: skip
         self.host, self.dtype, self.offset, self.gamma, self.smoothing = host, dtype, offset, gamma, smoothing
         self.shape, self.kept = logit.shape, []
-        self.problem = Problem(gamma=gamma, label_smoothing=smoothing, ignore_index=ignore_index)
-        self.problem.shape[:] = logit.shape
-        self.problem.logit, self.logit = self.array(logit, dtype)
-        self.problem.label, self.label = self.array(label, label_dtype)
+        self.params = Params(gamma=gamma, label_smoothing=smoothing, ignore_index=ignore_index)
+        self.params.shape[:] = logit.shape
+        self.params.logit, self.logit = self.array(logit, dtype)
+        self.params.label, self.label = self.array(label, label_dtype)
         self.is_dense = label_dtype in FLOATING
         compute = "float64" if dtype == "float64" else "float32"
         self.scales = []
-        for name, default in (("foreground", 0.25), ("background", 0.75)):
+        for index, default in enumerate((0.25, 0.75)):
             scale = Scale(value=default)
             if scales is not None:
-                array, _ = self.array(scales[int(name == "background")], compute)
+                array, _ = self.array(scales[index], compute)
                 scale.data, scale.stride = array.data, int(len(scales[0]) > 1)
-            setattr(self.problem, name, scale)
-            self.scales.append(np.float64(default) if scales is None else scales[int(name == "background")][:, None])
+            self.params.scales[index] = scale
+            self.scales.append(np.float64(default) if scales is None else scales[index][:, None])
         self.weight = 1.0
         if weight is not None:
-            self.problem.weight.array, self.weight = self.array(weight, weight_dtype)
+            self.params.weight.array, self.weight = self.array(weight, weight_dtype)
             strides = [s // weight.itemsize if n > 1 else 0 for s, n in zip(weight.strides, weight.shape)]
-            self.problem.weight.strides[:] = strides
+            self.params.weight.strides[:] = strides
 
     def array(self, values, dtype):
         encoded = aligned(encode(values, dtype), self.offset)
@@ -138,20 +135,21 @@ class Case:
         """A number, or an array in the logits' shape and type."""
         per_logit = np.ndim(values) > 0
         array, self.upstream_values = self.array(values, self.dtype if per_logit else dtype)
-        return Upstream(array, per_logit)
+        self.params.reduce = not per_logit
+        return array
 
     def run(self, upstream=None):
         size, beyond = int(np.prod(self.shape)), 16
         out = aligned(encode(np.full(size + beyond, 7.0), self.dtype), self.offset)
         given = None if upstream is None else ctypes.byref(upstream)
-        self.host.run(ctypes.byref(self.problem), given, ctypes.c_void_p(out.ctypes.data), None)
+        self.host.run(ctypes.byref(self.params), given, ctypes.c_void_p(out.ctypes.data), None)
         result = decode(out, self.dtype)
         assert (result[size:] == 7).all()
         return result[:size].reshape(self.shape)
 
     def partials(self):
-        partials = np.zeros(self.host.block_count(ctypes.byref(self.problem)))
-        self.host.run(ctypes.byref(self.problem), None, None, ctypes.c_void_p(partials.ctypes.data))
+        partials = np.zeros(self.host.block_count(ctypes.byref(self.params)))
+        self.host.run(ctypes.byref(self.params), None, None, ctypes.c_void_p(partials.ctypes.data))
         return partials
 
     def targets(self):
@@ -161,7 +159,7 @@ class Case:
             return np.where((label >= 0) & (label <= 1), label, np.nan), np.zeros(self.shape, bool)
         classes, label = self.shape[1], self.label.reshape(self.shape[0], 1, self.shape[2])
         target = (label == np.arange(classes)[:, None]).astype(np.float64)
-        ignored = np.broadcast_to(label == self.problem.ignore_index, self.shape)
+        ignored = np.broadcast_to(label == self.params.ignore_index, self.shape)
         return np.where((label < 0) | (label > classes), np.nan, target), ignored
 
     def expected(self):
@@ -371,7 +369,7 @@ class TestPlaces:
             out = aligned(encode(np.zeros(shape), dtype), offset)
             counts = np.zeros(shape, np.int32)
             pointers = [ctypes.c_void_p(array.ctypes.data) for array in (out, counts)]
-            host.count_writes(ctypes.byref(case.problem), upstream, pointers[0], ctypes.c_int64(out.itemsize),
+            host.count_writes(ctypes.byref(case.params), upstream, pointers[0], ctypes.c_int64(out.itemsize),
                               pointers[1])  # fmt: skip
             assert (counts == 1).all()
 
@@ -380,10 +378,10 @@ class TestPlaces:
     def test_packs_are_aligned(self, host, shape, dtype):
         for displaced in (None, "logit", "label", "upstream", "out"):
             at = {name: 4096 + 8 * (name == displaced) for name in ("logit", "label", "upstream", "out")}
-            problem = Problem(logit=Array(at["logit"], TYPES[dtype]), label=Array(at["label"], TYPES["int64"]))
-            problem.shape[:] = shape
-            upstream = Upstream(Array(at["upstream"], TYPES[dtype]), True)
-            arguments = ctypes.byref(problem), ctypes.byref(upstream), ctypes.c_void_p(at["out"]), WIDTH[dtype]
+            params = Params(logit=Array(at["logit"], TYPES[dtype]), label=Array(at["label"], TYPES["int64"]))
+            params.shape[:] = shape
+            upstream = Array(at["upstream"], TYPES[dtype])
+            arguments = ctypes.byref(params), ctypes.byref(upstream), ctypes.c_void_p(at["out"]), WIDTH[dtype]
             assert host.is_packed(*arguments) == (displaced is None)
 
     @pytest.mark.parametrize("shape", [(0, 80, 1), (4, 3, 0), (0, 1, 1)], ids=str)
@@ -403,13 +401,13 @@ class TestPlaces:
     def test_more_logits_than_32_bits_count(self, host, rng, shape, dtype):
         outer, classes, inner = shape
         size, width = outer * classes * inner, WIDTH[dtype]
-        problem = Problem(logit=Array(1 << 40, TYPES[dtype]), label=Array(1 << 41, TYPES["int64"]))
-        problem.shape[:] = shape
-        blocks, packs = host.block_count(ctypes.byref(problem)), np.zeros((16, 4), np.int64)
+        params = Params(logit=Array(1 << 40, TYPES[dtype]), label=Array(1 << 41, TYPES["int64"]))
+        params.shape[:] = shape
+        blocks, packs = host.block_count(ctypes.byref(params)), np.zeros((16, 4), np.int64)
         last = 0
         for block in [*range(3), *rng.integers(0, blocks, 60).tolist(), *range(blocks - 3, blocks)]:
             for thread in range(256) if block == blocks - 1 else (0, 1, 97, 255):
-                count = host.walk(ctypes.byref(problem), width, block, thread, packs.ctypes.data)
+                count = host.walk(ctypes.byref(params), width, block, thread, packs.ctypes.data)
                 for logit, label, c, left in packs[:count].tolist():
                     o, i = divmod(label, inner)
                     assert 0 <= c < classes

@@ -42,7 +42,7 @@ def test_a_weight_of_zero_takes_an_overflow_away(backend, label):
 #: What a caller may pass by mistake, for any argument.
 ANYTHING = [
     None, True, 0, -1, 3, 2**70, 10**400, 0.5, -0.5, 1.0, 1e300, 1e-300, math.nan, math.inf, 1j, Fraction(1, 2),
-    Decimal("0.5"), "mean", "fused", b"sum", [], [0.5], [0.1, 0.2, 0.3], [None], [[0.5], [0.2, 0.3]], ("a", "b", "c"),
+    Decimal("0.5"), "mean", "native", b"sum", [], [0.5], [0.1, 0.2, 0.3], [None], [[0.5], [0.2, 0.3]], ("a", "b", "c"),
     {}, {0.5}, object(), np.float32(0.5), np.int64(1), np.array(0.5), np.ones(3), np.ones((2, 3), "complex64"),
 ]  # fmt: skip
 

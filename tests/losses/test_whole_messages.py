@@ -66,7 +66,7 @@ TINY = 1e-39
         (sigmoid_focal_loss, {"reduction": "avg"},
          "reduction must be one of ('none', 'mean', 'sum'), but got 'avg'"),
         (sigmoid_focal_loss, {"backend": "best"},
-         "backend must be None or one of ('fused', 'composite'), but got 'best'"),
+         "backend must be None or one of ('native', 'composite'), but got 'best'"),
         (sigmoid_focal_loss, {"label": paddle.to_tensor([0, 1, 4, 5])},
          "label must be in [0, 3] (3 is background) or ignore_index -1, but it contains 4"),
         (softmax_focal_loss, {"label": paddle.to_tensor([0, -2, 3, 5]), "ignore_index": -7},
@@ -198,7 +198,7 @@ class TestLadder:
             if reasons.get(("gpu", name), "not built")
         )
         assert ladder.backend_report() == (
-            f"paddle_focal on Paddle {paddle.__version__}\ncpu: composite, because not built\ngpu: fused{exceptions}"
+            f"paddle_focal on Paddle {paddle.__version__}\ncpu: composite, because not built\ngpu: native{exceptions}"
         )
 
     def test_a_fallback_is_said_once(self, monkeypatch):
@@ -209,9 +209,9 @@ class TestLadder:
         said = [str(one.message) for one in warned]
         assert said == ["paddle_focal falls back on its slower composite backend: of a test"]
         with pytest.raises(RuntimeError) as error:
-            ladder.select("fused", LOGIT)
-        assert str(error.value) == "backend 'fused' cannot serve: of a test"
-        assert ladder.select("fused", paddle.zeros([0, 3])) is ladder.composite
+            ladder.select("native", LOGIT)
+        assert str(error.value) == "backend 'native' cannot serve: of a test"
+        assert ladder.select("native", paddle.zeros([0, 3])) is ladder.composite
         ladder._warn_of_fallback.cache_clear()
 
 

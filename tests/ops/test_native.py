@@ -1,4 +1,4 @@
-"""The backend ladder, and what only the fused backend has: instruction sets, threads, graph modes, its build."""
+"""The backend ladder, and what only the native backend has: instruction sets, threads, graph modes, its build."""
 
 from __future__ import annotations
 
@@ -89,27 +89,27 @@ class TestLadder:
         assert messages == ["paddle_focal falls back on its slower composite backend: of a test on the cpu"]
 
     def test_a_named_backend_is_refused_with_the_reason(self, unavailable):
-        with pytest.raises(RuntimeError, match="backend 'fused' cannot serve: of a test on the cpu"):
-            sigmoid_focal_loss(paddle.zeros([2, 3]), paddle.to_tensor([0, 3]), backend="fused")
+        with pytest.raises(RuntimeError, match="backend 'native' cannot serve: of a test on the cpu"):
+            sigmoid_focal_loss(paddle.zeros([2, 3]), paddle.to_tensor([0, 3]), backend="native")
 
     def test_a_device_without_kernels(self, monkeypatch):
         monkeypatch.setattr(devices, "kind", lambda tensor: "npu")
         with pytest.raises(RuntimeError, match="no kernels for npu"):
-            ops.select("fused", paddle.zeros([2, 3]))
+            ops.select("native", paddle.zeros([2, 3]))
 
     def test_report(self):
         report = python("import paddle_focal; print(paddle_focal.backend_report())").stdout
         module = subprocess.run([sys.executable, "-m", "paddle_focal"], cwd=ROOT, capture_output=True, text=True).stdout
         assert report == module == f"{paddle_focal.backend_report()}\n"
         assert f"Paddle {paddle.__version__}" in report
-        assert ("cpu: fused (" if IS_BUILT else "cpu: composite, because") in report
+        assert ("cpu: native (" if IS_BUILT else "cpu: composite, because") in report
 
     @needs_operator
     def test_report_names_the_losses_that_are_slower(self, monkeypatch):
         assert ladder._serving("cpu").count(";") == 0
         reasons = {"sigmoid_focal_loss": None, "softmax_focal_loss": "of a test"}
         monkeypatch.setattr(native, "reason_against", lambda device, loss: reasons[loss.name])
-        assert ladder._serving("gpu") == "fused; softmax_focal_loss composite, because of a test"
+        assert ladder._serving("gpu") == "native; softmax_focal_loss composite, because of a test"
 
 
 @needs_operator
@@ -147,7 +147,7 @@ class TestLibrary:
     @needs_operator
     def test_of_other_sources(self, package):
         shutil.copy(build.PACKAGE / build.library_name(), package / "paddle_focal")
-        assert "cpu: fused" in self.report(package)
+        assert "cpu: native" in self.report(package)
         with (package / "paddle_focal/csrc/formulas/focal_math.h").open("a") as file:
             file.write("// changed\n")
         assert "another Python, Paddle or other sources" in self.report(package)
@@ -187,7 +187,7 @@ class TestLibrary:
         assert result.returncode == 0, result.stderr
         assert "warning" not in result.stderr
         assert result.stdout == f"built {package / 'paddle_focal' / build.library_name()}\n"
-        assert "cpu: fused" in self.report(package)
+        assert "cpu: native" in self.report(package)
 
 
 @needs_operator
@@ -208,7 +208,7 @@ class TestInstructionSets:
         expected = _hard_reference(x, gamma)
         for target in (0, 1):
             loss, gradient = run(
-                x[:, None], np.full(x.size, 1 - target), dtype, gamma=gamma, reduction="none", backend="fused"
+                x[:, None], np.full(x.size, 1 - target), dtype, gamma=gamma, reduction="none", backend="native"
             )
             assert_accurate(loss[:, 0], expected[target][0], dtype, gamma)
             assert_accurate(gradient[:, 0], expected[target][1], dtype, gamma)
@@ -216,7 +216,7 @@ class TestInstructionSets:
     def test_soft_targets(self, instruction_set, rng):
         x, y = rng.uniform(-30, 30, (40, 3)), rng.random((40, 3))
         for gamma in (0.0, 1.0, 1.5, 2.0):
-            loss, gradient = run(x, y, "float64", gamma=gamma, label_smoothing=0.1, reduction="none", backend="fused")
+            loss, gradient = run(x, y, "float64", gamma=gamma, label_smoothing=0.1, reduction="none", backend="native")
             expected = oracle.loss_and_gradient(x, y, gamma=gamma, smoothing=0.1)
             np.testing.assert_allclose(loss, expected[0], rtol=1e-12)
             np.testing.assert_allclose(gradient, expected[1], rtol=1e-12, atol=1e-14)
@@ -224,7 +224,7 @@ class TestInstructionSets:
     def test_one_that_is_not_there(self, monkeypatch):
         monkeypatch.setenv("PADDLE_FOCAL_ISA", "sse9")
         with pytest.raises(OSError, match=r"PADDLE_FOCAL_ISA must be one of those .*, but got sse9"):
-            sigmoid_focal_loss(paddle.zeros([2, 3]), paddle.to_tensor([0, 3]), backend="fused")
+            sigmoid_focal_loss(paddle.zeros([2, 3]), paddle.to_tensor([0, 3]), backend="native")
         assert "but got sse9" in paddle_focal.backend_report()
 
 
@@ -250,7 +250,7 @@ class TestThreads:
         try:
             for threads in (1, 2, 3, 7):
                 paddle.base.core.set_num_threads(threads)
-                sums.append(float(sigmoid_focal_loss(x, label, axis=axis, backend="fused")))
+                sums.append(float(sigmoid_focal_loss(x, label, axis=axis, backend="native")))
         finally:
             paddle.base.core.set_num_threads(1)
         assert len(set(sums)) == 1
@@ -268,7 +268,7 @@ class TestThreads:
 class TestPasses:
     def test_backward_twice(self, rng):
         x = paddle.to_tensor(rng.normal(size=(4, 3)), stop_gradient=False)
-        loss = sigmoid_focal_loss(x, paddle.to_tensor([0, 1, 2, 3]), backend="fused")
+        loss = sigmoid_focal_loss(x, paddle.to_tensor([0, 1, 2, 3]), backend="native")
         expected = oracle.loss_and_gradient(x.numpy(), oracle.one_hot([0, 1, 2, 3], 3)[0])[1]
         for times in (1, 2):
             (7 * loss).backward(retain_graph=True)
@@ -280,7 +280,7 @@ class TestPasses:
             inputs = [paddle.zeros([rows, 1024]) for rows in (1024, 2048, 4096)]
             for logit in inputs:
                 logit.stop_gradient = False
-                sigmoid_focal_loss(logit, paddle.zeros([len(logit)], "int64"), backend="fused").backward()
+                sigmoid_focal_loss(logit, paddle.zeros([len(logit)], "int64"), backend="native").backward()
             return [logit.grad.data_ptr() for logit in inputs]
 
         first = addresses()
@@ -313,7 +313,7 @@ class TestPasses:
         logit.stop_gradient = False
         label = paddle.full([rows], classes, "int64")
         label[0], label[-1] = 3, 79
-        loss = sigmoid_focal_loss(logit, label, backend="fused")
+        loss = sigmoid_focal_loss(logit, label, backend="native")
         background = oracle.loss_and_gradient([-2.0], [0.0])
         ends = oracle.loss_and_gradient([1.5, -0.75], [1.0, 1.0])
         expected = background[0][0] * (rows * classes - 2) + ends[0].sum()

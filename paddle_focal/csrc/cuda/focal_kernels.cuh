@@ -8,28 +8,32 @@
 #include <type_traits>
 
 #include "cuda/focal_partition.cuh"
-#include "focal_loss.h"
+#include "formulas/sigmoid_focal.h"
+#include "loss_params.h"
 
 namespace paddle_focal {
 namespace cuda {
 
 /// One pass over the logits.
 struct Pass {
-  Problem problem;
-  Upstream upstream;  // without data: 1
+  FocalLossParams params;
+  FocalArray grad_out;  // of each loss, or one number of all; without data: 1
   void* out;          // the results in the logits' type; without it they are added up
   Partition partition;
   Gamma gamma;
   bool is_dense;
   bool is_packed;     // what belongs to a pack lies together, aligned
 
-  Pass(const Problem& problem, const Upstream& upstream, void* out, int width)
-      : problem(problem), upstream(upstream), out(out), partition(problem, width), is_dense(problem.is_dense()) {
-    const double g = problem.gamma;
-    gamma = g == 0 ? Gamma::kZero : g == 1 ? Gamma::kOne : g == 2 ? Gamma::kTwo : Gamma::kAny;
+  Pass(const FocalLossParams& params, const FocalArray& grad_out, void* out, int width)
+      : params(params),
+        grad_out(grad_out),
+        out(out),
+        partition(params, width),
+        gamma(kind_of(params.gamma)),
+        is_dense(paddle_focal::is_dense(params)) {
     const auto is_aligned = [](const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; };
-    is_packed = partition.lane_stride == 1 && is_aligned(problem.logit.data) && is_aligned(problem.label.data) &&
-                is_aligned(upstream.array.data) && is_aligned(out);
+    is_packed = partition.lane_stride == 1 && is_aligned(params.logit.data) && is_aligned(params.label.data) &&
+                is_aligned(grad_out.data) && is_aligned(out);
   }
 };
 
@@ -39,17 +43,13 @@ struct alignas(kWidth * sizeof(S) < 16 ? kWidth * sizeof(S) : 16) Pack {
 };
 
 template <class T>
-FOCAL_INLINE T load_one(const Array& array, int64_t index) {
-  switch (array.type) {
-    case Type::kFloat16:
-      return convert<Float16, T>(static_cast<const Float16*>(array.data)[index]);
-    case Type::kBFloat16:
-      return convert<BFloat16, T>(static_cast<const BFloat16*>(array.data)[index]);
-    case Type::kFloat32:
-      return convert<float, T>(static_cast<const float*>(array.data)[index]);
-    default:
-      return convert<double, T>(static_cast<const double*>(array.data)[index]);
-  }
+FOCAL_INLINE T load_one(const FocalArray& array, int64_t index) {
+  T value;
+  visit_type(array.type, [&](auto* null) {
+    using S = std::remove_pointer_t<decltype(null)>;
+    value = convert<S, T>(static_cast<const S*>(array.data)[index]);
+  });
+  return value;
 }
 
 /// The work of one thread on logits of type S.
@@ -62,20 +62,20 @@ class Thread {
   static constexpr int kBlocks = kSoft ? 3 : 4;  // at a time on a multiprocessor: as many as leave registers enough
 
   FOCAL_INLINE Thread(const Pass& pass, int64_t block, int thread)
-      : pass(pass), problem(pass.problem), partition(pass.partition), walk(partition, block, thread) {}
+      : pass(pass), params(pass.params), partition(pass.partition), walk(partition, block, thread) {}
 
   /// Writes the results, or returns their sum: that of a pack is taken in T, all others in double.
   FOCAL_INLINE double run() {
     double sum = 0;
     if (walk.left <= 0) return sum;
-    if (pass.upstream.array.data && !pass.upstream.per_element) multiplier = load_one<T>(pass.upstream.array, 0);
-    foreground = scale_of<T>(problem.foreground, 0) * foreground_multiplier();
-    background = scale_of<T>(problem.background, 0) * multiplier;
+    if (pass.grad_out.data && params.reduce) multiplier = load_one<T>(pass.grad_out, 0);
+    foreground = scale_of<T>(params.scales[0], 0) * foreground_multiplier();
+    background = scale_of<T>(params.scales[1], 0) * multiplier;
     const bool is_dense = kSoft && pass.is_dense;
-    const T gamma = static_cast<T>(problem.gamma), smoothing = static_cast<T>(problem.label_smoothing);
+    const T gamma = static_cast<T>(params.gamma), smoothing = static_cast<T>(params.label_smoothing);
     if (!is_dense && !partition.is_flat) load_labels();
     for (; walk.left > 0; walk.advance(partition)) {
-      load<S>(problem.logit.data, walk.place.logit, z);
+      load<S>(params.logit.data, walk.place.logit, z);
       if (is_dense) {
         load_targets();
       } else {
@@ -83,8 +83,8 @@ class Thread {
         apply_labels();
       }
       drop_lanes();
-      if (problem.weight.array.data) apply_weight();
-      if (kGradient && pass.upstream.per_element) apply_upstream();
+      if (params.weight.array.data) apply_weight();
+      if (kGradient && !params.reduce) apply_grad_out();
       evaluate(gamma, smoothing);
       if (pass.out) {
         store();
@@ -144,13 +144,13 @@ class Thread {
     ignored = invalid = 0;
     if (partition.is_along_labels) {
       int64_t label[kWidth];
-      problem.label.type == Type::kInt32 ? load<int32_t>(problem.label.data, place.label, label)
-                                         : load<int64_t>(problem.label.data, place.label, label);
+      params.label.type == FOCAL_INT32 ? load<int32_t>(params.label.data, place.label, label)
+                                         : load<int64_t>(params.label.data, place.label, label);
 #pragma unroll
       for (int j = 0; j < kWidth; ++j) set_label(j, label[j], place.c, 1u << j);
       return;
     }
-    int64_t label = load_label(problem.label, place.label);
+    int64_t label = load_label(params.label, place.label);
     if (!partition.is_flat || place.c + kWidth <= partition.classes) {
 #pragma unroll
       for (int j = 0; j < kWidth; ++j) set_label(j, label, place.c + j, kAll);
@@ -160,14 +160,14 @@ class Thread {
     for (int j = 0; j < kWidth; ++j) {
       set_label(j, label, place.c, 1u << j);
       place.advance(partition);
-      if (place.c == 0 && j + 1 < walk.left) label = load_label(problem.label, place.label);
+      if (place.c == 0 && j + 1 < walk.left) label = load_label(params.label, place.label);
     }
   }
 
   FOCAL_INLINE void set_label(int j, int64_t label, int64_t c, uint32_t bits) {
     relative[j] = static_cast<int32_t>(label - c);
     if (static_cast<uint64_t>(label) > static_cast<uint64_t>(partition.classes)) {
-      (label == problem.ignore_index ? ignored : invalid) |= bits;
+      (label == params.ignore_index ? ignored : invalid) |= bits;
     }
   }
 
@@ -182,19 +182,10 @@ class Thread {
   }
 
   FOCAL_INLINE void load_targets() {
-    switch (problem.label.type) {
-      case Type::kFloat16:
-        load<Float16>(problem.label.data, walk.place.logit, target);
-        break;
-      case Type::kBFloat16:
-        load<BFloat16>(problem.label.data, walk.place.logit, target);
-        break;
-      case Type::kFloat32:
-        load<float>(problem.label.data, walk.place.logit, target);
-        break;
-      default:
-        load<double>(problem.label.data, walk.place.logit, target);
-    }
+    visit_type(params.label.type, [&](auto* null) {
+      using From = std::remove_pointer_t<decltype(null)>;
+      load<From>(params.label.data, walk.place.logit, target);
+    });
     invalid = 0;
     for_each_scale([&](int j, T foreground, T background) {
       factor[j] = target[j] * foreground + (1 - target[j]) * background;
@@ -205,7 +196,7 @@ class Thread {
   /// Calls function(j, scale of target 1, scale of target 0) for each logit of the pack.
   template <class Function>
   FOCAL_INLINE void for_each_scale(Function function) const {
-    if (!problem.foreground.stride && !problem.background.stride) {
+    if (!params.scales[0].stride && !params.scales[1].stride) {
 #pragma unroll
       for (int j = 0; j < kWidth; ++j) function(j, foreground, background);
       return;
@@ -213,8 +204,8 @@ class Thread {
     Place place = walk.place;
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) {
-      function(j, scale_of<T>(problem.foreground, place.c) * foreground_multiplier(),
-               scale_of<T>(problem.background, place.c) * multiplier);
+      function(j, scale_of<T>(params.scales[0], place.c) * foreground_multiplier(),
+               scale_of<T>(params.scales[1], place.c) * multiplier);
       place.advance(partition);
     }
   }
@@ -232,49 +223,31 @@ class Thread {
   }
 
   FOCAL_INLINE void apply_weight() {
-    switch (problem.weight.array.type) {
-      case Type::kFloat16:
-        return apply_weight<Float16>();
-      case Type::kBFloat16:
-        return apply_weight<BFloat16>();
-      case Type::kFloat32:
-        return apply_weight<float>();
-      default:
-        return apply_weight<double>();
-    }
+    visit_type(params.weight.array.type, [&](auto* null) { apply_weight<std::remove_pointer_t<decltype(null)>>(); });
   }
 
   template <class From>
   FOCAL_INLINE void apply_weight() {
-    const Weight& weight = problem.weight;
+    const FocalWeight& weight = params.weight;
     Place place = walk.place;
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) {
       const int64_t o = partition.by_inner.quotient(place.label), i = place.label - o * partition.inner;
-      const int64_t index = o * weight.outer_stride + place.c * weight.class_stride + i * weight.inner_stride;
+      const int64_t index = o * weight.outer + place.c * weight.classes + i * weight.inner;
       if (j < walk.left) factor[j] *= convert<From, T>(static_cast<const From*>(weight.array.data)[index]);
       place.advance(partition);
     }
   }
 
-  FOCAL_INLINE void apply_upstream() {
-    T upstream[kWidth];
-    load<S>(pass.upstream.array.data, walk.place.logit, upstream);
+  FOCAL_INLINE void apply_grad_out() {
+    T grad_out[kWidth];
+    load<S>(pass.grad_out.data, walk.place.logit, grad_out);
 #pragma unroll
-    for (int j = 0; j < kWidth; ++j) factor[j] *= upstream[j];
+    for (int j = 0; j < kWidth; ++j) factor[j] *= grad_out[j];
   }
 
   FOCAL_INLINE void evaluate(T gamma, T smoothing) {
-    switch (pass.gamma) {
-      case Gamma::kZero:
-        return evaluate<Gamma::kZero>(gamma, smoothing);
-      case Gamma::kOne:
-        return evaluate<Gamma::kOne>(gamma, smoothing);
-      case Gamma::kTwo:
-        return evaluate<Gamma::kTwo>(gamma, smoothing);
-      default:
-        return evaluate<Gamma::kAny>(gamma, smoothing);
-    }
+    visit_gamma(pass.gamma, [&](auto kind) { evaluate<decltype(kind)::value>(gamma, smoothing); });
   }
 
   template <Gamma kGamma>
@@ -282,9 +255,11 @@ class Thread {
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) {
       if constexpr (kSoft) {
-        z[j] = focal_soft<kGamma, kGradient>(z[j], target[j], gamma, smoothing);
+        const Soft<kGamma, T> at(z[j], target[j], gamma, smoothing);
+        z[j] = kGradient ? at.derivative() : at.loss();
       } else {
-        z[j] = focal_hard<kGamma, kGradient>(z[j], gamma);
+        const Hard<kGamma, T> at(z[j], gamma);
+        z[j] = kGradient ? at.derivative() : at.loss();
       }
     }
   }
@@ -292,7 +267,7 @@ class Thread {
   static constexpr uint32_t kAll = (1u << kWidth) - 1;
 
   const Pass& pass;
-  const Problem& problem;
+  const FocalLossParams& params;
   const Partition& partition;
   Walk walk;
   T multiplier = 1;                   // upstream gradient of all logits
@@ -309,34 +284,23 @@ struct Tag {
   using Thread = T;
 };
 
-template <class S, class Function>
-void visit_thread(const Problem& problem, bool is_gradient, Function function) {
-  if (problem.is_soft()) {
-    is_gradient ? function(Tag<Thread<S, true, true>>()) : function(Tag<Thread<S, false, true>>());
-  } else {
-    is_gradient ? function(Tag<Thread<S, true, false>>()) : function(Tag<Thread<S, false, false>>());
-  }
-}
-
-/// Calls function with the tag of the Thread for the problem.
+/// Calls function with the tag of the Thread for the parameters.
 template <class Function>
-void visit_thread(const Problem& problem, bool is_gradient, Function function) {
-  switch (problem.logit.type) {
-    case Type::kFloat16:
-      return visit_thread<Float16>(problem, is_gradient, function);
-    case Type::kBFloat16:
-      return visit_thread<BFloat16>(problem, is_gradient, function);
-    case Type::kFloat32:
-      return visit_thread<float>(problem, is_gradient, function);
-    default:
-      return visit_thread<double>(problem, is_gradient, function);
-  }
+void visit_thread(const FocalLossParams& params, bool is_gradient, Function function) {
+  visit_type(params.logit.type, [&](auto* null) {
+    using S = std::remove_pointer_t<decltype(null)>;
+    if (is_soft(params)) {
+      is_gradient ? function(Tag<Thread<S, true, true>>()) : function(Tag<Thread<S, false, true>>());
+    } else {
+      is_gradient ? function(Tag<Thread<S, true, false>>()) : function(Tag<Thread<S, false, false>>());
+    }
+  });
 }
 
-inline int64_t block_count(const Problem& problem) {
+inline int64_t block_count(const FocalLossParams& params) {
   int64_t count = 0;
-  visit_thread(problem, false, [&](auto tag) {
-    if (problem.size()) count = Partition(problem, decltype(tag)::Thread::kWidth).blocks();
+  visit_thread(params, false, [&](auto tag) {
+    if (logit_count(params)) count = Partition(params, decltype(tag)::Thread::kWidth).blocks();
   });
   return count;
 }

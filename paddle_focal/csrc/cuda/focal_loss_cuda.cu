@@ -47,13 +47,13 @@ void check_launch() {
   if (error != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(error));
 }
 
-void launch(const Problem& problem, bool is_gradient, const Upstream& upstream, void* out, double* partials,
+void launch(const FocalLossParams& params, bool is_gradient, const FocalArray& grad_out, void* out, double* partials,
             cudaStream_t stream) {
-  const int64_t blocks = block_count(problem);
+  const int64_t blocks = block_count(params);
   if (!blocks) return;
-  visit_thread(problem, is_gradient, [&](auto tag) {
+  visit_thread(params, is_gradient, [&](auto tag) {
     using Thread = typename decltype(tag)::Thread;
-    const Pass pass(problem, upstream, out, Thread::kWidth);
+    const Pass pass(params, grad_out, out, Thread::kWidth);
     run_threads<Thread><<<blocks, kThreads, 0, stream>>>(pass, partials);
   });
   check_launch();
@@ -61,23 +61,23 @@ void launch(const Problem& problem, bool is_gradient, const Upstream& upstream, 
 
 }  // namespace
 
-int64_t workspace_size(const Problem& problem) { return block_count(problem); }
+int64_t workspace_size(const FocalLossParams& params) { return block_count(params); }
 
-void loss(const Problem& problem, void* elements, void* sum, double* workspace, void* stream) {
+void loss(const FocalLossParams& params, void* out, double* workspace, void* stream) {
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  launch(problem, false, {}, elements, workspace, cuda_stream);
-  if (elements) return;
-  const int64_t n = block_count(problem);
-  if (problem.logit.type == Type::kFloat64) {
-    add_partials<<<1, kTotalThreads, 0, cuda_stream>>>(workspace, n, static_cast<double*>(sum));
+  launch(params, false, {}, params.reduce ? nullptr : out, workspace, cuda_stream);
+  if (!params.reduce) return;
+  const int64_t n = block_count(params);
+  if (params.logit.type == FOCAL_FLOAT64) {
+    add_partials<<<1, kTotalThreads, 0, cuda_stream>>>(workspace, n, static_cast<double*>(out));
   } else {
-    add_partials<<<1, kTotalThreads, 0, cuda_stream>>>(workspace, n, static_cast<float*>(sum));
+    add_partials<<<1, kTotalThreads, 0, cuda_stream>>>(workspace, n, static_cast<float*>(out));
   }
   check_launch();
 }
 
-void gradient(const Problem& problem, const Upstream& upstream, void* out, void* stream) {
-  launch(problem, true, upstream, out, nullptr, static_cast<cudaStream_t>(stream));
+void gradient(const FocalLossParams& params, const FocalArray& grad_out, void* out, void* stream) {
+  launch(params, true, grad_out, out, nullptr, static_cast<cudaStream_t>(stream));
 }
 
 }  // namespace cuda

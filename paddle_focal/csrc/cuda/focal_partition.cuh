@@ -1,7 +1,7 @@
 // How the logits are shared out among the threads of a GPU: by their shape and the pack's width only.
 #pragma once
 
-#include "focal_loss.h"
+#include "loss_params.h"
 
 namespace paddle_focal {
 namespace cuda {
@@ -45,10 +45,10 @@ struct Partition {
   int64_t logit_step, label_step, class_step;  // from a pack of a thread to its next one
   int left_step;
 
-  Partition(const Problem& problem, int width)
-      : outer(problem.outer),
-        classes(problem.classes),
-        inner(problem.inner),
+  Partition(const FocalLossParams& params, int width)
+      : outer(params.outer),
+        classes(params.classes),
+        inner(params.inner),
         width(width),
         is_flat(inner == 1 || classes == 1),
         is_along_labels(classes == 1 || (inner > 1 && inner % width == 0)),
