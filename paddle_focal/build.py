@@ -36,14 +36,9 @@ class BuildError(RuntimeError):
 def fingerprint() -> str:
     """Of the sources of the library, and of how they are compiled."""
     digest = hashlib.sha256(" ".join((*OPTIMIZED[:-1], *FREESTANDING)).encode())
-    for path in _sources():
-        if "paddle" not in path.relative_to(SOURCES).parts:
-            digest.update(path.relative_to(SOURCES).as_posix().encode() + path.read_bytes())
+    for path in sorted(path for folder in (".", "formulas", "cpu") for path in (SOURCES / folder).glob("*.*")):
+        digest.update(path.relative_to(SOURCES).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _sources() -> list[Path]:
-    return sorted(path for path in SOURCES.rglob("*") if path.is_file())
 
 
 def _library_sources() -> list[Path]:

@@ -1,105 +1,196 @@
-"""How the native operator is compiled: its name, its compilers, its commands."""
+"""How the native library and the operator over it are compiled: names, fingerprint, compilers, commands."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import paddle
 import pytest
+from native_library import needs_library
 
 from paddle_focal import build
 
-ROOT = Path(__file__).resolve().parents[1]
+SOURCES = Path(__file__).resolve().parents[1] / "paddle_focal/csrc"
+
+
+@pytest.fixture
+def sources(tmp_path, monkeypatch) -> Path:
+    """A copy of the sources, which the builder takes for its own."""
+    shutil.copytree(SOURCES, tmp_path / "csrc")
+    monkeypatch.setattr(build, "SOURCES", tmp_path / "csrc")
+    return tmp_path / "csrc"
 
 
 @pytest.mark.parametrize(
-    ("cuda", "flavour"), [("False", "cpu"), (False, "cpu"), ("11.8", "cuda11.8"), ("12.6", "cuda12.6")]
+    ("changed", "is_part"),
+    [
+        ("focal.h", True),
+        ("formulas/elementary.h", True),
+        ("cpu/kernels_avx2.cc", True),
+        ("cpu/kernels.inc", True),
+        ("paddle/operator.cc", False),
+        ("cuda/focal_kernels.cuh", False),
+    ],
 )
-def test_the_library_is_named_after_what_paddle_is_compiled_for(monkeypatch, cuda, flavour):
-    monkeypatch.setattr(paddle.version, "cuda", lambda: cuda)
-    name = build.library_name()
-    assert name.split("-")[3:-1] == [flavour]
-    assert name.startswith("_C-py")
+def test_the_fingerprint_is_that_of_what_is_compiled(sources, changed, is_part):
+    before = build.fingerprint()
+    with (sources / changed).open("a") as file:
+        file.write("// changed\n")
+    assert (build.fingerprint() != before) is is_part
+    assert len(before) == 16
 
 
-@pytest.mark.parametrize(
-    ("major", "minor", "kept"), [("2", "6", False), ("3", "2", False), ("3", "3", True), ("4", "0", True)]
-)
-def test_own_memory_is_for_paddles_that_keep_its_deleters(monkeypatch, major, minor, kept):
-    monkeypatch.setattr(paddle.version, "major", major)
-    monkeypatch.setattr(paddle.version, "minor", minor)
-    assert build._deleters_are_kept() is kept
+def test_the_fingerprint_holds_the_compilers_options(monkeypatch):
+    before = build.fingerprint()
+    monkeypatch.setattr(build, "FREESTANDING", (*build.FREESTANDING, "-g"))
+    assert build.fingerprint() != before
 
 
-@pytest.mark.parametrize(
-    ("variables", "found"),
-    [({}, "path"), ({"CUDA_HOME": "home"}, "home"), ({"CUDA_PATH": "other"}, "other"), ({"CUDA_HOME": "none"}, None)],
-)
-def test_where_nvcc_is_looked_for(monkeypatch, tmp_path, variables, found):
-    for place in ("path", "home", "other"):
-        (tmp_path / place / "bin").mkdir(parents=True)
-        (tmp_path / place / "bin/nvcc").touch(mode=0o755)
-    for name in ("CUDA_HOME", "CUDA_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    for name, place in variables.items():
-        monkeypatch.setenv(name, str(tmp_path / place))
-    monkeypatch.setenv("PATH", str(tmp_path / "path/bin"))
-    assert build._find_nvcc() == (str(tmp_path / found / "bin/nvcc") if found else None)
+def test_the_operators_name_holds_what_it_is_built_from_and_for(sources, monkeypatch):
+    names = [build.operator_name()]
+    for module, attribute, value in (
+        (sys, "version_info", SimpleNamespace(major=3, minor=99)),
+        (paddle.version, "full_version", "9.9.9"),
+        (paddle.version, "commit", "another"),
+    ):
+        monkeypatch.setattr(module, attribute, value)
+        names.append(build.operator_name())
+    for name in ("paddle/operator.cc", "focal.h"):
+        with (sources / name).open("a") as file:
+            file.write("// changed\n")
+        names.append(build.operator_name())
+    assert len(set(names)) == len(names)
+    assert names[-1].startswith("_operator-py3.99-paddle9.9.9-")
 
 
-def test_how_the_library_is_compiled_and_linked(monkeypatch, tmp_path):
-    commands = []
-    monkeypatch.setattr(build, "_run", commands.append)
+@pytest.fixture
+def commands(monkeypatch) -> list[list[str]]:
+    """The commands that are run, which do nothing but leave a file."""
+    recorded = []
+
+    def run(command):
+        recorded.append(command)
+        if "-o" in command:
+            Path(command[command.index("-o") + 1]).write_text("built")
+
+    monkeypatch.setattr(build, "_run", run)
     monkeypatch.setattr(build, "_find_compiler", lambda: "c++")
-    library = tmp_path / "library.so"
-    build._compile("c++", None, library)
+    return recorded
+
+
+def test_how_the_library_is_compiled_and_linked(commands, tmp_path):
+    library = build.build(tmp_path / "new")
+    assert library == tmp_path / "new" / "libpaddle_focal.so"
+    assert library.read_text() == "built"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [library.name]
     *compiled, linked = commands
-    sources = [command[command.index("-c") + 1] for command in compiled]
-    assert sorted(map(Path, sources)) == sorted((ROOT / "paddle_focal/csrc").rglob("*.cc"))
+    sources = [Path(command[command.index("-c") + 1]) for command in compiled]
+    assert sorted(sources) == sorted(SOURCES.glob("cpu/*.cc"))
     objects = [command[command.index("-o") + 1] for command in compiled]
     assert len(set(objects)) == len(objects)
-    assert all({"c++", "-O3", "-fPIC", "-fopenmp"} <= set(command) for command in compiled)
+    for command in compiled:
+        assert command[0] == "c++"
+        assert {"-O3", "-fPIC", "-fno-exceptions", "-fopenmp-simd", "-fvisibility=hidden"} <= set(command)
+        assert "-fopenmp" not in command  # Paddle's serves
+        assert f"-I{SOURCES}" in command
+        assert f'-DFOCAL_FINGERPRINT="{build.fingerprint()}"' in command
+    assert linked[:5] == ["c++", "-shared", "-nodefaultlibs", "-Wl,-z,defs", "-Wl,-soname,libpaddle_focal.so"]
+    assert set(linked[5:]) > set(objects)
+    assert linked[-5:-1] == ["-lc", "-lm", "-lgcc", "-o"]
+
+
+def test_how_the_operator_is_compiled_and_linked(commands, tmp_path, monkeypatch):
+    with pytest.raises(build.BuildError, match="linked to libpaddle_focal.so, which is not there: run python -m"):
+        build.build_operator(tmp_path)
+    library = tmp_path / "libpaddle_focal.so"
+    library.touch()
+    stale = tmp_path / build.operator_name().replace(build.operator_name()[-13:], "0123456789.so")
+    other = tmp_path / "_operator-py2.7-paddle1.8-0123456789.so"
+    stale.touch(), other.touch()
+    operator = build.build_operator(tmp_path)
+    assert sorted(tmp_path.glob("_operator*")) == sorted([operator, other])
+    assert operator == tmp_path / build.operator_name()
+    compiled, linked = commands
+    assert compiled[compiled.index("-c") + 1] == str(SOURCES / "paddle/operator.cc")
+    assert {"-DPADDLE_WITH_CUSTOM_KERNEL", "-DPADDLE_NO_PYTHON", "-D_GLIBCXX_USE_CXX11_ABI=1"} <= set(compiled)
+    assert any(option.startswith("-isystem") for option in compiled)
+    assert "-fno-exceptions" not in compiled  # Paddle's headers throw
     assert linked[:2] == ["c++", "-shared"]
-    assert set(objects) <= set(linked)
-    assert linked[-2:] == ["-o", str(library)]
-    assert "-fopenmp" not in linked  # Paddle's serves
+    assert {str(library), "-Wl,-rpath,$ORIGIN"} <= set(linked)
     assert any(option.startswith("-L") for option in linked)
-    assert any(option.startswith("-Wl,-rpath,") for option in linked)
 
 
-def test_how_kernels_are_compiled(monkeypatch, tmp_path):
-    """With nvcc, and with the definition by which the rest knows of them."""
-    commands = []
-    monkeypatch.setattr(build, "_run", commands.append)
-    monkeypatch.setattr(build, "_architectures", lambda nvcc: ["-arch=sm_80"])
-    monkeypatch.setattr(build, "_flags_of_paddle", lambda nvcc: (SimpleNamespace(**PADDLE), [f"-DNVCC={nvcc}"]))
-    build._compile("c++", "nvcc", tmp_path / "library.so")
-    compiled = {Path(command[command.index("-c") + 1]): command for command in commands[:-1]}
-    kernels = sorted((ROOT / "paddle_focal/csrc").rglob("*.cu"))
-    assert kernels
-    assert set(kernels) < set(compiled)
-    for source in kernels:
-        place = f"-I{ROOT / 'paddle_focal/csrc'}"
-        assert compiled[source][:6] == ["nvcc", "-std=c++17", "-O3", "-Xcompiler=-fPIC", "-arch=sm_80", place]
-    for source in compiled.keys() - set(kernels):
-        assert compiled[source][0] == "c++"
-        assert "-DNVCC=nvcc" in compiled[source]
-    assert commands[-1][-5:] == [
-        "-Lof_paddle",
-        "-Wl,-rpath,at_run_time",
-        "-lpaddle",
-        "-o",
-        str(tmp_path / "library.so"),
-    ]
-
-
-PADDLE = {"library_dirs": ["of_paddle"], "runtime_library_dirs": ["at_run_time"], "extra_link_args": ["-lpaddle"]}
-
-
-def test_lint_looks_at_every_source(monkeypatch):
-    commands = []
-    monkeypatch.setattr(build, "_run", commands.append)
+def test_lint_looks_at_every_source(commands):
     build.check()
-    assert sorted(Path(command[-1]) for command in commands) == sorted((ROOT / "paddle_focal/csrc").rglob("*.cc"))
+    assert sorted(Path(command[-1]) for command in commands) == sorted(SOURCES.glob("cpu/*.cc"))
     assert all({"-Wall", "-Wextra", "-Werror", "-fsyntax-only"} <= set(command) for command in commands)
+
+
+def test_another_system(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(build.BuildError, match="the native library is built on Linux only, and this is win32"):
+        build.build()
+
+
+@pytest.mark.parametrize(("variable", "found"), [(None, "c++"), ("clang++", "clang++")])
+def test_which_compiler(monkeypatch, tmp_path, variable, found):
+    for name in ("c++", "g++"):
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    if variable:
+        monkeypatch.setenv("CXX", variable)
+    assert Path(build._find_compiler()).name == found
+    (tmp_path / "c++").unlink()
+    if not variable:
+        assert Path(build._find_compiler()).name == "g++"
+
+
+class TestCommand:
+    """``python -m paddle_focal.build`` in a package of its own."""
+
+    @pytest.fixture
+    def package(self, tmp_path) -> Path:
+        shutil.copytree(SOURCES.parent, tmp_path / "paddle_focal", ignore=shutil.ignore_patterns("*.so"))
+        return tmp_path
+
+    def run(self, package, *flags, **environment):
+        command = [sys.executable, "-m", "paddle_focal.build", *flags]
+        variables = {**os.environ, **environment}
+        return subprocess.run(command, env=variables, cwd=package, capture_output=True, text=True)
+
+    def test_no_compiler(self, package):
+        result = self.run(package, PATH=str(package), CXX="")
+        assert result.returncode == 1
+        assert "there is no C++ compiler: install g++, or name one in the environment variable CXX" in result.stderr
+
+    def test_a_compiler_that_fails(self, package):
+        result = self.run(package, CXX="false")
+        assert result.returncode == 1
+        assert result.stderr.startswith("The native library was not built: false ")
+        assert "failed with exit code 1" in result.stderr
+        assert not list(package.rglob("*.so"))
+
+    @pytest.mark.slow
+    @pytest.mark.skipif(not shutil.which("c++"), reason="there is no C++ compiler")
+    def test_build(self, package):
+        result = self.run(package, "--operator")
+        assert result.returncode == 0, result.stderr
+        assert "warning" not in result.stderr
+        names = (build.LIBRARY, build.operator_name())
+        assert result.stdout == "".join(f"built {package / 'paddle_focal' / name}\n" for name in names)
+        code = "import paddle_focal; print(paddle_focal.backend_report())"
+        report = subprocess.run([sys.executable, "-c", code], cwd=package, capture_output=True, text=True).stdout
+        assert "cpu: native" in report
+
+
+@needs_library
+def test_the_library_says_what_it_was_built_from():
+    from paddle_focal.ops.native.library import load
+
+    assert load(build.PACKAGE / build.LIBRARY).focal_fingerprint().decode() == build.fingerprint()

@@ -71,6 +71,7 @@ def _serving(device: str) -> str:
     reasons = {loss.name: native.reason_against(device, loss) for loss in LOSSES.values()}
     if all(reasons.values()):
         return f"composite, because {reasons[SIGMOID.name]}"
-    instruction_set = f" ({library().focal_instruction_set().decode()})" if device == "cpu" else ""
+    chosen = library().focal_instruction_set() or library().focal_error()
+    instruction_set = f" ({chosen.decode()})" if device == "cpu" else ""
     exceptions = [f"; {name} composite, because {reason}" for name, reason in reasons.items() if reason]
     return f"native{instruction_set}{''.join(exceptions)}"

@@ -1,9 +1,10 @@
-"""The backend ladder, and what only the native backend has: instruction sets, threads, graph modes, its build."""
+"""The backend ladder, and what only the native backend has: its library, instruction sets, threads, passes."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,16 +16,13 @@ import oracle
 import paddle
 import pytest
 from accuracy import assert_accurate, run
-from native_library import IS_BUILT, needs_operator
-from paddle.utils.cpp_extension.extension_utils import parse_op_info
-from paddle_limits import needs_deleters
+from native_library import IS_BUILT, needs_library
 
 import paddle_focal
 from paddle_focal import build, ops, sigmoid_focal_loss
 from paddle_focal.ops import composite, devices, ladder, native
 from paddle_focal.ops.native.library import library
-from paddle_focal.ops.native.operator import declared_names
-from paddle_focal.ops.registry import LOSSES
+from paddle_focal.ops.native import memory, params
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,39 +33,6 @@ def python(code: str, timeout: float | None = None, **environment: str) -> subpr
     return subprocess.run(
         [sys.executable, "-c", code], env=variables, capture_output=True, text=True, cwd="/", timeout=timeout
     )
-
-
-def test_a_graph_of_paddle_2_lacks_the_inputs_that_are_not_given(monkeypatch):
-    """Its operators take inputs and attributes by name."""
-    from paddle_focal.ops.native import operator
-
-    appended = []
-
-    class Helper:
-        def __init__(self, name):
-            self.name = name
-
-        def create_variable_for_type_inference(self, dtype):
-            return f"a {dtype}"
-
-        def append_op(self, **options):
-            appended.append(options)
-
-    monkeypatch.setattr(operator, "in_dynamic_or_pir_mode", lambda: False)
-    monkeypatch.setattr(operator, "LayerHelper", Helper)
-    logit = SimpleNamespace(dtype="float32")
-    names, attributes = declared_names(LOSSES["sigmoid_focal_loss"])
-    inputs = [logit, *[None] * (len(names) - 2), "a weight"]
-    result = operator._call(LOSSES["sigmoid_focal_loss"], inputs, list(range(len(attributes))))
-    assert result == "a float32"
-    assert appended == [
-        {
-            "type": "fused_sigmoid_focal_loss",
-            "inputs": {names[0]: logit, names[-1]: "a weight"},
-            "outputs": {"Loss": "a float32"},
-            "attrs": dict(zip(attributes, range(len(attributes)))),
-        }
-    ]
 
 
 class TestLadder:
@@ -94,7 +59,7 @@ class TestLadder:
 
     def test_a_device_without_kernels(self, monkeypatch):
         monkeypatch.setattr(devices, "kind", lambda tensor: "npu")
-        with pytest.raises(RuntimeError, match="no kernels for npu"):
+        with pytest.raises(RuntimeError, match="the native library has no kernels of sigmoid_focal_loss for npu"):
             ops.select("native", paddle.zeros([2, 3]))
 
     def test_report(self):
@@ -104,7 +69,11 @@ class TestLadder:
         assert f"Paddle {paddle.__version__}" in report
         assert ("cpu: native (" if IS_BUILT else "cpu: composite, because") in report
 
-    @needs_operator
+    @needs_library
+    def test_the_former_name(self):
+        assert ops.select("fused", paddle.zeros([2, 3])) is native
+
+    @needs_library
     def test_report_names_the_losses_that_are_slower(self, monkeypatch):
         assert ladder._serving("cpu").count(";") == 0
         reasons = {"sigmoid_focal_loss": None, "softmax_focal_loss": "of a test"}
@@ -112,17 +81,8 @@ class TestLadder:
         assert ladder._serving("gpu") == "native; softmax_focal_loss composite, because of a test"
 
 
-@needs_operator
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=lambda loss: loss.name)
-def test_operators_declare_what_they_are_called_with(loss):
-    """In dynamic mode inputs and attributes go by their order alone."""
-    library()
-    inputs, attributes, _ = parse_op_info(f"fused_{loss.name}")
-    assert (inputs, attributes) == declared_names(loss)
-
-
 class TestLibrary:
-    """A package without a library of its own, and with foreign ones."""
+    """A package without a library of its own, and with ones that do not serve."""
 
     @pytest.fixture
     def package(self, tmp_path):
@@ -135,69 +95,70 @@ class TestLibrary:
         return result.stdout
 
     def test_missing(self, package):
-        report = self.report(package)
-        assert "cpu: composite, because the native operator has not been built for this Paddle" in report
-        assert "python -m paddle_focal.build" in report
+        reason = "the native library has not been built: build it with `python -m paddle_focal.build`"
+        assert f"cpu: composite, because {reason}\n" in self.report(package)
 
-    def test_of_another_paddle(self, package):
-        other = "_C-py3.9-paddle2.4.0-cpu-0123456789.so"
-        (package / "paddle_focal" / other).write_bytes(b"of another Paddle")
-        assert f"there is {other}: another Python, Paddle or other sources" in self.report(package)
-
-    @needs_operator
+    @needs_library
     def test_of_other_sources(self, package):
-        shutil.copy(build.PACKAGE / build.library_name(), package / "paddle_focal")
+        shutil.copy(build.PACKAGE / build.LIBRARY, package / "paddle_focal")
         assert "cpu: native" in self.report(package)
-        with (package / "paddle_focal/csrc/formulas/focal_math.h").open("a") as file:
+        with (package / "paddle_focal/csrc/formulas/elementary.h").open("a") as file:
             file.write("// changed\n")
-        assert "another Python, Paddle or other sources" in self.report(package)
-
-    def test_of_another_python(self, monkeypatch):
-        fitting = build.library_name()
-        monkeypatch.setattr(sys, "version_info", SimpleNamespace(major=3, minor=99))
-        assert build.library_name() != fitting
+        assert "cpu: composite, because the native library was built from other sources: build" in self.report(package)
 
     def test_that_is_broken(self, package):
-        (package / "paddle_focal" / build.library_name()).write_bytes(b"not a library")
-        assert "cpu: composite, because the native operator cannot be loaded" in self.report(package)
+        (package / "paddle_focal" / build.LIBRARY).write_bytes(b"not a library")
+        assert "cpu: composite, because the native library cannot be loaded (" in self.report(package)
 
-    def test_no_compiler(self, package):
-        result = subprocess.run(
-            [sys.executable, "-m", "paddle_focal.build"],
-            env={**os.environ, "PATH": str(package), "CXX": ""},
-            cwd=package,
-            capture_output=True,
-            text=True,
-        )
-        assert result.returncode == 1
-        assert "there is no C++ compiler: install g++, or name one in the environment variable CXX" in result.stderr
+    @needs_library
+    def test_without_a_framework(self):
+        """It loads in a bare Python, and has one thread until it is given an OpenMP."""
+        code = f"import ctypes; print(ctypes.CDLL({str(build.PACKAGE / build.LIBRARY)!r}).focal_max_threads())"
+        result = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+        assert result.stdout == "1\n", result.stderr
 
-    def test_a_compiler_that_fails(self, package, monkeypatch):
-        monkeypatch.setenv("CXX", "false")
-        with pytest.raises(build.BuildError, match="failed with exit code 1"):
-            build.build(package)
-        assert not list(package.glob("*.so"))
+    @needs_library
+    def test_symbols(self):
+        """It asks for glibc 2.17 at most and for no other library; it shows the functions of focal.h and no more."""
+        listed = subprocess.run(
+            ["objdump", "-T", "-p", build.PACKAGE / build.LIBRARY], capture_output=True, text=True, check=True
+        ).stdout
+        versions = [tuple(map(int, found.split("."))) for found in re.findall(r"GLIBC_([\d.]+)", listed)]
+        assert max(versions) <= (2, 17)
+        assert set(re.findall(r"NEEDED +(\S+)", listed)) <= {"libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2"}
+        declared = re.findall(r"^FOCAL_EXPORT .*?(focal_\w+)\(", (build.SOURCES / "focal.h").read_text(), re.MULTILINE)
+        assert len(declared) == 10
+        assert set(re.findall(r" g +DF \.text.* (\w+)$", listed, re.MULTILINE)) == set(declared)
 
-    @pytest.mark.slow
-    @pytest.mark.skipif(not shutil.which("g++"), reason="there is no g++")
-    def test_build(self, package):
-        result = subprocess.run(
-            [sys.executable, "-m", "paddle_focal.build"], cwd=package, capture_output=True, text=True
-        )
-        assert result.returncode == 0, result.stderr
-        assert "warning" not in result.stderr
-        assert result.stdout == f"built {package / 'paddle_focal' / build.library_name()}\n"
-        assert "cpu: native" in self.report(package)
+    @pytest.mark.skipif(not shutil.which("c++"), reason="there is no C++ compiler")
+    def test_struct(self, tmp_path):
+        """The bytes that Python packs are the C struct."""
+        fields = ["logit.data", "logit.type", "label.data", "label.type"]
+        fields += [f"scales[{i}].{name}" for i in (0, 1) for name in ("value", "data", "stride")]
+        fields += [f"weight.{name}" for name in ("array.data", "array.type", "outer", "classes", "inner")]
+        fields += ["loss", "outer", "classes", "inner", "gamma", "label_smoothing", "ignore_index", "reduce"]
+        offsets = ", ".join(f"offsetof(FocalLossParams, {field})" for field in fields)
+        source = f'#include <cstddef>\n#include <cstdio>\n#include <initializer_list>\n#include "focal.h"\nint main() {{ for (size_t n : {{{offsets}, '
+        source += 'sizeof(FocalLossParams), offsetof(FocalArray, type), sizeof(FocalArray)}) std::printf("%zu ", n); }\n'
+        (tmp_path / "struct.cc").write_text(source)
+        command = ["c++", f"-I{build.SOURCES}", str(tmp_path / "struct.cc"), "-o", str(tmp_path / "struct")]
+        subprocess.run(command, check=True)
+        printed = subprocess.run([tmp_path / "struct"], capture_output=True, text=True, check=True).stdout
+        parts = (params._ARRAYS, params._SCALES, params._WEIGHT, params._SPEC)
+        assert all(part.size == 8 * len(part.unpack(bytes(part.size))) for part in parts)
+        count = sum(part.size for part in parts) // 8
+        assert list(map(int, printed.split())) == [8 * i for i in range(count + 1)] + [8, 16]
+        assert params._ARRAY.size == 16
 
 
-@needs_operator
+@needs_library
 class TestInstructionSets:
     LOGIT = np.concatenate([np.linspace(-100, 100, 401), np.linspace(-20, 20, 400), [1e4, -1e4, 0.0, 88.0, -88.0]])
 
     @pytest.fixture(params=["avx512", "avx2", "baseline"])
     def instruction_set(self, request, monkeypatch):
         monkeypatch.setenv("PADDLE_FOCAL_ISA", request.param)
-        answer = library().paddle_focal_instruction_set().decode()
+        answer = (library().focal_instruction_set() or library().focal_error()).decode()
         if answer != request.param:
             pytest.skip(answer)
 
@@ -223,7 +184,7 @@ class TestInstructionSets:
 
     def test_one_that_is_not_there(self, monkeypatch):
         monkeypatch.setenv("PADDLE_FOCAL_ISA", "sse9")
-        with pytest.raises(OSError, match=r"PADDLE_FOCAL_ISA must be one of those .*, but got sse9"):
+        with pytest.raises(RuntimeError, match=r"PADDLE_FOCAL_ISA must be one of those .*, but got sse9"):
             sigmoid_focal_loss(paddle.zeros([2, 3]), paddle.to_tensor([0, 3]), backend="native")
         assert "but got sse9" in paddle_focal.backend_report()
 
@@ -239,7 +200,7 @@ def _hard_reference(x: np.ndarray, gamma: float) -> list:
     return _REFERENCES[key]
 
 
-@needs_operator
+@needs_library
 class TestThreads:
     @pytest.mark.parametrize("shape", [(5000, 80), (3, 80, 5000), (70001, 1), (40, 1203), (9, 4, 77)])
     def test_the_same_bits_for_any_number(self, rng, shape):
@@ -258,23 +219,88 @@ class TestThreads:
     def test_paddle_decides_how_many(self):
         code = (
             "import paddle; from paddle_focal.ops.native.library import library; library = library();"
-            "print(library.omp_get_max_threads());"
-            "paddle.base.core.set_num_threads(3); print(library.omp_get_max_threads())"
+            "print(library.focal_max_threads());"
+            "paddle.base.core.set_num_threads(3); print(library.focal_max_threads())"
         )
         assert python(code, OMP_NUM_THREADS="2").stdout.split() == ["2", "3"]
 
 
-@needs_operator
+@needs_library
 class TestPasses:
-    def test_backward_twice(self, rng):
-        x = paddle.to_tensor(rng.normal(size=(4, 3)), stop_gradient=False)
-        loss = sigmoid_focal_loss(x, paddle.to_tensor([0, 1, 2, 3]), backend="native")
-        expected = oracle.loss_and_gradient(x.numpy(), oracle.one_hot([0, 1, 2, 3], 3)[0])[1]
-        for times in (1, 2):
-            (7 * loss).backward(retain_graph=True)
-            np.testing.assert_allclose(x.grad.numpy(), 7 * times * expected, rtol=1e-12)
+    LABEL = [0, 1, 2, 3]
 
-    @needs_deleters
+    def call(self, rng, dtype="float32", **options):
+        x = paddle.to_tensor(rng.normal(size=(4, 3))).astype(dtype)
+        x.stop_gradient = False
+        loss = sigmoid_focal_loss(x, paddle.to_tensor(self.LABEL), backend="native", **options)
+        expected = oracle.loss_and_gradient(x.astype("float64").numpy(), oracle.one_hot(self.LABEL, 3)[0])[1]
+        return x, loss, expected
+
+    @pytest.mark.parametrize("factor", [1.0, 7.0, -0.5, 0.0])
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+    def test_what_comes_from_above_multiplies(self, rng, dtype, factor):
+        x, loss, expected = self.call(rng, dtype)
+        (factor * loss).backward()
+        tolerance = {"float16": 1e-3, "bfloat16": 4e-3, "float32": 1e-6, "float64": 1e-14}[dtype]
+        gradient = x.grad.astype("float64").numpy()
+        np.testing.assert_allclose(gradient, factor * expected, rtol=tolerance, atol=1e-6 if dtype == "float16" else 0)
+
+    def test_half_precision_is_rounded_once(self, rng):
+        """A gradient that float16 has no number for, unless it is multiplied first."""
+        x, loss, expected = self.call(rng, "float16", normalizer=1e6)
+        (1e6 * loss).backward()
+        np.testing.assert_allclose(x.grad.astype("float64").numpy(), expected, rtol=1e-3, atol=1e-6)
+
+    def test_gradients_again_and_again(self, rng):
+        """The one that the forward pass wrote is handed over once, and nobody else's changes."""
+        x, loss, expected = self.call(rng)
+        gradients = [paddle.grad([factor * loss], [x], retain_graph=True)[0] for factor in (3.0, 5.0, 1.0)]
+        (2.0 * loss).backward()
+        for factor, gradient in zip((3.0, 5.0, 1.0, 2.0), [*gradients, x.grad]):
+            np.testing.assert_allclose(gradient.numpy(), factor * expected, rtol=1e-6)
+
+    def test_backward_a_second_time_is_an_error(self, rng):
+        x, loss, expected = self.call(rng)
+        loss.backward(retain_graph=True)
+        with pytest.raises(OSError, match="backward\\(\\) was called a second time through sigmoid_focal_loss: add"):
+            loss.backward()
+        np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-6)
+
+    @pytest.mark.parametrize("dtype", ["float16", "float32"])
+    def test_logits_changed_in_place(self, rng, dtype):
+        x, loss, _ = self.call(rng, dtype)
+        with paddle.no_grad():
+            x.fill_(1.0)
+        with pytest.raises(OSError, match="was changed in place between the forward and the backward pass"):
+            loss.backward()
+
+    @pytest.mark.parametrize("shape", [(6, 4), (2, 3, 4)])
+    def test_views_that_are_not_contiguous(self, rng, shape):
+        """Transposed logits, every other label, and a broadcast weight."""
+        x = paddle.to_tensor(rng.normal(size=shape[::-1]).astype("float32"), stop_gradient=False)
+        label = rng.integers(0, shape[-1] + 1, (*shape[:-1], 2))
+        weight = rng.random((*shape[:-1], 2)).astype("float32")
+        transposed = x.transpose(list(range(len(shape)))[::-1])
+        loss = sigmoid_focal_loss(
+            transposed, paddle.to_tensor(label)[..., 1], weight=paddle.to_tensor(weight)[..., 0], backend="native"
+        )
+        loss.backward()
+        target = np.eye(shape[-1] + 1)[label[..., 1]][..., :-1]
+        losses, gradients = oracle.loss_and_gradient(x.numpy().transpose().astype("float64"), target)
+        np.testing.assert_allclose(float(loss), (losses * weight[..., :1]).sum(), rtol=1e-6)
+        np.testing.assert_allclose(x.grad.numpy().transpose(), gradients * weight[..., :1], rtol=1e-5, atol=1e-9)
+
+    def test_no_gradient_is_kept_without_need(self, monkeypatch):
+        """In evaluation, and for logits that want none, no memory of the logits' size is asked for."""
+        asked = []
+        monkeypatch.setattr(memory, "empty", lambda shape, dtype: asked.append(shape) or paddle.empty(shape, dtype))
+        x, label = paddle.zeros([4, 3]), paddle.to_tensor(self.LABEL)
+        sigmoid_focal_loss(x, label, backend="native")
+        x.stop_gradient = False
+        with paddle.no_grad():
+            assert sigmoid_focal_loss(x, label, backend="native").stop_gradient
+        assert asked == [[], []]
+
     def test_memory_of_large_gradients_is_used_again(self):
         def addresses():
             inputs = [paddle.zeros([rows, 1024]) for rows in (1024, 2048, 4096)]
@@ -285,6 +311,19 @@ class TestPasses:
 
         first = addresses()
         assert addresses() == first
+
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+    def test_large_results_have_their_dtype(self, dtype):
+        result = memory.empty([1024, 2048], getattr(paddle, dtype))
+        assert (result.shape, result.dtype) == ([1024, 2048], getattr(paddle, dtype))
+        assert result.data_ptr() % (2 << 20) == 0
+        result.set_value(paddle.full_like(result, 0.5))
+        assert float(result.astype("float32").sum()) == 2**20
+
+    def test_no_memory(self, monkeypatch):
+        monkeypatch.setattr(library(), "focal_allocate", lambda size: None, raising=False)
+        with pytest.raises(MemoryError, match="no memory for a result of 8,388,608 bytes"):
+            memory.empty([1024, 2048], paddle.float32)
 
     def test_large_results_of_another_thread(self):
         code = (

@@ -36,6 +36,7 @@ class _Memory:
     """A block of the library, released when the last array of it dies. NumPy reads ``__array_interface__``."""
 
     def __init__(self, shape: Sequence[int], typestr: str, size: int) -> None:
+        self._data = None
         self._release, self._size = library().focal_release, size
         self._data = library().focal_allocate(size)
         if not self._data:
