@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -235,3 +238,74 @@ def test_random_generators_go_on():
 def test_only_moving_averages_have_a_state():
     layers = paddle.nn.LayerList([ForegroundNormalizer(mode) for mode in ("local", "sync", "ema")])
     assert MovingAverages(layers).state_dict() == {"2": 100}
+
+
+def test_everything_is_on_the_disk_before_the_next_step(tmp_path, monkeypatch, caplog):
+    """Each file before it counts, and the folder's new names at the end."""
+    done = []
+
+    def noted(module, name: str) -> None:
+        function = getattr(module, name)
+
+        def call(*arguments):
+            done.append(
+                (name, *(path.name for path in map(Path, map(str, arguments)) if path.suffix or name == "flush"))
+            )
+            return function(*arguments)
+
+        monkeypatch.setattr(module, name, call)
+
+    run = Run(tmp_path / "a/run")
+    noted(checkpoint, "flush")
+    noted(checkpoint.os, "replace")
+    with caplog.at_level("INFO"):
+        run.write("0", 1.0, 3)
+    assert done == [
+        ("flush", "0.partial.pdparams"),
+        ("flush", "0.partial.pdopt"),
+        ("replace", "0.commit.partial.json", "0.commit.json"),
+        ("replace", "0.partial.pdparams", "0.pdparams"),
+        ("replace", "0.partial.pdopt", "0.pdopt"),
+        ("replace", "0.commit.json", "0.state.json"),
+        ("flush", "run"),
+    ]
+    assert caplog.messages == [f"Checkpoint: {tmp_path}/a/run/0"]
+    text = (tmp_path / "a/run/0.state.json").read_text()
+    digests = {
+        ending: hashlib.sha256((tmp_path / f"a/run/0{ending}").read_bytes()).hexdigest()
+        for ending in (".pdparams", ".pdopt")
+    }
+    assert text == json.dumps({"epoch": 3, "iteration": 0, "digests": digests, "counter": 1.0}) + "\n"
+
+
+def test_no_file_of_a_checkpoint_is_left(tmp_path):
+    Run(tmp_path).write("0", 1.0, 1)
+    Run(tmp_path).write("00", 1.0, 1)
+    kept = {path.name for path in tmp_path.iterdir() if path.name.startswith("00")}
+    for ending in (".pdema", ".pdavg"):
+        (tmp_path / f"0{ending}").touch()
+    checkpoint.remove(tmp_path / "0")
+    checkpoint.remove(tmp_path / "0")  # whatever of it is there
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_an_evaluation_is_added_to_the_checkpoints_of_its_time(tmp_path):
+    """Also to a second one of the same iteration, and to none before."""
+    run = Run(tmp_path)
+    for name, epochs in (("0", 1), ("1", 2), ("best_model", 2)):
+        run.write(name, float(epochs), epochs)
+    run.counter.value = 7
+    run.checkpoints.add_evaluation()
+    values = {name: json.loads((tmp_path / f"{name}.state.json").read_text()) for name in ("0", "1", "best_model")}
+    assert {name: state["counter"] for name, state in values.items()} == {"0": 1.0, "1": 7, "best_model": 7}
+    assert (tmp_path / "1.state.json").read_text().endswith("}\n")
+    assert checkpoint.find_corruption(tmp_path / "best_model") is None
+
+
+@pytest.mark.parametrize(("mode", "rank", "added"), [("eval", 0, 1), ("train", 0, 0), ("eval", 1, 0)])
+def test_when_an_evaluation_is_added(monkeypatch, mode, rank, added):
+    calls = []
+    monkeypatch.setattr(checkpoint.distributed, "get_rank", lambda: rank)
+    checkpoints = SimpleNamespace(add_evaluation=lambda: calls.append(True))
+    checkpoint.EvaluatedCheckpoints(SimpleNamespace(), checkpoints).on_epoch_end({"mode": mode})
+    assert len(calls) == added
