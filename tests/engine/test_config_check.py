@@ -12,7 +12,7 @@ pytest.importorskip("ppdet")
 from small_runs import CONFIG, STEPS, SmallRuns
 
 from paddle_focal.cli import train as command
-from paddle_focal.engine import runtime
+from paddle_focal.engine import config_check, runtime
 
 
 @pytest.fixture
@@ -173,3 +173,33 @@ def test_a_schedule_without_warm_up(small_runs: SmallRuns, tmp_path, schedule, e
         small_runs.train(f"LearningRate.schedulers=[{schedule}]")
     lines = (small_runs.folder / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["learning_rate"] for line in lines] == pytest.approx(expected, rel=1e-4)
+
+
+#: What ppdet's own code reads of a configuration, beside its sections.
+READ = {
+    *("architecture", "pretrain_weights", "weights", "metric", "map_type", "save_dir", "find_unused_parameters"),
+    *("use_gpu", "use_npu", "use_xpu", "use_mlu", "use_ema", "ema_decay", "ema_decay_type", "cycle_epoch"),
+    *("ema_black_list", "amp_level", "init_loss_scaling"),
+    *("epoch", "num_classes", "snapshot_epoch", "log_iter", "worker_num"),
+}
+
+
+def ignored(caplog, *names: str) -> list[str]:
+    caplog.clear()
+    config_check.warn_of_ignored({name: 1 for name in names}, names, [])
+    return caplog.messages
+
+
+def test_the_names_that_are_read(caplog):
+    assert ignored(caplog, *READ) == []
+    for name in READ:
+        assert ignored(caplog, f"{name}_") == [f"Nothing reads the setting {name}_; did you mean {name}?"]
+
+
+def test_how_close_a_name_must_be(caplog):
+    """A setting may be for purposes of the user's own."""
+    for name, meant in (("EPOCH_", "epoch"), ("metricss", "metric")):  # 0.91 and 0.86 of the letters
+        assert ignored(caplog, name) == [f"Nothing reads the setting {name}; did you mean {meant}?"]
+    assert ignored(caplog, "amp_levlxx", "epoch__") == []  # 0.84 and 0.83
+    config_check.warn_of_ignored({"epoch_": {}, "epochs": [1]}, ["epoch_", "epochs"], [])
+    assert caplog.messages == []

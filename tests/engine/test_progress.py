@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from types import SimpleNamespace
 
 import numpy as np
@@ -70,3 +71,62 @@ def test_visualdl_gets_no_metric_without_a_value(log, recorded):
     log.on_epoch_end({"mode": "eval", "epoch_id": 1, "steps_per_epoch": 3})
     assert log.records == [{"iteration": 6, "epoch": 2, "bbox_AP": 0.5, "bbox_APl": None}]
     assert recorded == [("bbox_AP", 0.5, 6)]
+
+
+def test_the_files_are_closed_at_the_end(log, recorded):
+    log._writers[0].close = lambda: recorded.append("closed")
+    log.on_train_end({})
+    assert recorded == ["closed"]
+    with pytest.raises(ValueError, match="closed file"):
+        log.on_epoch_end({"mode": "eval", "epoch_id": 1, "steps_per_epoch": 3})
+
+
+class Bar:
+    """Notes what is done to a bar of tqdm's."""
+
+    def __init__(self, **options) -> None:
+        self.calls = [options]
+
+    def __getattr__(self, name: str):
+        return lambda *arguments, **options: self.calls.append((name, arguments, options))
+
+
+@pytest.mark.parametrize("gamma", [None, SimpleNamespace(gamma=1.23456)])
+def test_what_the_bar_shows(monkeypatch, gamma):
+    monkeypatch.setattr(progress, "tqdm", Bar)
+    monkeypatch.setattr(progress, "console_handlers", list)
+    bar = progress.ProgressBar(SimpleNamespace(cfg=SimpleNamespace(epoch=12)), 7, gamma)
+    bar.on_train_begin({"steps_per_epoch": 5})
+    meters = {"loss": SimpleNamespace(value=np.array([1.23456]))}
+    status = {"epoch_id": 2, "learning_rate": 0.0012345, "training_staus": SimpleNamespace(meters=meters)}
+    bar.on_step_end({"mode": "eval", **status})
+    bar.on_step_end({"mode": "train", **status})
+    bar.on_train_end({})
+    shown = {"loss": "1.2346", "lr": "1.23e-03", **({"gamma": "1.23"} if gamma else {})}
+    assert bar.bar.calls == [
+        {"total": 60, "initial": 7, "unit": "it", "desc": "train", "dynamic_ncols": True},
+        ("set_description", ("epoch 3/12",), {"refresh": False}),
+        ("set_postfix", (shown,), {"refresh": False}),
+        ("update", (), {}),
+        ("close", (), {}),
+    ]
+
+
+def test_lines_above_the_bar(monkeypatch):
+    written, flushed = [], []
+    monkeypatch.setattr(progress.tqdm, "write", lambda text, file, end: written.append((text, file, end)))
+    monkeypatch.setattr(progress.sys, "stdout", SimpleNamespace(flush=lambda: flushed.append(True)))
+    handler = logging.StreamHandler()
+    monkeypatch.setattr(progress, "console_handlers", lambda: [handler])
+    progress.ProgressBar(SimpleNamespace(cfg=None), 0, None)
+
+    def record(module: str, function: str) -> logging.LogRecord:
+        return logging.LogRecord("n", 20, f"/{module}.py", 1, f"of {module}.{function}", (), None, func=function)
+
+    for module, function in (("callbacks", "on_step_end"), ("callbacks", "on_epoch_end"), ("trainer", "on_step_end")):
+        handler.handle(record(module, function))
+    expected = ["of callbacks.on_epoch_end", "\n", "of trainer.on_step_end", "\n"]
+    assert "".join(text for text, *_ in written) == "".join(expected)
+    assert {end for *_, end in written} == {""}
+    assert all(file is progress.sys.stdout for _, file, _ in written)
+    assert flushed
