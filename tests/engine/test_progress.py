@@ -7,6 +7,7 @@ import logging
 from types import SimpleNamespace
 
 import numpy as np
+import paddle
 import pytest
 
 pytest.importorskip("ppdet")
@@ -15,6 +16,7 @@ from ppdet.engine.callbacks import VisualDLWriter
 
 from paddle_focal.engine.hooks import loss_curve, progress
 from paddle_focal.engine.hooks.metrics_log import MetricsLog
+from paddle_focal.losses.normalizer import ForegroundNormalizer
 
 
 @pytest.mark.parametrize(
@@ -130,3 +132,50 @@ def test_lines_above_the_bar(monkeypatch):
     assert {end for *_, end in written} == {""}
     assert all(file is progress.sys.stdout for _, file, _ in written)
     assert flushed
+
+
+def test_what_the_callbacks_are_given(monkeypatch, tmp_path):
+    made = []
+    for name in ("ProgressBar", "MetricsLog", "LossCurve"):
+        monkeypatch.setattr(progress, name, lambda *given, name=name: made.append((name, *given)) or name)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    progress.progress_callbacks("trainer", tmp_path, 7, "gamma", "evaluation")
+    assert made == [
+        ("MetricsLog", "trainer", tmp_path / "metrics.jsonl", 7, "gamma", "evaluation"),
+        ("LossCurve", "trainer", tmp_path / "loss_curve.png", "MetricsLog"),
+        ("ProgressBar", "trainer", 7, "gamma"),
+    ]
+
+
+def test_the_foreground_of_an_evaluation_is_not_that_of_training(tmp_path):
+    normalizer = ForegroundNormalizer("local")
+    model = paddle.nn.Sequential(normalizer)
+    trainer = SimpleNamespace(_callbacks=[object()], model=model)
+    log = MetricsLog(trainer, tmp_path / "metrics.jsonl", 0, SimpleNamespace(gamma=1.5), None)
+    meters = {"loss": SimpleNamespace(value=np.array([2.0]))}
+    status = {"mode": "train", "epoch_id": 1, "step_id": 0, "steps_per_epoch": 3, "learning_rate": 0.5}
+    status["training_staus"] = SimpleNamespace(meters=meters)
+    log.on_step_end(status)
+    for training, count in ((True, 4.0), (False, 9.0)):
+        model.train() if training else model.eval()
+        normalizer(paddle.to_tensor(count))
+    log.on_step_end(status)
+    log.on_step_end({**status, "mode": "eval"})
+    record = {"iteration": 4, "epoch": 2, "loss": 2.0, "learning_rate": 0.5, "gamma": 1.5}
+    assert log.records == [record, {**record, "foreground": 4}]
+    log.on_train_end({})
+
+
+@pytest.mark.parametrize("seen", [0, 2])
+def test_the_lines_that_a_resumed_run_keeps(tmp_path, seen):
+    path = tmp_path / "metrics.jsonl"
+    lines = [json.dumps({"iteration": i, "epoch": 1}) for i in (1, 2, 3)]
+    path.write_text("\n".join([*lines[:2], "null", lines[2], '{"iter']))
+    trainer = SimpleNamespace(_callbacks=[], model=paddle.nn.Layer())
+    log = MetricsLog(trainer, path, seen, None, None)
+    assert path.read_text() == "".join(f"{line}\n" for line in lines[:seen])
+    assert [record["iteration"] for record in log.records] == [1, 2][:seen]
+    log.on_train_end({})
+    (tmp_path / "none").mkdir()
+    assert MetricsLog(trainer, tmp_path / "none/metrics.jsonl", 2, None, None).records == []
