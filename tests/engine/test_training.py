@@ -6,13 +6,14 @@ import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 
+import paddle
 import pytest
 
 pytest.importorskip("ppdet")
 
 from ppdet.core.workspace import AttrDict
 
-from paddle_focal.engine import training
+from paddle_focal.engine import evaluation, training
 from paddle_focal.engine.hooks.early_stop import StopTraining
 from paddle_focal.engine.hooks.interruption import Interrupted
 from paddle_focal.engine.reading import ReadingError
@@ -251,3 +252,46 @@ def test_the_final_weights_are_evaluated_where_there_is_a_validation_set(monkeyp
         ("WARNING", f"{there_is_no}{tmp_path}/none.json"),
         ("WARNING", there_is_no),
     ]
+
+
+def test_the_steps_of_an_evaluation(monkeypatch, tmp_path):
+    """Within a guard and without gradients; what its report needs comes before it."""
+    calls, inside = [], []
+
+    @contextlib.contextmanager
+    def guarded():
+        inside.append("guard")
+        yield
+        inside.clear()
+
+    def evaluate_with(loader) -> None:
+        calls.append(("evaluated", loader, list(inside), paddle.is_grad_enabled()))
+
+    trainer = SimpleNamespace(
+        loader="loader",
+        register_callbacks=lambda callbacks: calls.append(("callbacks", callbacks)),
+        _eval_with_loader=evaluate_with,
+    )
+    report = SimpleNamespace(callbacks_before=lambda: ["before"])
+    monkeypatch.setattr(evaluation, "guarded", guarded)
+    monkeypatch.setattr(evaluation, "Trainer", lambda config, mode: calls.append((config, mode)) or trainer)
+    monkeypatch.setattr(evaluation, "EvaluationReport", lambda *given: calls.append(given) or report)
+    monkeypatch.setattr(evaluation.weights, "load_into", lambda *given: calls.append(given))
+    config = AttrDict(save_dir=str(tmp_path), filename="run")
+    evaluation.evaluate(config, "best")
+    assert calls == [
+        (config, "eval"),
+        (trainer, tmp_path / "run"),
+        ("callbacks", ["before", report]),
+        (trainer, "best"),
+        ("evaluated", "loader", ["guard"], False),
+    ]
+    assert inside == []
+
+
+def test_detections_that_are_there_are_evaluated(monkeypatch):
+    calls = []
+    monkeypatch.setattr(evaluation, "json_eval_results", lambda *given, **options: calls.append((given, options)))
+    monkeypatch.setattr(evaluation, "create", lambda name: lambda: f"made of {name}")
+    evaluation.evaluate_detections(SimpleNamespace(metric="COCO", output_eval="folder"))
+    assert calls == [(("COCO",), {"json_directory": "folder", "dataset": "made of EvalDataset"})]
