@@ -309,3 +309,58 @@ def test_when_an_evaluation_is_added(monkeypatch, mode, rank, added):
     checkpoints = SimpleNamespace(add_evaluation=lambda: calls.append(True))
     checkpoint.EvaluatedCheckpoints(SimpleNamespace(), checkpoints).on_epoch_end({"mode": mode})
     assert len(calls) == added
+
+
+class Average:
+    """As much of ppdet's ModelEMA as checkpoints see."""
+
+    def __init__(self, value: float, step: int, epoch: int) -> None:
+        self.state_dict, self.step, self.epoch = {"weight": paddle.full([2], value)}, step, epoch
+
+    def resume(self, state: dict, step: int) -> None:
+        self.state_dict, self.step = state, step
+
+
+def test_the_average_goes_on_where_its_checkpoint_has_one(tmp_path):
+    run = Run(tmp_path)
+    run.trainer.ema = Average(5.0, step=7, epoch=2)
+    run.write("0", 1.0, 1)
+    assert checkpoint.find_corruption(tmp_path / "0") is None
+    assert "digests" in json.loads((tmp_path / "0.state.json").read_text())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.pdavg", "0.pdopt", "0.pdparams", "0.state.json"]
+    resumed = Run(tmp_path)
+    resumed.trainer.ema = Average(0.0, step=0, epoch=0)
+    assert resumed.resume() == ((1, 0), 1.0)
+    average = resumed.trainer.ema
+    assert (average.state_dict["weight"].tolist(), average.step, average.epoch) == ([5.0, 5.0], 7, 2)
+    (tmp_path / "0.pdavg").write_bytes(b"")
+    assert checkpoint.find_corruption(tmp_path / "0") == (
+        "0.pdavg has not the content that was written: 0 bytes are there"
+    )
+    (tmp_path / "0.pdavg").unlink()
+    (tmp_path / "0.state.json").unlink()
+    untouched = Run(tmp_path)
+    untouched.trainer.ema = Average(0.0, step=3, epoch=0)
+    assert untouched.checkpoints.resume(str(tmp_path / "0")) == (1, 0)
+    assert untouched.trainer.ema.step == 3
+
+
+def test_what_is_passed_over(tmp_path, caplog):
+    """Files of ppdet's own, and what is damaged; the newest by epoch, then by iteration."""
+    run = Run(tmp_path)
+    for name, epochs, iteration in (("a", 1, 2), ("b", 1, 3), ("c", 1, 1), ("d", 0, 9)):
+        run.write(name, 1.0, epochs, iteration)
+    assert checkpoint.newest(tmp_path) == tmp_path / "b"
+    (tmp_path / "b.pdopt").unlink()
+    (tmp_path / "e.state.json").write_text('{"epoch": 9}')
+    (tmp_path / "f.state.json").write_text("{")
+    caplog.clear()
+    assert checkpoint.newest(tmp_path) == tmp_path / "a"
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", f"The checkpoint {tmp_path}/b is passed over: b.pdopt is missing")
+    ]
+    for name in "abcd":
+        (tmp_path / f"{name}.pdparams").unlink()
+    caplog.clear()
+    assert checkpoint.newest(tmp_path) is None
+    assert caplog.messages[-1] == f"The checkpoint {tmp_path}/f is passed over: f.state.json is no JSON object"
