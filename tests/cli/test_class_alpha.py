@@ -141,3 +141,12 @@ def test_names_that_no_font_has(monkeypatch, tmp_path, figures):
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["class 0", "b"]
     assert figure.get_suptitle() == "?.json"
     assert matplotlib.rcParams["font.family"] == ["sans-serif"]
+
+
+def test_the_table_of_short_names():
+    assert class_alpha.table({"a": 1, "b": 3}, {"a": 0.5, "b": 0.25}) == (
+        "class   objects   share   alpha\n"
+        "a             1  25.00%  0.5000\n"
+        "b             3  75.00%  0.2500"
+    )  # fmt: skip
+    assert class_alpha.snippet({"a": 0.123456, "b": 1e-7}) == "SigmoidFocalLoss:\n  alpha: [0.1235, 1e-07]"

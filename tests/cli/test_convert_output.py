@@ -15,6 +15,7 @@ from foreign_data import ForeignData, labelme, shape, voc, voc_object
 from paddle_focal.cli import convert
 from paddle_focal.data.checks.data_report import DataReport
 from paddle_focal.data.formats.layout import Sample
+from paddle_focal.errors import ToolError
 
 LONG = "a_folder_whose_name_has_very_many_letters/" * 4 + "图"
 PRINTED = f"""\
@@ -173,3 +174,31 @@ def test_bad_boxes_and_other_encodings(tmp_path, monkeypatch, capsys, log):
     ]
     assert [category["name"] for category in documents[0]["categories"]] == ["cat", "猫"]
     assert sum(len(document["annotations"]) for document in documents) == 5
+
+
+def test_all_files_that_exist_are_named(tmp_path):
+    targets = [tmp_path / f"{name}.json" for name in ("a", "b", "c")]
+    parts = [convert.Part("train", None, [], tmp_path, target) for target in targets]
+    convert._refuse_existing(parts, overwrite=False)
+    for target in targets[:2]:
+        target.touch()
+    with pytest.raises(ToolError) as error:
+        convert._refuse_existing(parts, overwrite=False)
+    assert str(error.value) == (
+        f"there already: {targets[0]}, {targets[1]}; remove them, choose another --output_dir, or pass --overwrite"
+    )
+    convert._refuse_existing(parts, overwrite=True)
+
+
+def test_one_image_cannot_be_split(tmp_path, monkeypatch, log):
+    monkeypatch.chdir(tmp_path)
+    data = ForeignData(tmp_path / "set")
+    data.draw("images/0.jpg")
+    data.write({"annotations/0.xml": voc(voc_object("cat", 1, 2, 5, 8))})
+    said = "1 images cannot be split into training and validation; --val 0 does not"
+    for flags in ([], ["--val", "0.5"]):
+        with pytest.raises(SystemExit) as end:
+            convert.main(["set", *flags])
+        assert end.value.code == 1
+        assert said in log.messages[-1]
+    assert not list(tmp_path.rglob("*.json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 from types import SimpleNamespace
@@ -179,3 +180,20 @@ class TestPpdet:
         problems = []
         assert doctor._ppdet(problems) == "ppdet: cannot be imported, see below"
         assert problems == ["needs another package"]
+
+
+def test_each_line_is_shown_at_once(monkeypatch):
+    """The self-test takes a while."""
+
+    class Stream(io.StringIO):
+        flushed = 0
+
+        def flush(self):
+            self.flushed += 1
+
+    stream = Stream()
+    monkeypatch.setattr(doctor, "_report", lambda problems: iter(["a", "b", "c"]))
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert doctor.main() == 0
+    assert stream.flushed == 3
+    assert stream.getvalue() == "a\nb\nc\n\n0 problems found\n"
