@@ -69,12 +69,14 @@ class Run:
         return position, numbers.pop()
 
 
-def test_newest(tmp_path):
+def test_newest(tmp_path, caplog):
     run = Run(tmp_path)
     assert run.checkpoints.resume("auto") == (0, 0)
     for name, number, epochs, iteration in (("9", 3.0, 10, 0), ("interrupted_10_4", 4.0, 10, 4), ("1", 1.0, 2, 0)):
         run.write(name, number, epochs, iteration)
-    assert Run(tmp_path).resume() == ((10, 4), 4.0)
+    with caplog.at_level("INFO"):
+        assert Run(tmp_path).resume() == ((10, 4), 4.0)
+    assert caplog.messages[-1] == f"Resuming from {tmp_path}/interrupted_10_4"
     assert Run(tmp_path).resume(str(tmp_path / "1")) == ((2, 0), 1.0)
     assert Run(tmp_path).resume(str(tmp_path / "9.pdparams")) == ((10, 0), 3.0)
 

@@ -15,6 +15,7 @@ pytest.importorskip("ppdet")
 from ppdet.data.source.coco import COCODataSet
 from small_runs import BATCH, STEPS, SmallRuns, undisturbed_process
 
+from paddle_focal.engine.hooks import interruption
 from paddle_focal.engine.hooks.interruption import Interrupted, SaveOnSignal, SignalWatch, StopOnNonFiniteLoss
 from paddle_focal.errors import ToolError
 
@@ -291,3 +292,21 @@ def test_a_loss_is_looked_at_in_training_only(tmp_path):
     callback.on_step_end({"mode": "train", "epoch_id": 0, "step_id": 0})
     callback._losses = {"loss": float("nan")}
     callback.on_step_end({"mode": "eval", "epoch_id": 0, "step_id": 0})
+
+
+@pytest.mark.parametrize(
+    ("mode", "rank", "removed"),
+    [("train", 0, ["interrupted_0_1", "interrupted_1_2"]), ("eval", 0, []), ("train", 1, [])],
+)
+def test_older_checkpoints_of_interruptions_are_removed(monkeypatch, tmp_path, mode, rank, removed):
+    """After an epoch of training, by the first rank; not the newest one, nor those of epochs."""
+    for name in ("interrupted_0_1", "interrupted_1_2", "interrupted_1_3", "0"):
+        (tmp_path / f"{name}.state.json").touch()
+    (tmp_path / "interrupted_1_4.pdopt").touch()
+    gone = []
+    monkeypatch.setattr("paddle.distributed.get_rank", lambda: rank)
+    monkeypatch.setattr(interruption.checkpoint, "newest", lambda folder: folder / "interrupted_1_3")
+    monkeypatch.setattr(interruption.checkpoint, "remove", gone.append)
+    callback = SaveOnSignal(trainer_in("train"), SimpleNamespace(received=None), SimpleNamespace(), tmp_path)
+    callback.on_epoch_end({"mode": mode, "epoch_id": 1})
+    assert sorted(gone) == [tmp_path / name for name in removed]
