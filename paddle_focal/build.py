@@ -98,7 +98,9 @@ def operator_name() -> str:
 
     sources = b"".join((SOURCES / name).read_bytes() for name in ("focal.h", "paddle/operator.cc"))
     digest = hashlib.sha256(paddle.version.commit.encode() + sources).hexdigest()[:10]
-    return f"_operator-py{sys.version_info.major}.{sys.version_info.minor}-paddle{paddle.version.full_version}-{digest}.so"
+    return (
+        f"_operator-py{sys.version_info.major}.{sys.version_info.minor}-paddle{paddle.version.full_version}-{digest}.so"
+    )
 
 
 def build_operator(directory: Path = PACKAGE) -> Path:

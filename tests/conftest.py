@@ -21,13 +21,6 @@ def backend(request):
     return request.param
 
 
-@pytest.fixture
-def native():
-    """Leaves the test out where the native operator has not been built."""
-    if not IS_BUILT:
-        pytest.skip("the native operator has not been built for this Paddle")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _cache_home(tmp_path_factory):
     """A cache of this run's own; but matplotlib need not look for its fonts again."""

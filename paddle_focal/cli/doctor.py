@@ -74,7 +74,10 @@ def _report(problems: list[str]) -> Iterator[str]:
             yield f"{name} {version}"
     yield ""
     yield from paddle_focal.backend_report().splitlines()[1:]
-    stale = sorted(path.name for path in build.PACKAGE.glob("_C-*.so") if path.name != build.library_name())
+    operators = {path.name for path in build.PACKAGE.glob("_operator-*.so")}
+    has_operator = build.operator_name() in operators
+    yield f"static graphs: {'the operator is' if has_operator else 'no operator'} built for this Paddle"
+    stale = sorted(operators - {build.operator_name()})
     if stale:
         yield f"Operators of another Python, Paddle or state of the sources, not loaded: {', '.join(stale)}"
     yield _ppdet(problems)

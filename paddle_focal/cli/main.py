@@ -22,7 +22,7 @@ COMMANDS = {
     "make-digits": ("paddle_focal.cli.make_digits", "compose the demo's data set of handwritten digits"),
     "benchmark": ("paddle_focal.benchmarks.__main__", "measure the losses beside what they replace"),
     "doctor": ("paddle_focal.cli.doctor", "check the installation, for a bug report"),
-    "build": ("paddle_focal.build", "compile the native operator for the Paddle that is installed"),
+    "build": ("paddle_focal.build", "compile the native library"),
 }
 
 

@@ -56,7 +56,7 @@ def select(backend: str | None, logit: Tensor, loss: Loss = SIGMOID) -> ModuleTy
 
 @cache  # once for each reason
 def _warn_of_fallback(reason: str) -> None:
-    warnings.warn(f"paddle_focal falls back on its slower composite backend: {reason}", stacklevel=6)
+    warnings.warn(f"paddle_focal falls back on its slower composite backend: {reason}", stacklevel=7)
 
 
 def backend_report() -> str:

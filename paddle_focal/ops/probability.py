@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+
 import paddle
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
-from paddle_focal.ops import devices, label_range
+from paddle_focal.ops import devices, label_range, second_backward
 from paddle_focal.ops.rounding import rounded
 
 # Used in place of 0, which has no logarithm. Gradients are divided by it, so it is far above 6e-309, which Paddle's exp
@@ -22,13 +24,16 @@ def logit_of(prob: Tensor) -> Tensor:
     """
     if devices.kind(prob) == "cpu" or label_range.is_wanted_everywhere():
         label_range.check_unit_interval("prob", prob)
-    return _Logit.apply(prob)
+    contexts: list[weakref.ref] = []
+    logit = _Logit.apply(prob, contexts)
+    return logit if logit.stop_gradient else second_backward.refuse(logit, contexts[0], "binary_focal_loss")
 
 
 class _Logit(PyLayer):
     @staticmethod
-    def forward(ctx, prob):
+    def forward(ctx, prob, contexts):
         ctx.save_for_backward(prob)
+        contexts.append(weakref.ref(ctx))
         p, q = _both(prob)
         valid = (prob >= 0).logical_and(prob <= 1)
         return paddle.where(valid, paddle.log(p) - paddle.log(q), paddle.full_like(p, float("nan")))

@@ -31,7 +31,7 @@ def test_report():
     assert result.stdout.startswith(f"paddle_focal {__version__} in {Path(doctor.__file__).parents[1]}\n")
     for backend in BACKENDS:
         assert f"Self-test on the cpu, {backend}" in result.stdout
-    assert build.library_name() not in result.stdout  # which only those that are not loaded are listed by
+    assert build.operator_name() not in result.stdout  # which only those that are not loaded are listed by
     if importlib.util.find_spec("ppdet"):
         assert re.search(r"^ppdet: .*/ppdet$", result.stdout, re.MULTILINE)
     assert result.stdout.endswith("\n0 problems found\n")

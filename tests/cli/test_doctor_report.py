@@ -21,22 +21,23 @@ Devices: CPU with 3 cores, card 0, card 1
 numpy 2.2
 opencv-python 4.11
 
-fused: yes
+native: yes
 composite: yes
-Operators of another Python, Paddle or state of the sources, not loaded: _C-a.so, _C-b.so
+static graphs: no operator built for this Paddle
+Operators of another Python, Paddle or state of the sources, not loaded: _operator-a.so, _operator-b.so
 ppdet: as found
 
-Self-test on the cpu, fused, float32: right, largest relative error 2.0e-05, allowed 2e-05
-Self-test on the cpu, fused, float64: WRONG, largest relative error 1.1e-12, allowed 1e-12
+Self-test on the cpu, native, float32: right, largest relative error 2.0e-05, allowed 2e-05
+Self-test on the cpu, native, float64: WRONG, largest relative error 1.1e-12, allowed 1e-12
 Self-test on the cpu, composite, float32: WRONG, largest relative error nan, allowed 2e-05
 Self-test on the cpu, composite, float64: right, largest relative error 1.0e-12, allowed 1e-12
-Self-test on the gpu, fused: left out
+Self-test on the gpu, native: left out
 Self-test on the gpu, composite, float32: right, largest relative error 0.0e+00, allowed 2e-05
 Self-test on the gpu, composite, float64: right, largest relative error 0.0e+00, allowed 1e-12
 
 PROBLEM: of ppdet
 PROBLEM: a clash
-PROBLEM: the fused backend computes wrong numbers in float64 on the cpu
+PROBLEM: the native backend computes wrong numbers in float64 on the cpu
 PROBLEM: the composite backend computes wrong numbers in float32 on the cpu
 4 problems found
 """
@@ -48,16 +49,17 @@ Devices: CPU with 3 cores
 numpy 2.2
 opencv-python 4.11
 
-fused: yes
+native: yes
 composite: yes
+static graphs: the operator is built for this Paddle
 ppdet: as found
 
-Self-test on the cpu, fused, float32: WRONG, largest relative error 3.0e-05, allowed 2e-05
-Self-test on the cpu, fused, float64: right, largest relative error 0.0e+00, allowed 1e-12
+Self-test on the cpu, native, float32: WRONG, largest relative error 3.0e-05, allowed 2e-05
+Self-test on the cpu, native, float64: right, largest relative error 0.0e+00, allowed 1e-12
 Self-test on the cpu, composite, float32: right, largest relative error 0.0e+00, allowed 2e-05
 Self-test on the cpu, composite, float64: right, largest relative error 0.0e+00, allowed 1e-12
 
-PROBLEM: the fused backend computes wrong numbers in float32 on the cpu
+PROBLEM: the native backend computes wrong numbers in float32 on the cpu
 1 problem found
 """
 
@@ -77,11 +79,12 @@ def machine(monkeypatch, tmp_path):
         package = SimpleNamespace(
             __version__="9.8.7",
             __file__="/site/paddle_focal/__init__.py",
-            backend_report=lambda: "which backend serves\nfused: yes\ncomposite: yes",
+            backend_report=lambda: "which backend serves\nnative: yes\ncomposite: yes",
         )
-        for name in (*stale, "_C-mine.so", "other.so", "_C-c.txt"):
+        mine = [] if stale else ["_operator-mine.so"]
+        for name in (*stale, *mine, "other.so", "_operator-c.txt"):
             (tmp_path / name).touch()
-        build = SimpleNamespace(PACKAGE=tmp_path, library_name=lambda: "_C-mine.so")
+        build = SimpleNamespace(PACKAGE=tmp_path, operator_name=lambda: "_operator-mine.so")
         for name, stand_in in (("paddle", paddle), ("paddle_focal", package), ("build", build)):
             monkeypatch.setattr(doctor, name, stand_in)
         monkeypatch.setattr(doctor.platform, "python_version", lambda: "3.99.1")
@@ -100,18 +103,18 @@ def machine(monkeypatch, tmp_path):
 
 def test_of_much_that_is_wrong(machine, capsys):
     errors = {
-        ("cpu", "fused", "float32"): 2e-5,
-        ("cpu", "fused", "float64"): 1.1e-12,
+        ("cpu", "native", "float32"): 2e-5,
+        ("cpu", "native", "float64"): 1.1e-12,
         ("cpu", "composite", "float32"): math.nan,
         ("cpu", "composite", "float64"): 1e-12,
     }
-    machine(2, errors, ["of ppdet", "a clash"], stale=["_C-b.so", "_C-a.so"])
+    machine(2, errors, ["of ppdet", "a clash"], stale=["_operator-b.so", "_operator-a.so"])
     assert doctor.main([]) == 1
     assert capsys.readouterr() == (WITH_TWO_GPUS, "")
 
 
 def test_of_one_problem(machine, capsys):
-    machine(1, {("cpu", "fused", "float32"): 3e-5}, [], is_cuda=False)
+    machine(1, {("cpu", "native", "float32"): 3e-5}, [], is_cuda=False)
     assert doctor.main() == 1
     assert capsys.readouterr() == (WITHOUT_GPU, "")
 

@@ -203,7 +203,7 @@ usage: paddle-focal COMMAND ...
   make-digits compose the demo's data set of handwritten digits
   benchmark   measure the losses beside what they replace
   doctor      check the installation, for a bug report
-  build       compile the native operator for the Paddle that is installed
+  build       compile the native library
 
 Without a command: which backend serves, and why.
 """

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import oracle
@@ -21,8 +20,8 @@ from native_library import IS_BUILT, needs_library
 import paddle_focal
 from paddle_focal import build, ops, sigmoid_focal_loss
 from paddle_focal.ops import composite, devices, ladder, native
-from paddle_focal.ops.native.library import library
 from paddle_focal.ops.native import memory, params
+from paddle_focal.ops.native.library import library
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -139,7 +138,9 @@ class TestLibrary:
         fields += ["loss", "outer", "classes", "inner", "gamma", "label_smoothing", "ignore_index", "reduce"]
         offsets = ", ".join(f"offsetof(FocalLossParams, {field})" for field in fields)
         source = f'#include <cstddef>\n#include <cstdio>\n#include <initializer_list>\n#include "focal.h"\nint main() {{ for (size_t n : {{{offsets}, '
-        source += 'sizeof(FocalLossParams), offsetof(FocalArray, type), sizeof(FocalArray)}) std::printf("%zu ", n); }\n'
+        source += (
+            'sizeof(FocalLossParams), offsetof(FocalArray, type), sizeof(FocalArray)}) std::printf("%zu ", n); }\n'
+        )
         (tmp_path / "struct.cc").write_text(source)
         command = ["c++", f"-I{build.SOURCES}", str(tmp_path / "struct.cc"), "-o", str(tmp_path / "struct")]
         subprocess.run(command, check=True)
@@ -233,7 +234,7 @@ class TestPasses:
         x = paddle.to_tensor(rng.normal(size=(4, 3))).astype(dtype)
         x.stop_gradient = False
         loss = sigmoid_focal_loss(x, paddle.to_tensor(self.LABEL), backend="native", **options)
-        expected = oracle.loss_and_gradient(x.astype("float64").numpy(), oracle.one_hot(self.LABEL, 3)[0])[1]
+        expected = oracle.loss_and_gradient(x.astype("float64").numpy(), oracle.one_hot(list(self.LABEL), 3)[0])[1]
         return x, loss, expected
 
     @pytest.mark.parametrize("factor", [1.0, 7.0, -0.5, 0.0])
@@ -258,13 +259,6 @@ class TestPasses:
         (2.0 * loss).backward()
         for factor, gradient in zip((3.0, 5.0, 1.0, 2.0), [*gradients, x.grad]):
             np.testing.assert_allclose(gradient.numpy(), factor * expected, rtol=1e-6)
-
-    def test_backward_a_second_time_is_an_error(self, rng):
-        x, loss, expected = self.call(rng)
-        loss.backward(retain_graph=True)
-        with pytest.raises(OSError, match="backward\\(\\) was called a second time through sigmoid_focal_loss: add"):
-            loss.backward()
-        np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-6)
 
     @pytest.mark.parametrize("dtype", ["float16", "float32"])
     def test_logits_changed_in_place(self, rng, dtype):

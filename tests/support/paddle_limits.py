@@ -14,5 +14,4 @@ def _needs_paddle_3(reason: str) -> pytest.MarkDecorator:
 
 needs_empty_tensors = _needs_paddle_3("Paddle 2.6 can neither add up nor differentiate empty tensors")
 needs_keywords_in_traces = _needs_paddle_3("the bytecode tracer of Paddle 2.6 loses keyword-only arguments")
-needs_deleters = _needs_paddle_3("Paddle 2.6 cannot be given memory, of which the operator would keep some")
 needs_boxless_retina_head = _needs_paddle_3("RetinaHead, for comparison, fails without boxes on Paddle 2.6")

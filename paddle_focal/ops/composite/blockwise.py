@@ -8,14 +8,14 @@ main memory.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import paddle
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
-from paddle_focal.ops import devices, label_range
+from paddle_focal.ops import devices, label_range, second_backward
 from paddle_focal.ops.loss import Loss, LossParams, highest_label, loss_shape, result_dtype
 from paddle_focal.ops.rounding import rounded
 
@@ -28,13 +28,17 @@ def compute(logit: Tensor, params: LossParams) -> Tensor:
     if not paddle.in_dynamic_mode():
         raise RuntimeError(
             "the composite backend cannot be traced into a static graph: "
-            "build the native operator with `python -m paddle_focal.build`, or run in dynamic mode"
+            "build the native library, and its operator, with `python -m paddle_focal.build --operator`, or run in "
+            "dynamic mode"
         )
     if on_cpu(params.label) or label_range.is_wanted_everywhere():
         label_range.check(params)
     spec = params.spec
     view = _view(logit, spec.axis)
-    result = _ClosedForm.apply(logit.reshape(view), _Call(spec.loss, _params_in_view(logit, params, view)))
+    call = _Call(spec.loss, _params_in_view(logit, params, view))
+    result = _ClosedForm.apply(logit.reshape(view), call)
+    if not result.stop_gradient:
+        second_backward.refuse(result, call.context, spec.loss.name)
     if spec.reduction == "sum":
         return result
     return result.reshape(loss_shape(spec.loss, logit.shape, spec.axis))
@@ -61,12 +65,13 @@ def _params_in_view(logit: Tensor, params: LossParams, view: list[int]) -> LossP
     return params._replace(label=label, weight=weight)
 
 
-@dataclass(frozen=True)
 class _Call:
     """A loss and its arguments in view; a plain object, so that ``PyLayer.apply`` treats its tensors as constants."""
 
-    loss: Loss
-    params: LossParams
+    context: weakref.ref  # of the layer, until the backward pass
+
+    def __init__(self, loss: Loss, params: LossParams) -> None:
+        self.loss, self.params = loss, params
 
     def value(self, logit: Tensor) -> Tensor:
         if self.params.spec.reduction == "sum":
@@ -131,6 +136,7 @@ class _ClosedForm(PyLayer):
     def forward(ctx, logit, call):
         ctx.save_for_backward(logit)
         ctx.call = call
+        call.context = weakref.ref(ctx)
         ctx.versions = call.versions(logit)
         with paddle.amp.auto_cast(enable=False):
             return call.value(logit)

@@ -9,14 +9,13 @@ not added up, or a second one. Half precision is computed in float32.
 from __future__ import annotations
 
 import weakref
-from functools import partial
 
 import paddle
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
-from paddle_focal.ops import label_range
-from paddle_focal.ops.loss import LossParams, LossSpec
+from paddle_focal.ops import label_range, second_backward
+from paddle_focal.ops.loss import LossParams
 from paddle_focal.ops.native import memory
 from paddle_focal.ops.native.library import FAILED, OK, library
 from paddle_focal.ops.native.params import Plan, packed, packed_array, plan_of
@@ -29,17 +28,7 @@ def compute(logit: Tensor, params: LossParams) -> Tensor:
         return _forward(plan, logit, params, None)
     call = _Call(plan, params)
     result = _NativeLoss.apply(logit, call)
-    # Paddle crashes in a second backward() through a PyLayer, whose context is gone then; a hook is called before.
-    result._register_grad_hook(partial(_check_alive, call.context, params.spec))
-    return result
-
-
-def _check_alive(context: weakref.ref, spec: LossSpec, grad: Tensor) -> None:
-    if context() is None:
-        raise RuntimeError(
-            f"backward() was called a second time through {spec.loss.name}: add the losses up and call it once, or use "
-            "paddle.grad, which can be called again"
-        )
+    return second_backward.refuse(result, call.context, params.spec.loss.name)
 
 
 class _Call:

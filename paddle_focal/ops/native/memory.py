@@ -27,9 +27,7 @@ def empty(shape: Sequence[int], dtype: paddle.dtype) -> Tensor:
     if size < LARGE:
         return _C_ops.empty(shape, dtype, _CPU)
     array = np.asarray(_Memory(shape, _NUMPY[dtype], size))
-    return core.eager.Tensor(
-        value=array, place=_CPU, persistable=False, zero_copy=True, name="", stop_gradient=True
-    )
+    return core.eager.Tensor(value=array, place=_CPU, persistable=False, zero_copy=True, name="", stop_gradient=True)
 
 
 class _Memory:

@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 import pytest
 from losses_under_test import SIGMOID, LossUnderTest
+from native_library import needs_operator
 from paddle_limits import needs_keywords_in_traces
 
 CLASSES = 3
@@ -132,9 +133,10 @@ def test_repr_state_and_copy(loss):
     assert copy.deepcopy(layer).gamma == 1.5
 
 
+@needs_operator
 @pytest.mark.parametrize("full_graph", [True, pytest.param(False, marks=needs_keywords_in_traces)])
 @pytest.mark.parametrize("batch_size", [None, 5], ids=["any_batch", "known_batch"])
-def test_to_static_trains_the_same(native, loss, rng, full_graph, batch_size):
+def test_to_static_trains_the_same(loss, rng, full_graph, batch_size):
     if loss.prediction == "prob":
         pytest.skip("probabilities become logits in a PyLayer, which cannot be traced")
     x = paddle.to_tensor(rng.normal(size=(5, 4)).astype("float32"))

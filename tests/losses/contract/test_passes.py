@@ -64,6 +64,20 @@ def test_retained_graph(loss, backend, batch):
         np.testing.assert_allclose(gradient.numpy(), loss.expected(*batch)[1], rtol=1e-12)
 
 
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_a_second_backward_is_refused(loss, backend, batch, reduction):
+    """Where Paddle would end the process."""
+    prediction = differentiable(batch[0])
+    result = loss.function(prediction, paddle.to_tensor(batch[1]), reduction=reduction, backend=backend).sum()
+    result.backward(retain_graph=True)
+    before = prediction.grad.numpy()
+    with pytest.raises(
+        OSError, match=r"backward\(\) was called a second time through (sigmoid|softmax)_focal_loss: add"
+    ):
+        result.backward()
+    np.testing.assert_array_equal(prediction.grad.numpy(), before)
+
+
 def test_accumulates(loss, backend, batch):
     prediction = differentiable(batch[0])
     for _ in range(3):
