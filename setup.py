@@ -1,8 +1,8 @@
 """The package. Paddle is not among its requirements: pip would lay paddlepaddle over an installed paddlepaddle-gpu.
 
-The native library is compiled where there is a C++ compiler; it serves every Paddle and every Python, so that a wheel is
-tagged for neither. PADDLE_FOCAL_BUILD=0 leaves it out, =1 makes the installation fail without it; unset, the package is
-installed either way.
+The native library is compiled where there is a C++ compiler; it serves every Paddle and every Python, so that a wheel
+is tagged for neither. PADDLE_FOCAL_BUILD=0 leaves it out, =1 makes the installation fail without it; unset, the package
+is installed either way.
 """
 
 import importlib.util

@@ -1,9 +1,9 @@
 """Builds the native library: ``python -m paddle_focal.build`` compiles ``csrc`` into the package.
 
 The library knows neither Paddle nor Python, so that one file serves every version of both; it holds the fingerprint of
-its sources, by which one of other sources is refused. With ``--operator``, the operator for static graphs is built, too:
-it needs Paddle's headers, and serves this Paddle and this Python only. This module imports nothing from the package,
-because setup.py runs it where Paddle may be missing.
+its sources, by which one of other sources is refused. ``--operator`` builds the operator for static graphs, too, which
+needs Paddle's headers and serves this Paddle and this Python only. This module imports nothing from the package, because
+setup.py runs it where Paddle may be missing.
 """
 
 from __future__ import annotations
@@ -98,9 +98,8 @@ def operator_name() -> str:
 
     sources = b"".join((SOURCES / name).read_bytes() for name in ("focal.h", "paddle/operator.cc"))
     digest = hashlib.sha256(paddle.version.commit.encode() + sources).hexdigest()[:10]
-    return (
-        f"_operator-py{sys.version_info.major}.{sys.version_info.minor}-paddle{paddle.version.full_version}-{digest}.so"
-    )
+    python = f"py{sys.version_info.major}.{sys.version_info.minor}"
+    return f"_operator-{python}-paddle{paddle.version.full_version}-{digest}.so"
 
 
 def build_operator(directory: Path = PACKAGE) -> Path:

@@ -105,7 +105,7 @@ def test_how_the_library_is_compiled_and_linked(commands, tmp_path):
 
 
 def test_how_the_operator_is_compiled_and_linked(commands, tmp_path, monkeypatch):
-    with pytest.raises(build.BuildError, match="linked to libpaddle_focal.so, which is not there: run python -m"):
+    with pytest.raises(build.BuildError, match=r"linked to libpaddle_focal\.so, which is not there: run python -m"):
         build.build_operator(tmp_path)
     library = tmp_path / "libpaddle_focal.so"
     library.touch()

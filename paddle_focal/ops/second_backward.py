@@ -1,7 +1,7 @@
 """A second ``backward()`` through a ``PyLayer``, in which Paddle crashes, becomes an error.
 
-Paddle lets go of a layer's context after the first one, with ``retain_graph=True``, too. Hooks on the layer's result are
-called before the layer.
+Paddle lets go of a layer's context after the first one, with ``retain_graph=True``, too. Hooks on the layer's result
+are called before the layer.
 """
 
 from __future__ import annotations

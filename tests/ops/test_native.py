@@ -137,11 +137,12 @@ class TestLibrary:
         fields += [f"weight.{name}" for name in ("array.data", "array.type", "outer", "classes", "inner")]
         fields += ["loss", "outer", "classes", "inner", "gamma", "label_smoothing", "ignore_index", "reduce"]
         offsets = ", ".join(f"offsetof(FocalLossParams, {field})" for field in fields)
-        source = f'#include <cstddef>\n#include <cstdio>\n#include <initializer_list>\n#include "focal.h"\nint main() {{ for (size_t n : {{{offsets}, '
-        source += (
-            'sizeof(FocalLossParams), offsetof(FocalArray, type), sizeof(FocalArray)}) std::printf("%zu ", n); }\n'
+        offsets += ", sizeof(FocalLossParams), offsetof(FocalArray, type), sizeof(FocalArray)"
+        includes = "".join(
+            f"#include {name}\n" for name in ("<cstddef>", "<cstdio>", "<initializer_list>", '"focal.h"')
         )
-        (tmp_path / "struct.cc").write_text(source)
+        loop = f'for (size_t offset : {{{offsets}}}) std::printf("%zu ", offset);'
+        (tmp_path / "struct.cc").write_text(f"{includes}int main() {{ {loop} }}\n")
         command = ["c++", f"-I{build.SOURCES}", str(tmp_path / "struct.cc"), "-o", str(tmp_path / "struct")]
         subprocess.run(command, check=True)
         printed = subprocess.run([tmp_path / "struct"], capture_output=True, text=True, check=True).stdout
@@ -228,7 +229,7 @@ class TestThreads:
 
 @needs_library
 class TestPasses:
-    LABEL = [0, 1, 2, 3]
+    LABEL = (0, 1, 2, 3)
 
     def call(self, rng, dtype="float32", **options):
         x = paddle.to_tensor(rng.normal(size=(4, 3))).astype(dtype)

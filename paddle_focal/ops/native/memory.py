@@ -14,7 +14,7 @@ from paddle_focal.ops.native.library import library
 
 #: Results of this size and above lie in the library's huge pages: fresh memory costs as much as the arithmetic.
 LARGE = 2 << 20
-#: What NumPy calls numbers of a dtype, whose size in bytes is theirs; it has no bfloat16, and Paddle takes uint16 as such.
+#: What NumPy calls numbers of a dtype, with their size in bytes; Paddle takes uint16 as bfloat16, which NumPy lacks.
 _NUMPY = {paddle.float16: "<f2", paddle.bfloat16: "<u2", paddle.float32: "<f4", paddle.float64: "<f8"}
 _SIZE = {dtype: int(name[-1]) for dtype, name in _NUMPY.items()}
 _CPU = core.CPUPlace()
