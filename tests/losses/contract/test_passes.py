@@ -71,8 +71,7 @@ def test_a_second_backward_is_refused(loss, backend, batch, reduction):
     result = loss.function(prediction, paddle.to_tensor(batch[1]), reduction=reduction, backend=backend).sum()
     result.backward(retain_graph=True)
     before = prediction.grad.numpy()
-    with pytest.raises(
-        OSError, match=r"called a second time through (sigmoid|softmax)_focal_loss: add the":
+    with pytest.raises(OSError, match=r"called a second time through (sigmoid|softmax)_focal_loss: add the"):
         result.backward()
     np.testing.assert_array_equal(prediction.grad.numpy(), before)
 
