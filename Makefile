@@ -78,4 +78,4 @@ lock: setup
 		--no-python-downloads --upgrade requirements.in -o requirements.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-paddle2.6 build dist *.egg-info paddle_focal/*.so
+	rm -rf $(VENV) $(VENV)-paddle2.6 build dist *.egg-info paddle_focal/*.so paddle_focal/*.fatbin

@@ -44,7 +44,8 @@ class BuildLibrary(build_ext):
         builder = load_build_module()
         directory = ROOT / "paddle_focal" if self.inplace else Path(self.build_lib, "paddle_focal")
         try:
-            self.built = (str(builder.build(directory)),)
+            library = builder.build(directory)
+            self.built = tuple(str(path) for path in (library, directory / builder.KERNELS) if path.exists())
         except builder.BuildError as error:
             if BUILD == "1":
                 raise

@@ -1,7 +1,8 @@
 """Builds the native library: ``python -m paddle_focal.build`` compiles ``csrc`` into the package.
 
 The library knows neither Paddle nor Python, so that one file serves every version of both; it holds the fingerprint of
-its sources, by which one of other sources is refused. ``--operator`` builds the operator for static graphs, too, which
+its sources, by which one of other sources is refused. Where there is an nvcc, the kernels for GPUs are compiled beside
+it, which need the driver only. ``--operator`` builds the operator for static graphs, too, which
 needs Paddle's headers and serves this Paddle and this Python only. This module imports nothing from the package,
 because setup.py runs it where Paddle may be missing.
 """
@@ -27,6 +28,11 @@ OPTIMIZED = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fPI
 FREESTANDING = ("-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fopenmp-simd", "-fvisibility=hidden")
 LINKED = ("-shared", "-nodefaultlibs", "-Wl,-z,defs", f"-Wl,-soname,{LIBRARY}")
 LIBRARIES = ("-lc", "-lm", "-lgcc")
+#: Machine code for the compute capabilities that nvcc knows of these, and PTX of the lowest one for all others.
+KERNELS = "paddle_focal_cuda.fatbin"
+CAPABILITIES = (70, 75, 80, 86, 89, 90, 100, 120)
+USUAL_CUDA = "/usr/local/cuda"
+NVCC_FLAGS = ("-std=c++17", "-O3", "-fatbin", "-Xfatbin", "-compress-all")
 
 
 class BuildError(RuntimeError):
@@ -35,14 +41,23 @@ class BuildError(RuntimeError):
 
 def fingerprint() -> str:
     """Of the sources of the library, and of how they are compiled."""
-    digest = hashlib.sha256(" ".join((*OPTIMIZED[:-1], *FREESTANDING)).encode())
-    for path in sorted(path for folder in (".", "formulas", "cpu") for path in (SOURCES / folder).glob("*.*")):
+    return _fingerprint((*OPTIMIZED[:-1], *FREESTANDING), ("*.h", "formulas/*", "cpu/*", "cuda/*.cc", "cuda/*.cuh"))
+
+
+def kernels_fingerprint() -> str:
+    """Of the sources of the kernels for GPUs; the last 16 bytes of their file."""
+    return _fingerprint(NVCC_FLAGS, ("*.h", "formulas/*", "cuda/*.cu", "cuda/*.cuh"))
+
+
+def _fingerprint(flags: Sequence[str], patterns: Sequence[str]) -> str:
+    digest = hashlib.sha256(" ".join(flags).encode())
+    for path in sorted(path for pattern in patterns for path in SOURCES.glob(pattern)):
         digest.update(path.relative_to(SOURCES).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def _library_sources() -> list[Path]:
-    return sorted(SOURCES.glob("cpu/*.cc"))
+    return sorted([*SOURCES.glob("cpu/*.cc"), *SOURCES.glob("cuda/*.cc")])
 
 
 def _find_compiler() -> str:
@@ -53,7 +68,7 @@ def _find_compiler() -> str:
 
 
 def build(directory: Path = PACKAGE) -> Path:
-    """Compiles the library into ``directory`` and returns its path.
+    """Compiles the library into ``directory`` and returns its path; the kernels for GPUs, too, or says why not.
 
     Raises:
         BuildError: there is no compiler, or it fails; the message then includes its output.
@@ -62,7 +77,61 @@ def build(directory: Path = PACKAGE) -> Path:
         raise BuildError(f"the native library is built on Linux only, and this is {sys.platform}")
     compiler = _find_compiler()
     flags = (*OPTIMIZED, *FREESTANDING, f'-DFOCAL_FINGERPRINT="{fingerprint()}"')
-    return _compile(compiler, _library_sources(), flags, LINKED, LIBRARIES, directory / LIBRARY)
+    library = _compile(compiler, _library_sources(), flags, LINKED, LIBRARIES, directory / LIBRARY)
+    try:
+        print(f"built {build_kernels(directory)}")
+    except BuildError as error:
+        print(f"no kernels for GPUs were built: {error}")
+    return library
+
+
+def build_kernels(directory: Path = PACKAGE) -> Path:
+    """Compiles the kernels for GPUs into ``directory`` and returns their path.
+
+    Raises:
+        BuildError: there is no nvcc, or it fails.
+    """
+    nvcc = _find_nvcc()
+    known = _ask_nvcc(nvcc, "--list-gpu-code").split()
+    capabilities = [number for number in CAPABILITIES if f"sm_{number}" in known]
+    if not capabilities:
+        raise BuildError(f"{nvcc} knows none of the compute capabilities {', '.join(map(str, CAPABILITIES))}")
+    options = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in capabilities]
+    options += [f"-gencode=arch=compute_{capabilities[0]},code=compute_{capabilities[0]}", "--threads=0"]
+    with tempfile.TemporaryDirectory() as temporary:
+        built = Path(temporary, KERNELS)
+        command = [*NVCC_FLAGS, *options, f"-I{SOURCES}", str(SOURCES / "cuda/focal_kernels.cu"), "-o", str(built)]
+        for compiler in (accepted := _host_compilers()):
+            try:
+                _ask_nvcc(nvcc, *compiler, *command)
+                break
+            except BuildError as error:
+                if "unsupported GNU version" not in str(error) or compiler == accepted[-1]:
+                    raise
+        return _put(built.read_bytes() + kernels_fingerprint().encode(), directory / KERNELS)
+
+
+def _find_nvcc() -> str:
+    homes = [home for name in ("CUDA_HOME", "CUDA_PATH") if (home := os.environ.get(name))]
+    folders = [*(f"{home}/bin" for home in homes), *os.get_exec_path(), f"{USUAL_CUDA}/bin"]
+    nvcc = shutil.which("nvcc", path=os.pathsep.join(folders))
+    if not nvcc:
+        raise BuildError(f"there is no nvcc in CUDA_HOME, CUDA_PATH, PATH or {USUAL_CUDA}")
+    return nvcc
+
+
+def _host_compilers() -> list[tuple[str, ...]]:
+    """Options of nvcc, which knows older compilers than the system may have; it uses them as preprocessors only."""
+    older = [path for version in (11, 10, 9, 8) if (path := shutil.which(f"g++-{version}"))]
+    return [(), *(("-ccbin", path) for path in older), ("-allow-unsupported-compiler",)]
+
+
+def _ask_nvcc(nvcc: str, *arguments: str) -> str:
+    result = subprocess.run([nvcc, *arguments], capture_output=True, text=True)
+    if result.returncode:
+        lines = (result.stderr.strip() or result.stdout.strip() or "without a message").splitlines()
+        raise BuildError(f"{nvcc} failed: {next((line for line in lines if 'error' in line), lines[-1])}")
+    return result.stdout
 
 
 def _compile(
@@ -85,11 +154,17 @@ def _compile(
             objects = list(pool.map(compile_one, sources))
         built = f"{temporary}/{library.name}"
         _run([compiler, *linked, *objects, *libraries, "-o", built])
-        library.parent.mkdir(parents=True, exist_ok=True)
-        partial = library.with_suffix(".partial")
-        shutil.copy(built, partial)
-        os.replace(partial, library)
-    return library
+        return _put(Path(built).read_bytes(), library, 0o755)
+
+
+def _put(content: bytes, path: Path, mode: int = 0o644) -> Path:
+    """Writes a file that is there as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(content)
+    partial.chmod(mode)
+    os.replace(partial, path)
+    return path
 
 
 def operator_name() -> str:

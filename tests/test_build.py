@@ -34,7 +34,9 @@ def sources(tmp_path, monkeypatch) -> Path:
         ("cpu/kernels_avx2.cc", True),
         ("cpu/kernels.inc", True),
         ("paddle/operator.cc", False),
-        ("cuda/focal_kernels.cuh", False),
+        ("cuda/focal_launch.cc", True),
+        ("cuda/focal_partition.cuh", True),
+        ("cuda/focal_kernels.cu", False),
     ],
 )
 def test_the_fingerprint_is_that_of_what_is_compiled(sources, changed, is_part):
@@ -43,6 +45,24 @@ def test_the_fingerprint_is_that_of_what_is_compiled(sources, changed, is_part):
         file.write("// changed\n")
     assert (build.fingerprint() != before) is is_part
     assert len(before) == 16
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_part"),
+    [
+        ("focal.h", True),
+        ("formulas/elementary.h", True),
+        ("cuda/focal_kernels.cu", True),
+        ("cuda/focal_partition.cuh", True),
+        ("cuda/focal_launch.cc", False),
+        ("cpu/kernels_avx2.cc", False),
+    ],
+)
+def test_the_fingerprint_of_the_kernels_for_gpus(sources, changed, is_part):
+    before = build.kernels_fingerprint()
+    with (sources / changed).open("a") as file:
+        file.write("// changed\n")
+    assert (build.kernels_fingerprint() != before) is is_part
 
 
 def test_the_fingerprint_holds_the_compilers_options(monkeypatch):
@@ -79,18 +99,24 @@ def commands(monkeypatch) -> list[list[str]]:
             Path(command[command.index("-o") + 1]).write_text("built")
 
     monkeypatch.setattr(build, "_run", run)
+
+    def no_kernels(directory):
+        raise build.BuildError("of a test")
+
     monkeypatch.setattr(build, "_find_compiler", lambda: "c++")
+    monkeypatch.setattr(build, "build_kernels", no_kernels)
     return recorded
 
 
-def test_how_the_library_is_compiled_and_linked(commands, tmp_path):
+def test_how_the_library_is_compiled_and_linked(commands, tmp_path, capsys):
     library = build.build(tmp_path / "new")
+    assert capsys.readouterr().out == "no kernels for GPUs were built: of a test\n"
     assert library == tmp_path / "new" / "libpaddle_focal.so"
     assert library.read_text() == "built"
     assert [path.name for path in (tmp_path / "new").iterdir()] == [library.name]
     *compiled, linked = commands
     sources = [Path(command[command.index("-c") + 1]) for command in compiled]
-    assert sorted(sources) == sorted(SOURCES.glob("cpu/*.cc"))
+    assert sorted(sources) == sorted([*SOURCES.glob("cpu/*.cc"), SOURCES / "cuda/focal_launch.cc"])
     objects = [command[command.index("-o") + 1] for command in compiled]
     assert len(set(objects)) == len(objects)
     for command in compiled:
@@ -127,7 +153,8 @@ def test_how_the_operator_is_compiled_and_linked(commands, tmp_path, monkeypatch
 
 def test_lint_looks_at_every_source(commands):
     build.check()
-    assert sorted(Path(command[-1]) for command in commands) == sorted(SOURCES.glob("cpu/*.cc"))
+    looked_at = sorted(Path(command[-1]) for command in commands)
+    assert looked_at == sorted([*SOURCES.glob("cpu/*.cc"), SOURCES / "cuda/focal_launch.cc"])
     assert all({"-Wall", "-Wextra", "-Werror", "-fsyntax-only"} <= set(command) for command in commands)
 
 
@@ -149,6 +176,93 @@ def test_which_compiler(monkeypatch, tmp_path, variable, found):
     (tmp_path / "c++").unlink()
     if not variable:
         assert Path(build._find_compiler()).name == "g++"
+
+
+NVCC = """#!/bin/sh
+if [ "$1" = --list-gpu-code ]; then echo "sm_35 sm_70 sm_87 sm_90"; exit; fi
+echo "$*" >> {folder}/log
+case "$*" in *{accepted}*) ;; *) echo "error: -- unsupported GNU version! gcc versions later" >&2; exit 1;; esac
+for output; do :; done
+printf kernels > "$output"
+"""
+
+
+class TestKernels:
+    """The kernels for GPUs, by an nvcc that only writes down how it is called."""
+
+    @pytest.fixture
+    def nvcc(self, tmp_path, monkeypatch):
+        for variable in ("CUDA_HOME", "CUDA_PATH"):
+            monkeypatch.delenv(variable, raising=False)
+        monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+
+        def make(folder: Path, accepted: str = "") -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "nvcc").write_text(NVCC.format(folder=tmp_path, accepted=accepted))
+            (folder / "nvcc").chmod(0o755)
+
+        return make
+
+    def calls(self, tmp_path) -> list[list[str]]:
+        return [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+
+    def test_what_is_compiled(self, nvcc, tmp_path):
+        nvcc(tmp_path / "bin")
+        built = build.build_kernels(tmp_path / "package")
+        assert built == tmp_path / "package/paddle_focal_cuda.fatbin"
+        assert built.read_bytes() == f"kernels{build.kernels_fingerprint()}".encode()
+        (call,) = self.calls(tmp_path)
+        assert [option[9:] for option in call if option.startswith("-gencode")] == [
+            "arch=compute_70,code=sm_70",
+            "arch=compute_90,code=sm_90",
+            "arch=compute_70,code=compute_70",
+        ]
+        assert {"-std=c++17", "-O3", "-fatbin", f"-I{SOURCES}", str(SOURCES / "cuda/focal_kernels.cu")} <= set(call)
+        assert call[call.index("-Xfatbin") + 1] == "-compress-all"
+
+    @pytest.mark.parametrize("accepted", ["-ccbin", "-allow-unsupported-compiler"])
+    def test_a_compiler_that_is_too_new(self, nvcc, tmp_path, accepted):
+        nvcc(tmp_path / "bin", accepted)
+        older = tmp_path / "bin/g++-11"
+        older.write_text("")
+        older.chmod(0o755)
+        build.build_kernels(tmp_path)
+        tried = [call[: call.index("-std=c++17")] for call in self.calls(tmp_path)]
+        assert (
+            tried == [[], ["-ccbin", str(older)], ["-allow-unsupported-compiler"]][: 2 if accepted == "-ccbin" else 3]
+        )
+
+    def test_none_that_it_accepts(self, nvcc, tmp_path):
+        nvcc(tmp_path / "bin", "-nothing")
+        with pytest.raises(build.BuildError, match=r"bin/nvcc failed: error: -- unsupported GNU version! gcc versions"):
+            build.build_kernels(tmp_path)
+        assert not list(tmp_path.glob("*.fatbin"))
+
+    @pytest.mark.parametrize("variable", ["CUDA_HOME", "CUDA_PATH"])
+    def test_where_it_is_looked_for(self, nvcc, tmp_path, monkeypatch, variable):
+        nvcc(tmp_path / "bin"), nvcc(tmp_path / "home/bin")
+        assert build._find_nvcc() == f"{tmp_path}/bin/nvcc"
+        monkeypatch.setenv(variable, f"{tmp_path}/home")
+        assert build._find_nvcc() == f"{tmp_path}/home/bin/nvcc"
+
+    def test_none(self, nvcc, tmp_path, monkeypatch):
+        monkeypatch.setattr(build, "USUAL_CUDA", str(tmp_path / "cuda"))
+        nvcc(tmp_path / "cuda/bin")
+        assert build._find_nvcc() == f"{tmp_path}/cuda/bin/nvcc"
+        shutil.rmtree(tmp_path / "cuda")
+        with pytest.raises(
+            build.BuildError, match=f"there is no nvcc in CUDA_HOME, CUDA_PATH, PATH or {tmp_path}/cuda"
+        ):
+            build.build_kernels()
+
+    def test_one_that_is_too_old(self, nvcc, tmp_path):
+        nvcc(tmp_path / "bin")
+        script = tmp_path / "bin/nvcc"
+        script.write_text(script.read_text().replace("sm_70 sm_87 sm_90", ""))
+        with pytest.raises(
+            build.BuildError, match="knows none of the compute capabilities 70, 75, 80, 86, 89, 90, 100"
+        ):
+            build.build_kernels(tmp_path)
 
 
 class TestCommand:
@@ -183,7 +297,8 @@ class TestCommand:
         assert result.returncode == 0, result.stderr
         assert "warning" not in result.stderr
         names = (build.LIBRARY, build.operator_name())
-        assert result.stdout == "".join(f"built {package / 'paddle_focal' / name}\n" for name in names)
+        *_, library, operator = result.stdout.splitlines()
+        assert [library, operator] == [f"built {package / 'paddle_focal' / name}" for name in names]
         code = "import paddle_focal; print(paddle_focal.backend_report())"
         report = subprocess.run([sys.executable, "-c", code], cwd=package, capture_output=True, text=True).stdout
         assert "cpu: native" in report

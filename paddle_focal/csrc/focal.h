@@ -64,6 +64,30 @@ FOCAL_EXPORT int focal_backward(const FocalLossParams* params, const FocalArray*
 /* Multiplies `count` numbers, float or double, in place. */
 FOCAL_EXPORT int focal_multiply(void* numbers, int64_t type, int64_t count, double factor);
 
+/* A GPU whose context is current: its driver's cuLaunchKernel and cuGetErrorString, and by number the functions that
+ * focal_gpu_kernel names. */
+enum { FOCAL_GPU_KERNELS = 18 };
+
+typedef struct {
+  int (*launch)(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
+                unsigned block_z, unsigned shared, void* stream, void** arguments, void** extra);
+  int (*error_string)(int result, const char** text);
+  void* kernels[FOCAL_GPU_KERNELS];
+} FocalGpu;
+
+/* The name of a kernel; null beyond the last one. */
+FOCAL_EXPORT const char* focal_gpu_kernel(int64_t index);
+
+/* How many bytes on the GPU the forward pass needs beside the loss. */
+FOCAL_EXPORT int64_t focal_gpu_workspace(const FocalLossParams* params);
+
+/* The same as focal_forward and focal_backward, of the sigmoid loss, with everything that params point to on the GPU.
+ * They return before the stream has done it. A label out of range gives NaN, and the forward pass no gradient. */
+FOCAL_EXPORT int focal_gpu_forward(const FocalGpu* gpu, const FocalLossParams* params, void* loss, void* workspace,
+                                   void* stream);
+FOCAL_EXPORT int focal_gpu_backward(const FocalGpu* gpu, const FocalLossParams* params, const FocalArray* grad_out,
+                                    void* grad, void* stream);
+
 /* Memory in huge pages for large results, and released memory again if it fits; null if there is none. */
 FOCAL_EXPORT void* focal_allocate(int64_t bytes);
 FOCAL_EXPORT void focal_release(void* data, int64_t bytes);

@@ -35,13 +35,22 @@ using namespace paddle_focal;
 
 namespace {
 
+/// Calls function(null pointer to the Thread) for the kernel of that number.
+template <class Function>
+void visit_kernel(int kernel, Function function) {
+#define VISIT(NAME, S, IS_GRADIENT, IS_SOFT) \
+  if (kernel-- == 0) return function(static_cast<cuda::Thread<S, IS_GRADIENT, IS_SOFT>*>(nullptr));
+  FOCAL_KERNELS(VISIT)
+#undef VISIT
+}
+
 /// Calls function(block, the sum of a thread) for every thread.
 template <class Function>
 void run_grid(const FocalLossParams& params, const FocalArray* grad_out, void* out, Function function) {
   const int64_t blocks = cuda::block_count(params);
   if (!blocks) return;
-  cuda::visit_thread(params, grad_out != nullptr, [&](auto tag) {
-    using Thread = typename decltype(tag)::Thread;
+  visit_kernel(cuda::kernel_index(params, grad_out != nullptr), [&](auto* null) {
+    using Thread = std::remove_pointer_t<decltype(null)>;
     const cuda::Pass pass(params, grad_out ? *grad_out : FocalArray{nullptr, 0}, out, Thread::kWidth);
     for (int64_t block = 0; block < blocks; ++block) {
       for (int thread = 0; thread < cuda::kThreads; ++thread) function(block, Thread(pass, block, thread).run());

@@ -211,7 +211,7 @@ def test_compiles(architecture, tmp_path):
         pytest.skip(f"this nvcc has no sm_{architecture}")
     command = [NVCC, "-std=c++17", "-O3", "-cubin", f"-arch=sm_{architecture}", "-o", tmp_path / "kernels.cubin"]
     result = subprocess.run(
-        [*command, f"-I{SOURCES}", SOURCES / "cuda/focal_loss_cuda.cu"], capture_output=True, text=True
+        [*command, f"-I{SOURCES}", SOURCES / "cuda/focal_kernels.cu"], capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
     assert "warning" not in result.stderr

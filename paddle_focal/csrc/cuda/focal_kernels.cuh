@@ -7,35 +7,10 @@
 #include <cmath>
 #include <type_traits>
 
-#include "cuda/focal_partition.cuh"
-#include "formulas/sigmoid_focal.h"
-#include "loss_params.h"
+#include "cuda/focal_pass.cuh"
 
 namespace paddle_focal {
 namespace cuda {
-
-/// One pass over the logits.
-struct Pass {
-  FocalLossParams params;
-  FocalArray grad_out;  // of each loss, or one number of all; without data: 1
-  void* out;          // the results in the logits' type; without it they are added up
-  Partition partition;
-  Gamma gamma;
-  bool is_dense;
-  bool is_packed;     // what belongs to a pack lies together, aligned
-
-  Pass(const FocalLossParams& params, const FocalArray& grad_out, void* out, int width)
-      : params(params),
-        grad_out(grad_out),
-        out(out),
-        partition(params, width),
-        gamma(kind_of(params.gamma)),
-        is_dense(paddle_focal::is_dense(params)) {
-    const auto is_aligned = [](const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; };
-    is_packed = partition.lane_stride == 1 && is_aligned(params.logit.data) && is_aligned(params.label.data) &&
-                is_aligned(grad_out.data) && is_aligned(out);
-  }
-};
 
 template <class S, int kWidth>
 struct alignas(kWidth * sizeof(S) < 16 ? kWidth * sizeof(S) : 16) Pack {
@@ -278,32 +253,6 @@ class Thread {
   int32_t relative[kWidth];           // label minus class, of the labels loaded last
   uint32_t ignored = 0, invalid = 0;  // labels, one bit each
 };
-
-template <class T>
-struct Tag {
-  using Thread = T;
-};
-
-/// Calls function with the tag of the Thread for the parameters.
-template <class Function>
-void visit_thread(const FocalLossParams& params, bool is_gradient, Function function) {
-  visit_type(params.logit.type, [&](auto* null) {
-    using S = std::remove_pointer_t<decltype(null)>;
-    if (is_soft(params)) {
-      is_gradient ? function(Tag<Thread<S, true, true>>()) : function(Tag<Thread<S, false, true>>());
-    } else {
-      is_gradient ? function(Tag<Thread<S, true, false>>()) : function(Tag<Thread<S, false, false>>());
-    }
-  });
-}
-
-inline int64_t block_count(const FocalLossParams& params) {
-  int64_t count = 0;
-  visit_thread(params, false, [&](auto tag) {
-    if (logit_count(params)) count = Partition(params, decltype(tag)::Thread::kWidth).blocks();
-  });
-  return count;
-}
 
 }  // namespace cuda
 }  // namespace paddle_focal

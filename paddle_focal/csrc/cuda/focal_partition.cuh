@@ -6,9 +6,10 @@
 namespace paddle_focal {
 namespace cuda {
 
-constexpr int kThreads = 256;     // in a block
-constexpr int kFlatPacks = 4;     // for each thread
-constexpr int kTileClasses = 16;  // for each thread
+constexpr int kThreads = 256;        // in a block
+constexpr int kTotalThreads = 1024;  // in the block that adds up partial sums
+constexpr int kFlatPacks = 4;        // for each thread
+constexpr int kTileClasses = 16;     // for each thread
 
 template <class S>
 constexpr int kWidth = 16 / static_cast<int>(sizeof(S));
