@@ -49,6 +49,11 @@ def kernels_fingerprint() -> str:
     return _fingerprint(NVCC_FLAGS, ("*.h", "formulas/*", "cuda/*.cu", "cuda/*.cuh"))
 
 
+def split_kernels(content: bytes) -> tuple[bytes, str]:
+    """The kernels of a file and the fingerprint of their sources."""
+    return content[:-16], content[-16:].decode(errors="replace")
+
+
 def _fingerprint(flags: Sequence[str], patterns: Sequence[str]) -> str:
     digest = hashlib.sha256(" ".join(flags).encode())
     for path in sorted(path for pattern in patterns for path in SOURCES.glob(pattern)):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import os
 import signal
 
@@ -28,6 +29,20 @@ def _cache_home(tmp_path_factory):
         patch.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR", os.path.expanduser("~/.cache/matplotlib")))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def host_driver(tmp_path_factory):
+    """A driver whose GPUs are the host."""
+    return importlib.import_module("host_gpu").compile_driver(tmp_path_factory.mktemp("driver_on_host"))
+
+
+@pytest.fixture
+def host_gpu(host_driver, tmp_path, monkeypatch):
+    """GPUs that are none, on which all tensors are."""
+    made = importlib.import_module("host_gpu").HostGpu(host_driver, tmp_path, monkeypatch)
+    yield made
+    made.forget()
 
 
 @pytest.fixture

@@ -306,6 +306,6 @@ class TestCommand:
 
 @needs_library
 def test_the_library_says_what_it_was_built_from():
-    from paddle_focal.ops.native.library import load
+    from paddle_focal.ops.native.interface import load
 
     assert load(build.PACKAGE / build.LIBRARY).focal_fingerprint().decode() == build.fingerprint()

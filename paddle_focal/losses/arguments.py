@@ -13,6 +13,7 @@ import paddle
 from paddle import Tensor
 
 from paddle_focal.arguments import check_integer, check_number, check_positive
+from paddle_focal.ops import devices
 from paddle_focal.ops.loss import Loss, LossSpec, highest_label, loss_shape, result_dtype
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -245,6 +246,7 @@ def scales_of(
     normalizer: float | Tensor | None,
     classes: int,
     dtype: paddle.dtype,
+    logit: Tensor,
 ) -> dict[str, float | Tensor]:
     """The factors of a loss, divided by its normalizer: numbers, or tensors of shape [1] or [C]."""
     if normalizer is None and (alpha is None or (type(alpha) is float and alpha <= 1.0)):
@@ -255,7 +257,7 @@ def scales_of(
     if isinstance(alpha, tuple):
         if len(alpha) not in (1, classes):
             raise ValueError(f"alpha must be one number or {classes} numbers, one per class, but got {len(alpha)}")
-        alpha = paddle.to_tensor(alpha, dtype=dtype)
+        alpha = paddle.to_tensor(alpha, dtype=dtype, place=devices.place_of(logit))
     scales = _factors(loss, alpha)
     return scales if divisor is None else {name: scale / divisor for name, scale in scales.items()}
 

@@ -59,7 +59,7 @@ def compute_loss(
     params = LossParams(
         spec=spec,
         label=label,
-        scales=scales_of(loss, check_alpha(alpha, loss.highest_alpha), normalizer, classes, spec.dtype),
+        scales=scales_of(loss, check_alpha(alpha, loss.highest_alpha), normalizer, classes, spec.dtype, logit),
         weight=check_weight(loss, weight, logit, label, axis),
     )
     result = ops.compute(logit, params, backend)

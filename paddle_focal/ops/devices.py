@@ -1,7 +1,8 @@
-"""What kind of device a tensor is on."""
+"""Which device a tensor is on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 import paddle
@@ -17,6 +18,34 @@ def kind(tensor: Tensor) -> str:
     if tensor.place.is_cpu_place():
         return "cpu"
     return "gpu" if tensor.place.is_gpu_place() else str(tensor.place)
+
+
+def name(tensor: Tensor) -> str:
+    """The same, with its number if it is a GPU of a tensor: 'gpu:1'."""
+    found = kind(tensor)
+    return f"gpu:{tensor.place.gpu_device_id()}" if found == "gpu" and paddle.in_dynamic_mode() else found
+
+
+def current_gpu() -> int:
+    """The number of the GPU that new tensors are on; 0 if they are on another device."""
+    kind, _, number = paddle.get_device().partition(":")
+    return int(number) if kind == "gpu" else 0
+
+
+def place_of(tensor: Tensor) -> paddle.base.core.Place | None:
+    """Where to make a tensor beside this one; None is Paddle's choice."""
+    return None if _is_cpu_only() or not paddle.in_dynamic_mode() else tensor.place
+
+
+def check_same(logit: Tensor, **others: Tensor | Mapping[str, float | Tensor] | None) -> None:
+    """Raises a ValueError that names the first tensor on another device than ``logit``."""
+    if _is_cpu_only():
+        return
+    expected = name(logit)
+    for argument, given in others.items():
+        for tensor in given.values() if isinstance(given, Mapping) else (given,):
+            if isinstance(tensor, Tensor) and name(tensor) != expected:
+                raise ValueError(f"{argument} must be on the device of logit, {expected}, but is on {name(tensor)}")
 
 
 @cache

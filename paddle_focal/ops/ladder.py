@@ -45,7 +45,7 @@ def select(backend: str | None, logit: Tensor, loss: Loss = SIGMOID) -> ModuleTy
         raise ValueError(f"backend must be None or one of {BACKENDS}, but got {backend!r}")
     if backend == "composite" or 0 in logit.shape:  # Paddle ends the process if an operator's result is empty
         return composite
-    reason = native.reason_against(devices.kind(logit), loss)
+    reason = native.reason_against(devices.name(logit), loss)
     if reason is None:
         return native
     if backend == "native":

@@ -19,7 +19,7 @@ SIGMOID = Loss(
     numbers=("gamma", "label_smoothing"),
     keeps_class_axis=True,
     has_background=True,
-    devices=("cpu",),
+    devices=("cpu", "gpu"),
 )
 SOFTMAX = Loss(
     name="softmax_focal_loss",

@@ -20,7 +20,7 @@ from native_library import IS_BUILT, needs_library
 import paddle_focal
 from paddle_focal import build, ops, sigmoid_focal_loss
 from paddle_focal.ops import composite, devices, ladder, native
-from paddle_focal.ops.native import memory, params
+from paddle_focal.ops.native import interface, memory
 from paddle_focal.ops.native.library import library
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,11 +146,11 @@ class TestLibrary:
         command = ["c++", f"-I{build.SOURCES}", str(tmp_path / "struct.cc"), "-o", str(tmp_path / "struct")]
         subprocess.run(command, check=True)
         printed = subprocess.run([tmp_path / "struct"], capture_output=True, text=True, check=True).stdout
-        parts = (params._ARRAYS, params._SCALES, params._WEIGHT, params._SPEC)
+        parts = (interface.ARRAYS, interface.SCALES, interface.WEIGHT, interface.NUMBERS)
         assert all(part.size == 8 * len(part.unpack(bytes(part.size))) for part in parts)
         count = sum(part.size for part in parts) // 8
         assert list(map(int, printed.split())) == [8 * i for i in range(count + 1)] + [8, 16]
-        assert params._ARRAY.size == 16
+        assert interface.ARRAY.size == 16
 
 
 @needs_library

@@ -1,9 +1,10 @@
 """The native losses in dynamic mode: the library's forward and backward pass as a layer of Paddle's autograd.
 
-Where a gradient will be asked for, the forward pass of a sum writes it at once, because loss and gradient share their
-exponentials and logarithms, and the backward pass hands it over, multiplied by what comes from above. Half precision
-would be rounded twice so; its gradient is computed from the logits in the backward pass, as is that of losses which are
-not added up, or a second one. Half precision is computed in float32.
+Where a gradient will be asked for, the forward pass of a sum on the CPU writes it at once, because loss and gradient
+share their exponentials and logarithms, and the backward pass hands it over, multiplied by what comes from above. Half
+precision would be rounded twice so; its gradient is computed from the logits in the backward pass, as is that of losses
+which are not added up, a second one, or any on a GPU, where the memory is dearer than the arithmetic. Half precision is
+computed in float32.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ import paddle
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
-from paddle_focal.ops import label_range, second_backward
+from paddle_focal.ops import devices, second_backward
 from paddle_focal.ops.loss import LossParams
-from paddle_focal.ops.native import memory
-from paddle_focal.ops.native.library import FAILED, OK, library
-from paddle_focal.ops.native.params import Plan, packed, packed_array, plan_of
+from paddle_focal.ops.native import cpu, gpu, memory
+from paddle_focal.ops.native.library import library
+from paddle_focal.ops.native.params import Plan, plan_of
 
 
 def compute(logit: Tensor, params: LossParams) -> Tensor:
     """The loss of checked arguments; see :func:`paddle_focal.ops.compute`."""
+    devices.check_same(logit, label=params.label, weight=params.weight, normalizer=params.scales)
     plan = plan_of(params.spec)
     if logit.stop_gradient or not paddle.is_grad_enabled():
         return _forward(plan, logit, params, None)
@@ -49,7 +51,8 @@ class _NativeLoss(PyLayer):
         plan, params = call.plan, call.params
         call.context = weakref.ref(ctx)
         ctx.saved = plan, logit, params, _versions(logit, params)
-        ctx.grad = grad = memory.empty(params.spec.shape, params.spec.dtype) if plan.writes_gradient else None
+        is_written = plan.writes_gradient and devices.kind(logit) == "cpu"
+        ctx.grad = grad = memory.empty(params.spec.shape, params.spec.dtype) if is_written else None
         return _forward(plan, logit, params, grad)
 
     @staticmethod
@@ -76,24 +79,16 @@ def _versions(logit: Tensor, params: LossParams) -> tuple[int, ...]:
 
 
 def _forward(plan: Plan, logit: Tensor, params: LossParams, grad: Tensor | None) -> Tensor:
-    """The loss; the gradient of a reduced one is written to ``grad``."""
-    result = memory.empty(plan.shape, plan.dtype)
     logit, params = _contiguous(logit, params)
-    struct = packed(plan, logit, params)
-    status = library().focal_forward(struct, result.data_ptr(), None if grad is None else grad.data_ptr())
-    if status != OK:
-        _fail(status, params)
-    return result
+    if devices.kind(logit) == "gpu":
+        return gpu.forward(plan, logit, params)
+    return cpu.forward(plan, logit, params, grad)
 
 
 def _backward(plan: Plan, logit: Tensor, params: LossParams, grad_out: Tensor) -> Tensor:
-    grad = memory.empty(params.spec.shape, params.spec.dtype)
     logit, params = _contiguous(logit, params)
-    factor = packed_array(grad_out.contiguous(), plan.result_format)
-    status = library().focal_backward(packed(plan, logit, params), factor, grad.data_ptr())
-    if status != OK:
-        _fail(status, params)
-    return grad
+    passes = gpu if devices.kind(logit) == "gpu" else cpu
+    return passes.backward(plan, logit, params, grad_out.contiguous())
 
 
 def _contiguous(logit: Tensor, params: LossParams) -> tuple[Tensor, LossParams]:
@@ -101,9 +96,3 @@ def _contiguous(logit: Tensor, params: LossParams) -> tuple[Tensor, LossParams]:
     if not (label.is_contiguous() and (weight is None or weight.is_contiguous())):
         params = params._replace(label=label.contiguous(), weight=None if weight is None else weight.contiguous())
     return (logit if logit.is_contiguous() else logit.contiguous()), params
-
-
-def _fail(status: int, params: LossParams) -> None:
-    if status != FAILED:
-        label_range.check(params)
-    raise RuntimeError(f"{params.spec.loss.name}: {library().focal_error().decode()}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import struct
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,18 +11,12 @@ import paddle
 from paddle import Tensor
 
 from paddle_focal.ops.loss import LossParams, LossSpec, loss_shape, result_dtype
+from paddle_focal.ops.native import interface
+from paddle_focal.ops.native.interface import ARRAY, ARRAYS, NUMBERS, SCALES, WEIGHT
 
 #: Number formats as ``csrc/focal.h`` numbers them.
-FORMATS = {
-    dtype: number
-    for number, dtype in enumerate(
-        (paddle.float16, paddle.bfloat16, paddle.float32, paddle.float64, paddle.int32, paddle.int64)
-    )
-}
-#: FocalArray; and the parts of FocalLossParams: logit and label, two scales, weight, and what follows from the spec.
-_ARRAY = struct.Struct("Pq")
-_ARRAYS, _SCALES, _WEIGHT, _SPEC = (struct.Struct(layout) for layout in ("PqPq", "dPqdPq", "Pq3q", "4q2d2q"))
-_NO_WEIGHT = _WEIGHT.pack(0, 0, 0, 0, 0)
+FORMATS = {getattr(paddle, name): number for name, number in interface.FORMATS.items()}
+_NO_WEIGHT = WEIGHT.pack(0, 0, 0, 0, 0)
 
 
 class Plan(NamedTuple):
@@ -37,7 +30,7 @@ class Plan(NamedTuple):
     shape: list[int]  # of the result
     dtype: paddle.dtype  # of the result
     number: type  # of ctypes, like a reduced result
-    writes_gradient: bool  # in the forward pass
+    writes_gradient: bool  # in the forward pass on the CPU
 
 
 @lru_cache(maxsize=512)
@@ -48,7 +41,7 @@ def plan_of(spec: LossSpec) -> Plan:
     return Plan(
         logit_format=FORMATS[spec.dtype],
         label_format=FORMATS[spec.label_dtype],
-        packed=_SPEC.pack(spec.loss.number, outer, shape[axis], inner, *numbers, spec.ignore_index, reduce),
+        packed=NUMBERS.pack(spec.loss.number, outer, shape[axis], inner, *numbers, spec.ignore_index, reduce),
         shape=[] if reduce else loss_shape(spec.loss, shape, axis),
         dtype=result_dtype(spec.dtype) if reduce else spec.dtype,
         result_format=FORMATS[result_dtype(spec.dtype) if reduce else spec.dtype],
@@ -60,20 +53,20 @@ def plan_of(spec: LossSpec) -> Plan:
 
 def packed(plan: Plan, logit: Tensor, params: LossParams) -> bytes:
     """The struct; its pointers are valid while the tensors live and keep their memory. All of them are contiguous."""
-    arrays = _ARRAYS.pack(logit.data_ptr(), plan.logit_format, params.label.data_ptr(), plan.label_format)
+    arrays = ARRAYS.pack(logit.data_ptr(), plan.logit_format, params.label.data_ptr(), plan.label_format)
     weight = _NO_WEIGHT if params.weight is None else _packed_weight(params)
     return arrays + _packed_scales(params) + weight + plan.packed
 
 
 def packed_array(tensor: Tensor, number_format: int) -> bytes:
-    return _ARRAY.pack(tensor.data_ptr(), number_format)
+    return ARRAY.pack(tensor.data_ptr(), number_format)
 
 
 def _packed_scales(params: LossParams) -> bytes:
     fields: list[float] = []
     for scale in params.scales.values():
         fields += (scale, 0, 0) if type(scale) is float else (0.0, scale.data_ptr(), int(scale.shape[0] > 1))
-    return _SCALES.pack(*fields, *(0.0, 0, 0)[: 6 - len(fields)])
+    return SCALES.pack(*fields, *(0.0, 0, 0)[: 6 - len(fields)])
 
 
 def _packed_weight(params: LossParams) -> bytes:
@@ -83,7 +76,7 @@ def _packed_weight(params: LossParams) -> bytes:
         strides = (_stride(shape, 0, axis), _stride(shape, axis, axis + 1), _stride(shape, axis + 1, len(shape)))
     else:
         strides = (math.prod(shape[axis:]), 0, 1)
-    return _WEIGHT.pack(weight.data_ptr(), FORMATS[weight.dtype], *strides)
+    return WEIGHT.pack(weight.data_ptr(), FORMATS[weight.dtype], *strides)
 
 
 def _stride(shape: list[int], first: int, last: int) -> int:

@@ -1,0 +1,126 @@
+"""The passes of the native library on a GPU, over contiguous tensors; nothing here waits for it but the first call."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import Tensor, _C_ops
+from paddle.base import core
+
+from paddle_focal.ops import label_range
+from paddle_focal.ops.loss import Loss, LossParams, LossSpec
+from paddle_focal.ops.native import cpu, driver
+from paddle_focal.ops.native.interface import OK, UnavailableError, kernel_names
+from paddle_focal.ops.native.library import library
+from paddle_focal.ops.native.params import Plan, packed, packed_array, plan_of
+
+REMEDY = "build them with `python -m paddle_focal.build` where there is nvcc"
+
+
+def forward(plan: Plan, logit: Tensor, params: LossParams) -> Tensor:
+    """The loss; NaN where a label is out of range."""
+    if label_range.is_wanted_everywhere():
+        label_range.check(params)
+    struct, place = packed(plan, logit, params), logit.place
+    result = _C_ops.empty(plan.shape, plan.dtype, place)
+    size = library().focal_gpu_workspace(struct)
+    workspace = _C_ops.empty([size], paddle.uint8, place) if size else None
+    address = None if workspace is None else workspace.data_ptr()
+    _run(library().focal_gpu_forward, logit, params, struct, result.data_ptr(), address)
+    return result
+
+
+def backward(plan: Plan, logit: Tensor, params: LossParams, grad_out: Tensor) -> Tensor:
+    """The gradient of the logits, given that of the result."""
+    grad = _C_ops.empty(params.spec.shape, params.spec.dtype, logit.place)
+    factor = packed_array(grad_out, plan.result_format)
+    _run(library().focal_gpu_backward, logit, params, packed(plan, logit, params), factor, grad.data_ptr())
+    return grad
+
+
+def _run(function: Callable, logit: Tensor, params: LossParams, *arguments: Any) -> None:
+    number = device_number(logit)
+    kernels = kernels_on(number)
+    if kernels.run(function, kernels.packed, *arguments, current_stream(number)) != OK:
+        raise RuntimeError(f"{params.spec.loss.name}: {library().focal_error().decode()}")
+
+
+def device_number(tensor: Tensor) -> int:
+    return tensor.place.gpu_device_id()
+
+
+def place_of_gpu(number: int) -> paddle.CUDAPlace:
+    return paddle.CUDAPlace(number)
+
+
+def current_stream(number: int) -> int:
+    """The handle of the stream that Paddle uses on a device."""
+    return core._get_current_stream(number).cuda_stream
+
+
+@cache
+def kernels_on(number: int) -> driver.Kernels:
+    """The kernels, loaded on a device.
+
+    Raises:
+        UnavailableError: there are none of these sources.
+        CudaError: the driver refuses them.
+    """
+    from paddle_focal import build  # not above: `python -m paddle_focal.build` imports the package first
+
+    path = build.PACKAGE / build.KERNELS
+    if not path.exists():
+        raise UnavailableError(f"the kernels for GPUs have not been built: {REMEDY}")
+    image, fingerprint = build.split_kernels(path.read_bytes())
+    if fingerprint != build.kernels_fingerprint():
+        raise UnavailableError(f"the kernels for GPUs were built from other sources: {REMEDY}")
+    return driver.Kernels(_driver(), image, kernel_names(library()), number)
+
+
+@cache
+def _driver() -> driver.Driver:
+    return driver.Driver(driver.LIBRARY)
+
+
+@cache
+def reason_against(number: int, loss: Loss) -> str | None:
+    """Why a device cannot serve; None if it computes the same numbers as the CPU."""
+    if not paddle.is_compiled_with_cuda():
+        return "this Paddle is built without CUDA"
+    count = paddle.device.cuda.device_count()
+    if number >= count:
+        return f"there is no GPU {number}: Paddle sees {count}"
+    try:
+        kernels_on(number)
+        is_right = _is_right(place_of_gpu(number), loss)
+    except (OSError, RuntimeError) as error:
+        return str(error)
+    return None if is_right else f"the kernels for GPUs compute wrong numbers on GPU {number}"
+
+
+def _is_right(place: paddle.CUDAPlace, loss: Loss) -> bool:
+    """Whether a loss and a gradient are those of the CPU."""
+    spec = LossSpec(
+        loss=loss,
+        shape=(3, 5),
+        dtype=paddle.float32,
+        label_dtype=paddle.int64,
+        axis=1,
+        numbers={"gamma": 2.0, "label_smoothing": 0.0},
+        ignore_index=-1,
+        reduction="sum",
+    )
+    plan, scales = plan_of(spec), dict.fromkeys(loss.scales, 0.5)
+    results = []
+    for compute, where in ((cpu, paddle.CPUPlace()), (sys.modules[__name__], place)):
+        logit = paddle.to_tensor(np.linspace(-9, 9, 15, dtype="float32").reshape(3, 5), place=where)
+        params = LossParams(spec, paddle.to_tensor([4, 5, -1], place=where), scales, None)
+        grad_out = paddle.to_tensor(3.0, place=where)
+        passed = compute.forward(plan, logit, params), compute.backward(plan, logit, params, grad_out)
+        results.append(np.concatenate([result.numpy().ravel() for result in passed]))
+    return np.allclose(*results, rtol=2e-5, atol=0)
