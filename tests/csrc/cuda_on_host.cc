@@ -67,6 +67,8 @@ void set_errors(int exp2, int reciprocal) {
   reciprocal_error = reciprocal;
 }
 
+int64_t pass_size() { return sizeof(cuda::Pass); }
+
 int64_t block_count(const FocalLossParams& params) { return cuda::block_count(params); }
 
 bool is_packed(const FocalLossParams& params, const FocalArray& grad_out, void* out, int width) {

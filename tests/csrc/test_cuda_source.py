@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,68 +12,14 @@ from pathlib import Path
 import numpy as np
 import oracle
 import pytest
+from host_kernels import FLOATING, TYPES, WIDTH, Array, Case, Params, aligned, decode, encode, make_labels
+from native_library import needs_library
+
+from paddle_focal import build
+from paddle_focal.ops.native.interface import kernel_names, load
 
 SOURCES = Path(__file__).resolve().parents[2] / "paddle_focal/csrc"
 NVCC = shutil.which("nvcc")
-
-TYPES = {"float16": 0, "bfloat16": 1, "float32": 2, "float64": 3, "int32": 4, "int64": 5}
-WIDTH = {"float16": 8, "bfloat16": 8, "float32": 4, "float64": 2}
-FLOATING = list(WIDTH)
-# Largest relative error of an element (in float32 of gamma 0, 1 or 2, and ten times that of any other), and the largest
-# error below the smallest normal number.
-TOLERANCE = {"float64": 1e-9, "float32": 2e-6, "float16": 1.02 * 2**-11, "bfloat16": 1.02 * 2**-8}
-SUBNORMAL = {"float64": 0, "float32": 2.4e-38, "float16": 2**-24, "bfloat16": 2.4e-38}
-
-
-class Array(ctypes.Structure):
-    _fields_ = (("data", ctypes.c_void_p), ("type", ctypes.c_int64))
-
-
-class Scale(ctypes.Structure):
-    _fields_ = (("value", ctypes.c_double), ("data", ctypes.c_void_p), ("stride", ctypes.c_int64))
-
-
-class Weight(ctypes.Structure):
-    _fields_ = (("array", Array), ("strides", ctypes.c_int64 * 3))
-
-
-class Params(ctypes.Structure):
-    _fields_ = (
-        ("logit", Array),
-        ("label", Array),
-        ("scales", Scale * 2),
-        ("weight", Weight),
-        ("loss", ctypes.c_int64),
-        ("shape", ctypes.c_int64 * 3),
-        ("gamma", ctypes.c_double),
-        ("label_smoothing", ctypes.c_double),
-        ("ignore_index", ctypes.c_int64),
-        ("reduce", ctypes.c_int64),
-    )
-
-
-def encode(values, dtype):
-    """Numbers as their bytes' array; bfloat16, which NumPy does not have, as uint16."""
-    if dtype != "bfloat16":
-        return np.asarray(values).astype(dtype)
-    bits = np.asarray(values, np.float32).view(np.uint32)
-    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
-    return np.where(np.isnan(values), 0x7FC0, rounded).astype(np.uint16)
-
-
-def decode(array, dtype):
-    if dtype != "bfloat16":
-        return array.astype(np.float64)
-    return (array.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-
-
-def aligned(array, offset):
-    """A copy ``offset`` elements after a multiple of 64 bytes."""
-    room = np.empty(array.nbytes + 64 + offset * array.itemsize, np.uint8)
-    start = -room.ctypes.data % 64 + offset * array.itemsize
-    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
 
 
 @pytest.fixture(scope="module")
@@ -83,106 +30,6 @@ def host(host_driver):
     loaded.quotient.argtypes = [ctypes.c_int64] * 2
     loaded.walk.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_int, ctypes.c_void_p]
     return loaded
-
-
-class Case:
-    """One problem in the kernels' form; inputs as they are after rounding to their types.
-
-    ``scales`` and ``weight`` are None or arrays: (foreground, background) of shape [classes], and any weight that
-    broadcasts to the logits. ``offset`` moves every array that many elements from an aligned address.
-    """
-
-    def __init__(self, host, logit, label, dtype="float32", *, label_dtype="int64", scales=None, weight=None,
-                 weight_dtype="float32", gamma=2.0, smoothing=0.0, ignore_index=-1, offset=0):  # fmt: skip
-        self.host, self.dtype, self.offset, self.gamma, self.smoothing = host, dtype, offset, gamma, smoothing
-        self.shape, self.kept = logit.shape, []
-        self.params = Params(gamma=gamma, label_smoothing=smoothing, ignore_index=ignore_index)
-        self.params.shape[:] = logit.shape
-        self.params.logit, self.logit = self.array(logit, dtype)
-        self.params.label, self.label = self.array(label, label_dtype)
-        self.is_dense = label_dtype in FLOATING
-        compute = "float64" if dtype == "float64" else "float32"
-        self.scales = []
-        for index, default in enumerate((0.25, 0.75)):
-            scale = Scale(value=default)
-            if scales is not None:
-                array, _ = self.array(scales[index], compute)
-                scale.data, scale.stride = array.data, int(len(scales[0]) > 1)
-            self.params.scales[index] = scale
-            self.scales.append(np.float64(default) if scales is None else scales[index][:, None])
-        self.weight = 1.0
-        if weight is not None:
-            self.params.weight.array, self.weight = self.array(weight, weight_dtype)
-            strides = [s // weight.itemsize if n > 1 else 0 for s, n in zip(weight.strides, weight.shape)]
-            self.params.weight.strides[:] = strides
-
-    def array(self, values, dtype):
-        encoded = aligned(encode(values, dtype), self.offset)
-        self.kept.append(encoded)
-        return Array(encoded.ctypes.data, TYPES[dtype]), decode(encoded, dtype)
-
-    def upstream(self, values=1.0, dtype="float32"):
-        """A number, or an array in the logits' shape and type."""
-        per_logit = np.ndim(values) > 0
-        array, self.upstream_values = self.array(values, self.dtype if per_logit else dtype)
-        self.params.reduce = not per_logit
-        return array
-
-    def run(self, upstream=None):
-        size, beyond = int(np.prod(self.shape)), 16
-        out = aligned(encode(np.full(size + beyond, 7.0), self.dtype), self.offset)
-        given = None if upstream is None else ctypes.byref(upstream)
-        self.host.run(ctypes.byref(self.params), given, ctypes.c_void_p(out.ctypes.data), None)
-        result = decode(out, self.dtype)
-        assert (result[size:] == 7).all()
-        return result[:size].reshape(self.shape)
-
-    def partials(self):
-        partials = np.zeros(self.host.block_count(ctypes.byref(self.params)))
-        self.host.run(ctypes.byref(self.params), None, None, ctypes.c_void_p(partials.ctypes.data))
-        return partials
-
-    def targets(self):
-        """Targets of all logits, with NaN where there is none, and which ones are ignored."""
-        if self.is_dense:
-            label = self.label.reshape(self.shape)
-            return np.where((label >= 0) & (label <= 1), label, np.nan), np.zeros(self.shape, bool)
-        classes, label = self.shape[1], self.label.reshape(self.shape[0], 1, self.shape[2])
-        target = (label == np.arange(classes)[:, None]).astype(np.float64)
-        ignored = np.broadcast_to(label == self.params.ignore_index, self.shape)
-        return np.where((label < 0) | (label > classes), np.nan, target), ignored
-
-    def expected(self):
-        """Loss by its definition, its derivative by a complex step; both without upstream gradient."""
-        target, ignored = self.targets()
-        x = np.where(ignored, 0, self.logit) + 1e-30j
-        y = np.where(ignored, 0, target)
-        p, q = 1 / (1 + np.exp(-x)), 1 / (1 + np.exp(x))
-        smoothed = y * (1 - self.smoothing) + self.smoothing / 2
-        cross_entropy = -(smoothed * np.log(p) + (1 - smoothed) * np.log(q))
-        alpha = y * self.scales[0] + (1 - y) * self.scales[1]
-        value = alpha * (q * y + p * (1 - y)) ** self.gamma * cross_entropy * self.weight
-        return np.where(ignored, 0, value.real), np.where(ignored, 0, value.imag / 1e-30)
-
-    def check(self, upstream=1.0, upstream_dtype="float32"):
-        """Loss, sum and gradient; terms of opposite sign may meet in a soft target's gradient."""
-        loss, gradient = self.expected()
-        rtol, atol = TOLERANCE[self.dtype], SUBNORMAL[self.dtype]
-        if self.dtype == "float32" and self.gamma not in (0, 1, 2):
-            rtol *= 10
-        np.testing.assert_allclose(self.run(), loss, rtol=rtol, atol=atol)
-        np.testing.assert_allclose(self.partials().sum(), loss.sum(), rtol=2e-6, atol=atol)
-        given = self.upstream(upstream, upstream_dtype)
-        if self.is_dense or self.smoothing:
-            atol += rtol * np.nanmax(np.abs(gradient), initial=0) * np.abs(self.upstream_values).max()
-        np.testing.assert_allclose(self.run(given), gradient * self.upstream_values, rtol=rtol, atol=atol)
-
-
-def make_labels(rng, shape, dtype="int64"):
-    outer, classes, inner = shape
-    if dtype in FLOATING:
-        return rng.choice([0.0, 1.0, 0.3, 0.75], shape, p=[0.7, 0.1, 0.1, 0.1])
-    return rng.integers(-1, classes + 1, (outer, inner))
 
 
 SHAPES = [
@@ -206,6 +53,18 @@ def test_compiles(architecture, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "warning" not in result.stderr
     assert (tmp_path / "kernels.cubin").stat().st_size > 0
+
+
+@pytest.mark.slow
+@needs_library
+@pytest.mark.skipif(not NVCC, reason="there is no nvcc")
+def test_kernels_are_those_that_the_library_launches(host, tmp_path):
+    """By name, and by the size of what they are called with, which g++ has laid out."""
+    command = [NVCC, "-std=c++17", "-ptx", f"-I{SOURCES}", SOURCES / "cuda/focal_kernels.cu", "-o", tmp_path / "ptx"]
+    subprocess.run(command, check=True)
+    entries = re.findall(r"\.entry (\w+)\(\s*\.param [^,]*?(?:\[(\d+)\])?,", (tmp_path / "ptx").read_text())
+    assert {name for name, _ in entries} == set(kernel_names(load(build.PACKAGE / build.LIBRARY)))
+    assert {size for name, size in entries if "add" not in name} == {str(host.pass_size())}
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

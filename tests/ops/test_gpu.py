@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import oracle
@@ -161,6 +165,23 @@ class TestPasses:
         here = [[4, 3], *([*tensor.shape] for name, tensor in tensors.items() if name != elsewhere)]
         with pytest.raises(ValueError, match=f"{elsewhere} must be on the device of logit, gpu:0, but is on cpu"):
             sigmoid_focal_loss(paddle.zeros([4, 3]), backend="native", **tensors)
+
+
+@pytest.mark.parametrize(("largest", "status"), [("1e-9", 0), ("1e-30", 1)])
+def test_on_a_machine_without_paddle(host_gpu, host_driver, largest, status):
+    """The program for a machine with a GPU, of which the driver here is all that is missing."""
+    code = (
+        "import sys; sys.modules['paddle'] = None; import run;"
+        f"run.SHAPES = [(5, 3, 1), (2, 4, 7)]; run.TOLERANCE['float64'] = {largest}; sys.exit(run.main())"
+    )
+    command = [sys.executable, "-c", code, "--driver", host_driver, "--kernels", host_gpu.kernels]
+    folder = Path(__file__).resolve().parents[1] / "gpu"
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert result.returncode == status, result.stderr
+    lines = result.stdout.splitlines()
+    assert re.fullmatch(r"float32 +backward +0\.\d+", next(line for line in lines if "float32   back" in line))
+    assert ("WRONG float64 forward of (5, 3, 1), hard, gamma 2.0: " in result.stdout) is bool(status)
+    assert (lines[-1] == "0 wrong") is (status == 0)
 
 
 class TestContexts:

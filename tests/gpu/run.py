@@ -1,0 +1,248 @@
+"""The kernels on a GPU: their numbers beside float64, their time beside a copy's. Exit status 1 if any number is wrong.
+
+Needs a CUDA device, PyTorch, and what ``python -m paddle_focal.build`` builds; no Paddle. With ``--driver`` another
+library takes the place of NVIDIA's driver, whose GPU is the host; nothing is timed then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import itertools
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+PACKAGE = Path(__file__).resolve().parents[2] / "paddle_focal"
+#: By dtype, the largest relative error, in float64 that of the reference, and the largest error of small numbers.
+TOLERANCE = {"float64": 1e-9, "float32": 2e-6, "float16": 1.02 * 2**-11, "bfloat16": 1.02 * 2**-8}
+SMALL = {"float64": 1e-300, "float32": 2.4e-38, "float16": 2**-24, "bfloat16": 2.4e-38}
+#: [outer, classes, inner]: class-last, binary, class-major in packs and without.
+SHAPES = [
+    (1, 1, 1), (1501, 3, 1), (3001, 80, 1), (41, 91, 1), (9, 1203, 1), (70001, 1, 1), (5, 1, 77),
+    (2, 80, 640), (3, 3, 16), (2, 80, 35), (2, 19, 13), (2, 1203, 3),
+]  # fmt: skip
+#: Two images of 800x1344 in RetinaNet.
+TIMED = {"class-last": (403200, 80, 1), "class-major": (2, 80, 201600)}
+
+
+def load(name: str) -> ModuleType:
+    """A file of the package, without the package, which imports Paddle."""
+    specification = importlib.util.spec_from_file_location(Path(name).stem, PACKAGE / name)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+build, interface, driver = load("build.py"), load("ops/native/interface.py"), load("ops/native/driver.py")
+
+
+def encode(values: np.ndarray, dtype: str) -> np.ndarray:
+    """NumPy has no bfloat16: its bits."""
+    if dtype != "bfloat16":
+        return np.ascontiguousarray(values).astype(dtype)
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+def decode(array: np.ndarray, dtype: str) -> np.ndarray:
+    array = (array.astype(np.uint32) << 16).view(np.float32) if dtype == "bfloat16" else array
+    return array.astype(np.float64)
+
+
+class Host:
+    stream = 0
+
+    def put(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def get(self, held: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        return held.reshape(-1).view(dtype)
+
+    def address(self, held: np.ndarray) -> int:
+        return held.ctypes.data
+
+
+class Gpu:
+    """Memory of a CUDA device, as PyTorch's bytes."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.torch, self.stream = torch, torch.cuda.current_stream().cuda_stream
+
+    def put(self, array: np.ndarray):
+        return self.torch.from_numpy(array.reshape(-1).view(np.uint8)).cuda()
+
+    def get(self, held, dtype: np.dtype) -> np.ndarray:
+        return held.cpu().numpy().view(dtype)
+
+    def address(self, held) -> int:
+        return held.data_ptr()
+
+    def milliseconds(self, function, times: int = 20) -> float:
+        """Of one call; the median of several rows of calls, for which the device need not wait."""
+        rows = [[self.torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(8)]
+        for start, end in rows:
+            start.record()
+            for _ in range(times):
+                function()
+            end.record()
+        self.torch.cuda.synchronize()
+        return float(np.median([start.elapsed_time(end) / times for start, end in rows[1:]]))
+
+
+class Losses:
+    """The library and its kernels on a device."""
+
+    def __init__(self, device: Host | Gpu, path: str, kernels: Path) -> None:
+        self.device, self.library = device, interface.load(PACKAGE / build.LIBRARY)
+        image, fingerprint = build.split_kernels(kernels.read_bytes())
+        built = self.library.focal_fingerprint().decode(), fingerprint
+        if built != (build.fingerprint(), build.kernels_fingerprint()):
+            raise SystemExit("the library or the kernels were built from other sources")
+        self.kernels = driver.Kernels(driver.Driver(path), image, interface.kernel_names(self.library), 0)
+
+    def run(self, function, *arguments) -> None:
+        if self.kernels.run(function, self.kernels.packed, *arguments, self.device.stream) != interface.OK:
+            raise RuntimeError(self.library.focal_error().decode())
+
+
+class Case:
+    """A loss of hard, smoothed or dense targets, or of hard ones with weights and scales; a wide one is not aligned."""
+
+    def __init__(self, losses: Losses, rng, shape, dtype: str, kind: str, gamma: float, wide: bool = False) -> None:
+        self.losses, self.shape, self.dtype, self.kind, self.gamma = losses, shape, dtype, kind, gamma
+        outer, classes, inner = shape
+        self.smoothing, self.compute = 0.1 * (kind == "smoothed"), "float64" if dtype == "float64" else "float32"
+        self.held, self.addresses, self.offset = {}, {}, int(wide)
+        self.logit = self.hold("logit", rng.uniform(-100, 100, shape) if wide else rng.normal(-2, 3, shape), dtype)
+        label = np.where(rng.random((outer, inner)) < 0.3, rng.integers(-1, classes, (outer, inner)), classes)
+        self.target = (label[:, None] == np.arange(classes)[:, None]).astype(np.float64)
+        self.kept = np.broadcast_to(label[:, None] != -1, shape)
+        if kind == "dense":
+            self.target = self.hold("label", rng.choice([0.0, 1.0, 0.25, 0.75], shape), "float32")
+            self.kept = np.ones(shape, bool)
+        else:
+            self.hold("label", label, "int32" if kind == "smoothed" else "int64")
+        self.weight, self.scales = 1.0, [0.25, 0.75]
+        if kind == "weighted":
+            self.weight = self.hold("weight", rng.uniform(0, 2, (outer, 1, inner)), "float32")
+            self.scales = [self.hold(f"scale{i}", rng.uniform(0.1, 1, classes), self.compute)[:, None] for i in (0, 1)]
+        self.grad_out = self.hold("grad_out", rng.choice([-3.0, 0.5, 2.0], shape), dtype)
+
+    def hold(self, name: str, values: np.ndarray, dtype: str) -> np.ndarray:
+        encoded = encode(values, dtype)
+        self.held[name] = self.losses.device.put(np.append(encoded.ravel()[: self.offset], encoded))
+        address = self.losses.device.address(self.held[name]) + self.offset * encoded.itemsize
+        self.addresses[name] = address, interface.FORMATS[dtype]
+        return decode(encoded, dtype)
+
+    def params(self, reduce: bool) -> bytes:
+        scales, weight = [(scale, 0, 0) for scale in self.scales], (0,) * 5
+        if self.kind == "weighted":
+            scales = [(0.0, self.addresses[f"scale{i}"][0], 1) for i in (0, 1)]
+            weight = (*self.addresses["weight"], self.shape[2], 0, 1)
+        arrays = interface.ARRAYS.pack(*self.addresses["logit"], *self.addresses["label"])
+        arrays += interface.SCALES.pack(*itertools.chain(*scales)) + interface.WEIGHT.pack(*weight)
+        return arrays + interface.NUMBERS.pack(0, *self.shape, self.gamma, self.smoothing, -1, reduce)
+
+    def prepare(self, one: str, reduce: bool):
+        """Room for the results of a pass, their dtype, and a function that computes them."""
+        device, params = self.losses.device, self.params(reduce)
+        shape, dtype = (1, self.compute) if reduce and one == "forward" else (self.shape, self.dtype)
+        result = device.put(encode(np.full(shape, 7.0), dtype))
+        if one == "forward":
+            size = self.losses.library.focal_gpu_workspace(params)
+            self.held["workspace"] = device.put(np.zeros(max(size, 8), np.uint8))
+            arguments = device.address(result), device.address(self.held["workspace"])
+        else:
+            self.hold("number", np.full(1, 3.0), self.compute)
+            grad_out = self.addresses["number" if reduce else "grad_out"]
+            arguments = interface.ARRAY.pack(*grad_out), device.address(result)
+        function = getattr(self.losses.library, f"focal_gpu_{one}")
+        return result, dtype, lambda: self.losses.run(function, params, *arguments)
+
+    def expected(self) -> tuple[np.ndarray, np.ndarray]:
+        """Losses and derivatives; those of targets 0 and 1 are right however large the logits are."""
+        x, y, gamma = self.logit, self.target, self.gamma
+        alpha, sign = (y * self.scales[0] + (1 - y) * self.scales[1]) * self.weight * self.kept, 2 * y - 1
+        if self.kind in ("hard", "weighted"):
+            log_p, log_q = -np.logaddexp(0, -sign * x), -np.logaddexp(0, sign * x)
+            power = alpha * np.exp(gamma * log_q)
+            return -power * log_p, sign * power * (gamma * np.exp(log_p) * log_p - np.exp(log_q))
+        x = x + 1e-30j
+        p, q, smoothed = 1 / (1 + np.exp(-x)), 1 / (1 + np.exp(x)), y * (1 - self.smoothing) + self.smoothing / 2
+        cross_entropy = -(smoothed * np.log(p) + (1 - smoothed) * np.log(q))
+        value = alpha * (q * y + p * (1 - y)) ** gamma * cross_entropy
+        return value.real, value.imag / 1e-30
+
+    def errors(self):
+        """By pass, the largest error in units of what is allowed."""
+        loss, gradient = self.expected()
+        rtol, atol, of_sum = TOLERANCE[self.dtype], SMALL[self.dtype], min(TOLERANCE[self.dtype], 2e-5)
+        rtol *= 10 if self.dtype == "float32" and self.gamma not in (0, 1, 2) else 1
+        meeting = rtol * np.abs(gradient).max() if self.kind in ("smoothed", "dense") else 0  # terms of opposite sign
+        yield "forward", self.distance("forward", False, loss, rtol, atol)
+        yield "sum", self.distance("forward", True, loss.sum(), of_sum, atol)
+        yield "backward", self.distance("backward", False, gradient * self.grad_out, rtol, 3 * (atol + meeting))
+        yield "of the sum", self.distance("backward", True, gradient * 3, rtol, 3 * (atol + meeting))
+
+    def distance(self, one: str, reduce: bool, expected: np.ndarray, rtol: float, atol: float) -> float:
+        held, dtype, compute = self.prepare(one, reduce)
+        compute()
+        actual = decode(self.losses.device.get(held, encode(np.zeros(1), dtype).dtype), dtype)
+        error = np.abs(actual - np.ravel(expected)) / (rtol * np.abs(np.ravel(expected)) + atol)
+        return float(np.inf if np.isnan(error).any() else error.max())
+
+
+def check(losses: Losses) -> int:
+    """Prints the largest error of each dtype and pass; returns how many cases are wrong."""
+    rng, wrong = np.random.default_rng(7), 0
+    print(f"{'dtype':9} {'pass':12} largest error, in units of what is allowed")
+    for dtype in TOLERANCE:
+        largest: dict[str, float] = {}
+        cases = itertools.product(SHAPES, ("hard", "smoothed", "dense", "weighted"), (2.0, 1.5), (False,))
+        wide = (((4001, 5, 1), "hard", gamma, True) for gamma in (0.0, 0.5, 1.0, 2.0, 5.0) if dtype != "float16")
+        for shape, kind, gamma, is_wide in itertools.chain(cases, wide):
+            for one, error in Case(losses, rng, shape, dtype, kind, gamma, is_wide).errors():
+                largest[one] = max(largest.get(one, 0.0), error)
+                if not error <= 1:
+                    wrong += 1
+                    print(f"WRONG {dtype} {one} of {shape}, {kind}, gamma {gamma}: {error:.3g}")
+        for one, error in largest.items():
+            print(f"{dtype:9} {one:12} {error:.3f}")
+    print(f"{wrong} wrong")
+    return wrong
+
+
+def measure(losses: Losses) -> None:
+    """Prints the times of a sum's passes beside a copy of the logits, which moves as much as the backward pass."""
+    rng, device = np.random.default_rng(8), losses.device
+    print(f"\n{device.torch.cuda.get_device_name()}, PyTorch {device.torch.__version__}")
+    print(f"{'logits':12} {'dtype':9} {'copy':>8} {'forward':>8} {'backward':>8}  in ms")
+    for (layout, shape), dtype in itertools.product(TIMED.items(), TOLERANCE):
+        case = Case(losses, rng, shape, dtype, "hard", 2.0)
+        loss, _, forward = case.prepare("forward", True)
+        grad, _, backward = case.prepare("backward", True)
+        runs = (lambda to=grad, logit=case.held["logit"]: to.copy_(logit)), forward, backward
+        print(f"{layout:12} {dtype:9}", *(f"{device.milliseconds(run):8.3f}" for run in runs), flush=True)
+        del case, loss, grad, forward, backward, runs
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kernels", type=Path, default=PACKAGE / build.KERNELS)
+    parser.add_argument("--driver", help="a library in place of NVIDIA's, whose GPU is the host")
+    options = parser.parse_args()
+    losses = Losses(Host() if options.driver else Gpu(), options.driver or driver.LIBRARY, options.kernels)
+    wrong = check(losses)
+    if not options.driver:
+        measure(losses)
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
