@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 
 import paddle
 from paddle import Tensor
+
+from paddle_focal.ops.loss import LossParams
 
 
 def kind(tensor: Tensor) -> str:
@@ -37,15 +38,15 @@ def place_of(tensor: Tensor) -> paddle.base.core.Place | None:
     return None if _is_cpu_only() or not paddle.in_dynamic_mode() else tensor.place
 
 
-def check_same(logit: Tensor, **others: Tensor | Mapping[str, float | Tensor] | None) -> None:
+def check_same(logit: Tensor, params: LossParams) -> None:
     """Raises a ValueError that names the first tensor on another device than ``logit``."""
     if _is_cpu_only():
         return
     expected = name(logit)
-    for argument, given in others.items():
-        for tensor in given.values() if isinstance(given, Mapping) else (given,):
-            if isinstance(tensor, Tensor) and name(tensor) != expected:
-                raise ValueError(f"{argument} must be on the device of logit, {expected}, but is on {name(tensor)}")
+    scales = [("normalizer", scale) for scale in params.scales.values()]
+    for argument, tensor in [("label", params.label), ("weight", params.weight), *scales]:
+        if isinstance(tensor, Tensor) and name(tensor) != expected:
+            raise ValueError(f"{argument} must be on the device of logit, {expected}, but is on {name(tensor)}")
 
 
 @cache

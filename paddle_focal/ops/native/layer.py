@@ -24,7 +24,7 @@ from paddle_focal.ops.native.params import Plan, plan_of
 
 def compute(logit: Tensor, params: LossParams) -> Tensor:
     """The loss of checked arguments; see :func:`paddle_focal.ops.compute`."""
-    devices.check_same(logit, label=params.label, weight=params.weight, normalizer=params.scales)
+    devices.check_same(logit, params)
     plan = plan_of(params.spec)
     if logit.stop_gradient or not paddle.is_grad_enabled():
         return _forward(plan, logit, params, None)
