@@ -85,13 +85,9 @@ def sigmoid_focal_loss(
         ValueError: an argument out of range or of the wrong shape. The range of ``label`` is checked on the CPU; on
             other devices, where that would wait for the device, a class index out of range gives NaN.
         RuntimeError: ``backend`` names one that cannot be used, with the reason; or, in the backward pass, a second
-            derivative is asked for (an OSError in the native backend, which is how Paddle passes an operator's error
-            on), or ``logit``, ``label`` or ``weight`` has been changed in place meanwhile.
-
-    Note:
-        The composite backend's gradient is a ``PyLayer``, which Paddle frees in its first ``backward()``, with
-        ``retain_graph=True`` too: a second ``backward()`` through it crashes in Paddle. ``paddle.grad`` can be
-        called again and again. The native backend has no such limit.
+            derivative is asked for, ``backward()`` is called a second time (with ``retain_graph=True``, too;
+            ``paddle.grad`` can be called again and again), or ``logit``, ``label`` or ``weight`` has been changed in
+            place meanwhile. Paddle passes an error in the backward pass on as an OSError.
 
     Examples:
         >>> logit = paddle.to_tensor([[0.97, 0.91, 0.03], [0.55, 0.43, 0.71]])
