@@ -12,7 +12,7 @@ from ppdet.data.source.category import get_categories
 from ppdet.engine import Trainer
 
 from paddle_focal.detection.compatibility import any_ending, drawable
-from paddle_focal.engine import weights
+from paddle_focal.engine import class_names, weights
 from paddle_focal.engine.logs import logger
 from paddle_focal.engine.reading import guarded
 from paddle_focal.errors import ToolError
@@ -90,6 +90,7 @@ def infer(config, images: Sequence[str], output_dir: str, draw_threshold: float 
         whatever its score.
     """
     trainer = Trainer(config, mode="test")
+    class_names.settle(config, trainer.dataset)
     weights.load_into(trainer, config.weights)
     category_ids, names = get_categories(config.metric, trainer.dataset.get_anno())
     with any_ending(), drawable(names), guarded():

@@ -133,9 +133,9 @@ def test_nothing_is_drawn_unless_it_is_wanted(small_runs, tmp_path):
 
 def test_an_export_is_in_a_folder_of_the_configurations_name(monkeypatch):
     called = []
-    trainer = SimpleNamespace(is_loaded_weights=True, export=called.append)
+    trainer = SimpleNamespace(is_loaded_weights=True, export=called.append, dataset=None)
     monkeypatch.setattr(exporting, "Trainer", lambda config, mode: trainer)
-    config = SimpleNamespace(weights="none", filename="retinanet")
+    config = SimpleNamespace(weights="none", filename="retinanet", metric="RBOX")
     assert exporting.export(config, "exported") == Path("exported/retinanet")
     assert called == ["exported"]
 
