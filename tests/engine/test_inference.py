@@ -17,6 +17,7 @@ from PIL import Image
 from ppdet.core import workspace
 from processes import CONFIG, SMALL, run_tool
 
+from paddle_focal.data.formats.pictures import SUFFIXES
 from paddle_focal.engine import export as exporting
 from paddle_focal.engine import inference
 from paddle_focal.errors import ToolError
@@ -201,7 +202,7 @@ def test_every_ending_that_training_takes(small_runs, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
     image = Image.open(small_runs.data / "val/000001.png").convert("RGB")
-    for i, ending in enumerate(inference.ENDINGS):
+    for i, ending in enumerate(SUFFIXES):
         kind = "BMP" if ending == ".dib" else None  # Pillow's own .dib has no header for files
         image.save(images / f"{i:02d}{ending.upper() if i % 2 else ending}", format=kind, quality=100)
     flags = ["--infer_dir", str(images), "--output_dir", str(tmp_path / "drawn"), "--draw_threshold", "0.9"]
