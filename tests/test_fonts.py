@@ -137,3 +137,36 @@ def test_upright_fonts_come_first(system):
     system += [f"/f/{name}.ttf" for name in ("A-Bold", "B-MonoItalic", "C-Regular", "D")]
     names = [os.path.basename(path) for path in fonts.font_files()]
     assert names == ["DejaVuSans.ttf", "C-Regular.ttf", "D.ttf", "A-Bold.ttf", "B-MonoItalic.ttf"]
+
+
+@pytest.mark.parametrize(
+    "variant", ["bold", "black", "heavy", "light", "thin", "italic", "oblique", "condensed", "mono", "serif"]
+)
+def test_variants_come_last(system, variant):
+    system += [f"/f/A-{variant}.ttf", f"/b/B-{variant.upper()}{variant}.ttf", f"/{variant}/C.ttf"]
+    names = [os.path.basename(path) for path in fonts.font_files()[1:]]
+    assert names == ["C.ttf", f"A-{variant}.ttf", f"B-{variant.upper()}{variant}.ttf"]
+    assert fonts.font_files()[0] == str(BUNDLED / "DejaVuSans.ttf")
+
+
+@pytest.mark.parametrize(
+    ("characters", "remedy"),
+    [
+        ("ひ", "Noto Sans CJK (Debian and Ubuntu: apt install fonts-noto-cjk)"),
+        ("カ", "Noto Sans CJK (Debian and Ubuntu: apt install fonts-noto-cjk)"),
+        ("한", "Noto Sans CJK (Debian and Ubuntu: apt install fonts-noto-cjk)"),
+        ("አ猫", "Noto Sans CJK (Debian and Ubuntu: apt install fonts-noto-cjk)"),
+        ("አሀ", "one of the Noto fonts"),
+        ("\U000e0fff", "one of the Noto fonts"),  # which has no name
+    ],
+)
+def test_the_whole_warning(caplog, characters, remedy):
+    for _ in range(2):
+        fonts._warn(frozenset(characters))
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        (
+            "WARNING",
+            f"No font on this machine has {' '.join(sorted(characters))}: pictures show such classes by their numbers. "
+            f"Install, for example, {remedy}",
+        )
+    ]

@@ -2,6 +2,9 @@
 
 Paddle reads in a thread, or in processes whose results a thread collects. An exception ends that thread, and the main
 thread waits for its next batch for ever, in C++, where Python handles no signal.
+
+A worker that dies ends nothing, but Paddle's handler of SIGCHLD raises wherever the main thread is: in the midst of a
+checkpoint, or where every exception is taken for a damaged file.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from pathlib import Path
 from typing import Any, Callable
 from unittest.mock import patch
 
-from paddle.io import DataLoader, Dataset
+from paddle.io import DataLoader, Dataset, multiprocess_utils
 from paddle.io.dataloader.dataloader_iter import _DataLoaderIterBase, _DataLoaderIterMultiProcess
 from ppdet.data import reader
 from ppdet.data.transform.operators import BaseOperator
@@ -35,6 +38,9 @@ _CAUGHT = (Exception, SystemExit)
 #: In the text of a traceback.
 _TRACEBACK = "Traceback (most recent call last):"
 _IS_CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
+#: What Paddle's handler of SIGCHLD calls: raises SystemError if a worker has died, once for each.
+_CHECK_WORKERS = "_throw_error_if_process_failed"
+_throw_if_a_worker_died = getattr(multiprocess_utils.core, _CHECK_WORKERS)
 
 
 class ReadingError(ToolError):
@@ -61,6 +67,7 @@ class Guard:
     def __init__(self, while_waiting: Callable[[], None]) -> None:
         self._while_waiting = while_waiting
         self._errors: dict[threading.Thread, BaseException] = {}
+        self._death: SystemError | None = None  # of the first worker that died
         self._begun: weakref.WeakSet[_DataLoaderIterBase] = weakref.WeakSet()
 
     def loader(self, dataset, collate_fn: Callable[[Sequence[dict]], Any], **options) -> DataLoader:
@@ -88,10 +95,10 @@ class Guard:
     def next(self, batches: _DataLoaderIterBase) -> Any:
         """The next batch of an iterator of Paddle's."""
         thread = batches._thread
-        while not _has_batch_or_end(batches) and thread.is_alive():
+        while self._death is None and not _has_batch_or_end(batches) and thread.is_alive():
             self._while_waiting()
             time.sleep(POLL)
-        error = self._errors.get(thread)
+        error = self._errors.get(thread, self._death)
         if error is None:
             try:
                 return next(batches)
@@ -99,8 +106,15 @@ class Guard:
                 raise
             except _CAUGHT as raised:  # its queue is closed; the thread knows why, once it has ended
                 thread.join(_PATIENCE)
-                error = self._errors.get(thread, raised)
+                error = self._errors.get(thread, self._death or raised)
         raise _as_reading_error(error) from error
+
+    def note_death(self) -> None:
+        """Have :meth:`next` raise if a worker has died; called on SIGCHLD, at any point of the main thread."""
+        try:
+            _throw_if_a_worker_died()
+        except SystemError as error:
+            self._death = self._death or error
 
     def note(self, args: threading.ExceptHookArgs) -> bool:
         """Whether an exception has ended the thread of a data loader."""
@@ -117,25 +131,28 @@ def guarded(while_waiting: Callable[[], None] = lambda: None) -> Iterator[Guard]
     guard, excepthook = Guard(while_waiting), threading.excepthook
     reader.logger.addFilter(_says_more_than_the_error)
     try:
-        hook = patch.object(threading, "excepthook", lambda args: guard.note(args) or excepthook(args))
-        with hook, patch.object(reader, "DataLoader", guard.loader):
+        errors = patch.object(threading, "excepthook", lambda args: guard.note(args) or excepthook(args))
+        deaths = patch.object(multiprocess_utils.core, _CHECK_WORKERS, guard.note_death)
+        with errors, deaths, patch.object(reader, "DataLoader", guard.loader), contextlib.closing(guard):
             yield guard
-    except SystemError as error:  # raised by Paddle's handler of SIGCHLD, at any point of the main thread
-        if not _is_death_of_a_worker(error):
-            raise
-        raise _as_reading_error(error) from error
     finally:
-        guard.close()
         reader.logger.removeFilter(_says_more_than_the_error)
 
 
 class _GuardedLoader(DataLoader):
     def __init__(self, guard: Guard, **options) -> None:
-        super().__init__(worker_init_fn=_keep_what_was_there, **options)
+        super().__init__(**options)
         self._guard = guard
 
     def __iter__(self) -> Iterator:
-        return _GuardedIterator(self._guard, self._guard.watch(super().__iter__()))
+        # Workers leave alone what the garbage collector would find at their fork: a queue of Paddle's, on which a
+        # thread of the main process waits, cannot be deleted in a worker, which would hang.
+        gc.freeze()
+        try:
+            batches = super().__iter__()
+        finally:
+            gc.unfreeze()
+        return _GuardedIterator(self._guard, self._guard.watch(batches))
 
 
 class _GuardedIterator:
@@ -195,14 +212,6 @@ def _has_batch_or_end(batches: _DataLoaderIterBase) -> bool:
     """Whether there is a batch, or all have been given out, which the thread of workers does not notice by itself."""
     places = len(batches._places)
     return bool(batches._structure_infos) or getattr(batches, "_batches_outstanding", places) < places
-
-
-def _keep_what_was_there(_worker: int) -> None:
-    """Leave alone in a worker what its parent had left for the garbage collector.
-
-    A queue of Paddle's, on which a thread of the parent waits, cannot be deleted in the worker, which would hang.
-    """
-    gc.freeze()
 
 
 def _close(batches: _DataLoaderIterBase) -> None:

@@ -122,7 +122,9 @@ def test_the_files(tmp_path):
     assert "- rounds: 11\n" in markdown
     assert "- cpu: " in markdown
     assert markdown.endswith(MARKDOWN[MARKDOWN.index("## Time relative") :])
-    assert cv2.imread(str(folder / "loss.png")).std() > 5
+    picture = cv2.imread(str(folder / "loss.png"))
+    assert picture.std() > 5
+    assert picture.shape == (528, 1650, 3)
     report.write(RESULTS[:1], 1, folder)  # over what is there
     assert len(json.loads((folder / "loss.json").read_text())["results"]) == 1
 

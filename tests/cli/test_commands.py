@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -15,7 +16,8 @@ pytest.importorskip("ppdet")
 
 from ppdet.core.workspace import AttrDict
 
-from paddle_focal.cli import analyze, evaluate, main, train
+from paddle_focal.cli import analyze, arguments, check_data, convert, evaluate, export, infer, main, train
+from paddle_focal.errors import ToolError
 
 CONFIG = ["-c", str(Path(__file__).resolve().parents[2] / "configs/retinanet_r18_fpn_digits.yml")]
 
@@ -62,7 +64,7 @@ def test_paddles_own_log_is_quiet_unless_asked_for(monkeypatch, before):
 def test_an_evaluation_has_a_log_of_its_own(config, monkeypatch):
     logs, evaluated = [], []
     monkeypatch.setattr(evaluate.logs, "log_to_file", logs.append)
-    monkeypatch.setattr(evaluate, "evaluate", lambda *arguments: evaluated.append(arguments))
+    monkeypatch.setattr(evaluate, "evaluate", lambda *given: evaluated.append(given))
     evaluate.main(CONFIG)
     assert evaluated == [(config, "best")]
     assert logs == [Path(config.save_dir, "run/eval.log")]
@@ -80,14 +82,159 @@ def test_early_stop_works_on_one_process_only(monkeypatch, capsys):
     monkeypatch.setattr(train.distributed, "get_world_size", lambda: 2)
     with pytest.raises(SystemExit):
         train.parse_arguments(flags)
-    assert "--early-stop works on one process only" in capsys.readouterr().err
+    said = "--early-stop works on one process only: the others would wait for the one that stops"
+    assert capsys.readouterr().err.endswith(f"error: {said}\n")
 
 
 def test_the_training_images_are_analyzed_unless_others_are_asked_for(config, monkeypatch, capsys):
     calls = []
     monkeypatch.setattr(analyze, "configured", lambda flags: contextlib.nullcontext(config))
-    monkeypatch.setattr(analyze, "analyze", lambda *arguments: calls.append(arguments) or "a summary")
+    monkeypatch.setattr(analyze, "analyze", lambda *given: calls.append(given) or "a summary")
     analyze.main(CONFIG)
     analyze.main([*CONFIG, "--dataset", "eval", "--images", "7"])
     assert calls == [(config, "TrainDataset", 200), (config, "EvalDataset", 7)]
     assert capsys.readouterr().out == 2 * "\na summary\n"
+
+
+@pytest.mark.parametrize("command", [train, evaluate, check_data, infer, export, analyze, convert])
+def test_errors_in_words_end_every_command(command, monkeypatch, caplog, tmp_path):
+    def fail(*_):
+        raise ToolError("in words")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "open_data_set" if command is convert else "configured", fail)
+    monkeypatch.setattr(infer, "find_images", lambda *_: [])
+    with pytest.raises(SystemExit) as end:
+        command.main(["."] if command is convert else CONFIG)
+    assert end.value.code == 1
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("ERROR", "in words")]
+
+
+@pytest.fixture
+def calls(monkeypatch, config):
+    """What evaluating, detecting and exporting are called with."""
+    calls = []
+
+    def note(module, name: str, result=None) -> None:
+        monkeypatch.setattr(module, name, lambda *given: calls.append((name, *given)) or result)
+
+    for command in (infer, export):
+        monkeypatch.setattr(command, "configured", lambda flags: contextlib.nullcontext(config))
+    note(evaluate.logs, "log_to_file")
+    note(evaluate, "evaluate_detections")
+    note(evaluate, "evaluate")
+    note(evaluate.runtime, "init_ranks")
+    note(infer, "find_images", ["a.png"])
+    note(infer, "infer")
+    note(export, "export")
+
+    def compress(config, flags, mode):
+        calls.append(("compress", config, flags.slim_config, mode))
+        return AttrDict(weights="small")
+
+    monkeypatch.setattr(evaluate.runtime, "compress", compress)
+    return calls
+
+
+def test_what_is_evaluated(calls, config):
+    evaluate.main([*CONFIG, "--json_eval"])
+    log = ("log_to_file", Path(config.save_dir, "run/eval.log"))
+    assert calls == [log, ("evaluate_detections", config)]
+    calls.clear()
+    evaluate.main([*CONFIG, "--slim_config", "s"])
+    ranks, compress = ("init_ranks", config), ("compress", config, "s", "eval")
+    assert calls == [log, ranks, compress, ("evaluate", {"weights": "small"}, "small")]
+
+
+def test_where_objects_are_detected(calls, config):
+    flags = "--infer_img i --infer_dir d --slim_config s --output_dir o --draw_threshold 0.25 --visualize no"
+    infer.main([*CONFIG, *flags.split()])
+    assert calls == [
+        ("find_images", "i", "d"),
+        ("compress", config, "s", "test"),
+        ("infer", {"weights": "small"}, ["a.png"], "o", 0.25, False),
+    ]
+
+
+def test_what_is_exported(calls, config):
+    export.main([*CONFIG, *["--slim_config", "s", "--output_dir", "o", "--format", "onnx"]])
+    assert calls == [("compress", config, "s", "test"), ("export", {"weights": "small"}, "o", "onnx")]
+
+
+@pytest.mark.parametrize(("warnings_", "said"), [([], 0), (["a", "b"], 2)])
+def test_data_without_errors(config, monkeypatch, caplog, warnings_, said):
+    report, stopped = SimpleNamespace(warnings=warnings_), []
+    monkeypatch.setattr(check_data, "configured", lambda flags: contextlib.nullcontext(config))
+    monkeypatch.setattr(check_data, "check_data", lambda given: {id(config): report}[id(given)])
+    monkeypatch.setattr(check_data, "stop_on_errors", stopped.append)
+    with caplog.at_level("INFO"):
+        check_data.main(CONFIG)
+    assert stopped == [report]
+    assert caplog.messages == [f"No errors, {said} warnings"]
+
+
+def test_the_order_of_a_training(config, monkeypatch):
+    """Weights are looked for before data is read, unless a run is resumed; what is resumed has its own."""
+    calls = []
+
+    def note(module, name: str, result=None) -> None:
+        monkeypatch.setattr(module, name, lambda *given: calls.append((name, *given)) or result)
+
+    note(train.runtime, "compress", config)
+    note(train.logs, "log_to_file")
+    note(train.pretrained, "check")
+    note(train, "sections_in_use", ["TrainDataset"])
+    note(train.preflight, "check_data", "a report")
+    note(train.preflight, "stop_on_errors")
+    note(train, "train")
+    for flags, names in (
+        ([], ["compress", "log_to_file", "check", "sections_in_use", "check_data", "stop_on_errors", "train"]),
+        (["--resume", "auto"], ["compress", "log_to_file", "sections_in_use", "check_data", "stop_on_errors", "train"]),
+    ):
+        calls.clear()
+        train.main([*CONFIG, *flags])
+        assert [name for name, *_ in calls] == names
+        flags = calls[-1][2]
+        assert calls[0] == ("compress", config, flags, "train")
+        assert calls[-4:] == [
+            ("sections_in_use", flags),
+            ("check_data", config, ["TrainDataset"]),
+            ("stop_on_errors", "a report"),
+            ("train", config, flags),
+        ]
+
+
+def test_the_first_line_of_a_kept_traceback(monkeypatch, tmp_path, caplog):
+    """It says when the command was given, and how."""
+    monkeypatch.setattr(sys, "argv", ["paddle-focal eval", "-o", "a b"])
+    monkeypatch.setattr(arguments.logs, "file", lambda: None)
+    monkeypatch.setattr(arguments.runtime, "current_output_folder", lambda: tmp_path / "a/b")
+    with pytest.raises(SystemExit), arguments.ending_in_words():
+        raise ValueError("a reason")
+    first, *_, last = (tmp_path / "a/b/error.log").read_text().splitlines()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d: 'paddle-focal eval' -o 'a b'", first)
+    assert last == "ValueError: a reason"
+    assert caplog.records[0].levelname == "ERROR"
+
+
+def test_settings_of_the_command_line():
+    options = [" epoch=3 ", "LearningRate.schedulers=[!CosineDecay {max_epochs: 3}]", "a=b=c", "d="]
+    settings = train.parse_arguments([*CONFIG, "-o", *options]).opt
+    (schedule,) = settings.pop("LearningRate")["schedulers"]
+    assert (type(schedule).__name__, schedule.max_epochs) == ("CosineDecay", 3)
+    assert settings == {"epoch": 3, "a": "b=c", "d": None}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--early-stop", "0"], "--early-stop must be at least 1, but got 0"),
+        (["--early-stop", "1"], "--early-stop needs --eval: without it there is nothing to compare"),
+        (["-o", "epoch"], "-o takes KEY=VALUE, but got 'epoch'"),
+    ],
+)
+def test_flags_that_do_not_go_together(flags, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        train.parse_arguments([*CONFIG, *flags])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.endswith(f"error: {said}\n")

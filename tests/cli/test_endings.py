@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,27 @@ def test_only_commands_are_ended_quietly(program, expected):
 def test_other_exceptions_have_a_traceback(capsys):
     _interrupt.end_quietly(ValueError, ValueError("a"), None)
     assert capsys.readouterr().err == "ValueError: a\n"
+
+
+def test_other_threads_leave_ctrl_c_alone(monkeypatch):
+    """Only the main one may set a handler."""
+    monkeypatch.setattr(sys, "excepthook", _interrupt.end_quietly)
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.default_int_handler)
+    failures = []
+
+    def import_something():
+        try:
+            with _interrupt.at_once():
+                pass
+        except ValueError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=import_something)
+    thread.start()
+    thread.join()
+    assert failures == []
+
+
+def test_a_ctrl_c_in_words(capsys):
+    _interrupt.end_quietly(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert capsys.readouterr() == ("", "Interrupted\n")

@@ -235,3 +235,10 @@ class TestProgressBar:
     @pytest.mark.parametrize(("is_terminal", "rank"), [(False, 0), (True, 1)])
     def test_nowhere_else(self, shown, is_terminal, rank):
         assert shown(is_terminal, 1.5, rank) == ""
+
+    def test_how_it_looks(self, tmp_path, monkeypatch):
+        bars = []
+        monkeypatch.setattr(header_cache, "tqdm", lambda names, **options: bars.append(options) or names)
+        read_headers(str(tmp_path / "of"), ["a.png"])
+        common = {"unit": "image", "delay": 1, "leave": False, "dynamic_ncols": True}
+        assert bars == [{"desc": "headers of of", "disable": None, **common}]

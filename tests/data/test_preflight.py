@@ -304,9 +304,10 @@ class TestFiles:
         said = "TrainDataset is not checked: only a COCODataSet or a VOCDataSet is, but this is WIDERFaceDataSet"
         assert report.warnings == [said]
         config = data.config()
-        config["TrainDataset"]["name"] = "Unheard"
         said = "TrainDataset is not checked: only a COCODataSet or a VOCDataSet is, but this is none"
-        assert preflight.check_data(config).warnings == [said]
+        for name in ("Unheard", "coco"):  # the latter is a module
+            config["TrainDataset"]["name"] = name
+            assert preflight.check_data(config).warnings == [said]
 
     def test_a_data_set_by_its_tag(self, data):
         ERRORS["category"][0](data)

@@ -23,7 +23,8 @@ CURE = "add to the configuration\nTrainReader:\n  batch_transforms:\n    - PadBa
 
 @pytest.fixture
 def config(workspace_copy, tmp_path):
-    return lambda *options: Data(tmp_path).config(*options)
+    data = Data(tmp_path)
+    return lambda *options: data.config(*options)
 
 
 def errors(config, *sizes) -> list[str]:
@@ -89,6 +90,26 @@ def test_images_of_which_nothing_is_left(config):
 )
 def test_what_a_reader_makes_of_sizes(config, options, sizes, count):
     assert len(errors(config(*options), *sizes)) == count
+
+
+def test_what_is_said_of_sizes_after_transforms(config):
+    options = (UNPADDED, f"TrainReader.sample_transforms={NO_PAD}")
+    (error,) = errors(config(*options), (150, 100))  # 1.7067 times
+    assert error.startswith("TrainDataset: TrainReader makes images with sides of 171 pixels, which are another length")
+    (error,) = errors(config(*options), (480, 640), (640, 480), (320, 240))
+    assert error.endswith(f"together: 320x240 becomes 256x192, 480x640 becomes 192x256; {CURE}")
+    (error,) = errors(config(UNPADDED, "TrainReader.batch_size=1"), (100, 75), (75, 33), (300, 75), (40, 75))
+    assert "with sides of 33, 40, 75, ... pixels" in error
+
+
+def test_transforms_that_keep_the_size(config):
+    names = ["Decode", "RandomFlip", "RandomDistort", "AugmentHSV", "NormalizeImage", "Permute"]
+    kept = ", ".join(f"{{{name}: {{}}}}" for name in names) + ", {Lighting: {eigval: [1], eigvec: [1]}}"
+    batch = "TrainReader.batch_transforms=[{PadGT: {}}, {PadRGT: {}}]"
+    for option in (f"TrainReader.sample_transforms=[{kept}]", batch):
+        assert len(errors(config(UNPADDED, option), (100, 75))) == 1
+    padded = f"TrainReader.sample_transforms=[{kept}, {{Pad: {{size: [96, 128]}}}}]"
+    assert errors(config(UNPADDED, padded), (100, 75)) == []
 
 
 def test_sides_that_a_pyramid_loses(config):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -66,12 +69,14 @@ class Run:
         return position, numbers.pop()
 
 
-def test_newest(tmp_path):
+def test_newest(tmp_path, caplog):
     run = Run(tmp_path)
     assert run.checkpoints.resume("auto") == (0, 0)
     for name, number, epochs, iteration in (("9", 3.0, 10, 0), ("interrupted_10_4", 4.0, 10, 4), ("1", 1.0, 2, 0)):
         run.write(name, number, epochs, iteration)
-    assert Run(tmp_path).resume() == ((10, 4), 4.0)
+    with caplog.at_level("INFO"):
+        assert Run(tmp_path).resume() == ((10, 4), 4.0)
+    assert caplog.messages[-1] == f"Resuming from {tmp_path}/interrupted_10_4"
     assert Run(tmp_path).resume(str(tmp_path / "1")) == ((2, 0), 1.0)
     assert Run(tmp_path).resume(str(tmp_path / "9.pdparams")) == ((10, 0), 3.0)
 
@@ -235,3 +240,129 @@ def test_random_generators_go_on():
 def test_only_moving_averages_have_a_state():
     layers = paddle.nn.LayerList([ForegroundNormalizer(mode) for mode in ("local", "sync", "ema")])
     assert MovingAverages(layers).state_dict() == {"2": 100}
+
+
+def test_everything_is_on_the_disk_before_the_next_step(tmp_path, monkeypatch, caplog):
+    """Each file before it counts, and the folder's new names at the end."""
+    done = []
+
+    def noted(module, name: str) -> None:
+        function = getattr(module, name)
+
+        def call(*arguments):
+            done.append(
+                (name, *(path.name for path in map(Path, map(str, arguments)) if path.suffix or name == "flush"))
+            )
+            return function(*arguments)
+
+        monkeypatch.setattr(module, name, call)
+
+    run = Run(tmp_path / "a/run")
+    noted(checkpoint, "flush")
+    noted(checkpoint.os, "replace")
+    with caplog.at_level("INFO"):
+        run.write("0", 1.0, 3)
+    assert done == [
+        ("flush", "0.partial.pdparams"),
+        ("flush", "0.partial.pdopt"),
+        ("replace", "0.commit.partial.json", "0.commit.json"),
+        ("replace", "0.partial.pdparams", "0.pdparams"),
+        ("replace", "0.partial.pdopt", "0.pdopt"),
+        ("replace", "0.commit.json", "0.state.json"),
+        ("flush", "run"),
+    ]
+    assert caplog.messages == [f"Checkpoint: {tmp_path}/a/run/0"]
+    text = (tmp_path / "a/run/0.state.json").read_text()
+    digests = {
+        ending: hashlib.sha256((tmp_path / f"a/run/0{ending}").read_bytes()).hexdigest()
+        for ending in (".pdparams", ".pdopt")
+    }
+    assert text == json.dumps({"epoch": 3, "iteration": 0, "digests": digests, "counter": 1.0}) + "\n"
+
+
+def test_no_file_of_a_checkpoint_is_left(tmp_path):
+    Run(tmp_path).write("0", 1.0, 1)
+    Run(tmp_path).write("00", 1.0, 1)
+    kept = {path.name for path in tmp_path.iterdir() if path.name.startswith("00")}
+    for ending in (".pdema", ".pdavg"):
+        (tmp_path / f"0{ending}").touch()
+    checkpoint.remove(tmp_path / "0")
+    checkpoint.remove(tmp_path / "0")  # whatever of it is there
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_an_evaluation_is_added_to_the_checkpoints_of_its_time(tmp_path):
+    """Also to a second one of the same iteration, and to none before."""
+    run = Run(tmp_path)
+    for name, epochs in (("0", 1), ("1", 2), ("best_model", 2)):
+        run.write(name, float(epochs), epochs)
+    run.counter.value = 7
+    run.checkpoints.add_evaluation()
+    values = {name: json.loads((tmp_path / f"{name}.state.json").read_text()) for name in ("0", "1", "best_model")}
+    assert {name: state["counter"] for name, state in values.items()} == {"0": 1.0, "1": 7, "best_model": 7}
+    assert (tmp_path / "1.state.json").read_text().endswith("}\n")
+    assert checkpoint.find_corruption(tmp_path / "best_model") is None
+
+
+@pytest.mark.parametrize(("mode", "rank", "added"), [("eval", 0, 1), ("train", 0, 0), ("eval", 1, 0)])
+def test_when_an_evaluation_is_added(monkeypatch, mode, rank, added):
+    calls = []
+    monkeypatch.setattr(checkpoint.distributed, "get_rank", lambda: rank)
+    checkpoints = SimpleNamespace(add_evaluation=lambda: calls.append(True))
+    checkpoint.EvaluatedCheckpoints(SimpleNamespace(), checkpoints).on_epoch_end({"mode": mode})
+    assert len(calls) == added
+
+
+class Average:
+    """As much of ppdet's ModelEMA as checkpoints see."""
+
+    def __init__(self, value: float, step: int, epoch: int) -> None:
+        self.state_dict, self.step, self.epoch = {"weight": paddle.full([2], value)}, step, epoch
+
+    def resume(self, state: dict, step: int) -> None:
+        self.state_dict, self.step = state, step
+
+
+def test_the_average_goes_on_where_its_checkpoint_has_one(tmp_path):
+    run = Run(tmp_path)
+    run.trainer.ema = Average(5.0, step=7, epoch=2)
+    run.write("0", 1.0, 1)
+    assert checkpoint.find_corruption(tmp_path / "0") is None
+    assert "digests" in json.loads((tmp_path / "0.state.json").read_text())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.pdavg", "0.pdopt", "0.pdparams", "0.state.json"]
+    resumed = Run(tmp_path)
+    resumed.trainer.ema = Average(0.0, step=0, epoch=0)
+    assert resumed.resume() == ((1, 0), 1.0)
+    average = resumed.trainer.ema
+    assert (average.state_dict["weight"].tolist(), average.step, average.epoch) == ([5.0, 5.0], 7, 2)
+    (tmp_path / "0.pdavg").write_bytes(b"")
+    assert checkpoint.find_corruption(tmp_path / "0") == (
+        "0.pdavg has not the content that was written: 0 bytes are there"
+    )
+    (tmp_path / "0.pdavg").unlink()
+    (tmp_path / "0.state.json").unlink()
+    untouched = Run(tmp_path)
+    untouched.trainer.ema = Average(0.0, step=3, epoch=0)
+    assert untouched.checkpoints.resume(str(tmp_path / "0")) == (1, 0)
+    assert untouched.trainer.ema.step == 3
+
+
+def test_what_is_passed_over(tmp_path, caplog):
+    """Files of ppdet's own, and what is damaged; the newest by epoch, then by iteration."""
+    run = Run(tmp_path)
+    for name, epochs, iteration in (("a", 1, 2), ("b", 1, 3), ("c", 1, 1), ("d", 0, 9)):
+        run.write(name, 1.0, epochs, iteration)
+    assert checkpoint.newest(tmp_path) == tmp_path / "b"
+    (tmp_path / "b.pdopt").unlink()
+    (tmp_path / "e.state.json").write_text('{"epoch": 9}')
+    (tmp_path / "f.state.json").write_text("{")
+    caplog.clear()
+    assert checkpoint.newest(tmp_path) == tmp_path / "a"
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", f"The checkpoint {tmp_path}/b is passed over: b.pdopt is missing")
+    ]
+    for name in "abcd":
+        (tmp_path / f"{name}.pdparams").unlink()
+    caplog.clear()
+    assert checkpoint.newest(tmp_path) is None
+    assert caplog.messages[-1] == f"The checkpoint {tmp_path}/f is passed over: f.state.json is no JSON object"

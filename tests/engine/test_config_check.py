@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("ppdet")
 
+from ppdet.core.config.schema import SchemaDict
 from small_runs import CONFIG, STEPS, SmallRuns
 
 from paddle_focal.cli import train as command
-from paddle_focal.engine import runtime
+from paddle_focal.engine import config_check, runtime
 
 
 @pytest.fixture
@@ -173,3 +175,112 @@ def test_a_schedule_without_warm_up(small_runs: SmallRuns, tmp_path, schedule, e
         small_runs.train(f"LearningRate.schedulers=[{schedule}]")
     lines = (small_runs.folder / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["learning_rate"] for line in lines] == pytest.approx(expected, rel=1e-4)
+
+
+#: What ppdet's own code reads of a configuration, beside its sections.
+READ = {
+    *("architecture", "pretrain_weights", "weights", "metric", "map_type", "save_dir", "find_unused_parameters"),
+    *("use_gpu", "use_npu", "use_xpu", "use_mlu", "use_ema", "ema_decay", "ema_decay_type", "cycle_epoch"),
+    *("ema_black_list", "amp_level", "init_loss_scaling"),
+    *("epoch", "num_classes", "snapshot_epoch", "log_iter", "worker_num"),
+}
+
+
+def ignored(caplog, *names: str) -> list[str]:
+    caplog.clear()
+    config_check.warn_of_ignored({name: 1 for name in names}, names, [])
+    return caplog.messages
+
+
+def test_the_names_that_are_read(caplog):
+    assert ignored(caplog, *READ) == []
+    for name in READ:
+        assert ignored(caplog, f"{name}_") == [f"Nothing reads the setting {name}_; did you mean {name}?"]
+
+
+def test_how_close_a_name_must_be(caplog):
+    """A setting may be for purposes of the user's own."""
+    for name, meant in (("EPOCH_", "epoch"), ("metricss", "metric")):  # 0.91 and 0.86 of the letters
+        assert ignored(caplog, name) == [f"Nothing reads the setting {name}; did you mean {meant}?"]
+    assert ignored(caplog, "amp_levlxx", "epoch__") == []  # 0.84 and 0.83
+    config_check.warn_of_ignored({"epoch_": {}, "epochs": [1]}, ["epoch_", "epochs"], [])
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1e-3", ", which is text to YAML: write 0.001"),
+        ("2.5E4", ", which is text to YAML: write 25000."),
+        ("1e-10", ", which is text to YAML: write 0.0000000001"),
+        ("12", ""),
+        ("one", ""),
+    ],
+)
+def test_numbers_that_yaml_takes_for_text(text, words):
+    assert config_check._number_in(text) == words
+
+
+def test_hints():
+    known = ["Abcde", "Vwxyz", 5]
+    for name, hint in (("abcPQ", "Abcde"), ("ABCDE", "Abcde"), ("vwxyzz", "Vwxyz"), (55, "5")):  # 0.6 of the letters
+        assert config_check._hint(name, known) == f"; did you mean {hint}?"
+    assert config_check._hint("abcPQR", known) == config_check._hint("abcde_", known, 0.95) == ""
+
+
+def schedules_of(*schedulers) -> dict:
+    section = SchemaDict()
+    section["schedulers"] = [*schedulers]
+    return {"LearningRate": section}
+
+
+def test_only_a_schedule_alone_goes_without_warm_up():
+    alone, given, tagged = {"name": "CosineDecay"}, {"use_warmup": True}, SimpleNamespace(use_warmup=True)
+    other, two = SimpleNamespace(), ({}, {})
+    for schedulers in ((alone,), (given,), (tagged,), (other,), two, ()):
+        config_check.allow_schedule_alone(schedules_of(*schedulers))
+    assert alone == {"name": "CosineDecay", "use_warmup": False}
+    assert given == {"use_warmup": True}
+    assert tagged.use_warmup is False
+    assert vars(other) == {}
+    assert two == ({}, {})
+    config_check.allow_schedule_alone({"LearningRate": SimpleNamespace()})
+
+
+def test_a_schedule_of_its_own_kinds():
+    """Names that are none of ppdet's; a tag's object names itself."""
+    said = list(config_check._schedule(schedules_of({"name": "LinearWarmup", "steps": 3}, SimpleNamespace()), []))
+    assert said == [
+        "LearningRate.schedulers: there is no schedule SimpleNamespace",
+        "LearningRate.schedulers must begin with a decay, which a warm-up may follow, but is LinearWarmup, "
+        "SimpleNamespace",
+    ]
+    assert list(config_check._schedule(schedules_of({"name": "LRScheduler"}), [])) == [
+        "LearningRate.schedulers: there is no schedule LRScheduler"
+    ]
+    assert list(config_check._schedule({"LearningRate": SchemaDict()}, [])) == []
+
+
+def test_sections_that_are_none():
+    config = {"Part": SimpleNamespace(), "Other": 3, "Text": "a", "mine": {"a": 1}, "TranReader": {}}
+    config["gamma_schedule"] = {}
+    assert list(config_check._sections(config, ["Part", "Other", "Text", "TrainReader"])) == [
+        "Other must be a section with keys, but is 3",
+        "Text must be a section with keys, but is 'a'",
+        "there is no section TranReader; did you mean TrainReader?",
+    ]
+
+
+def test_where_numbers_are_counts():
+    counts = {"epoch": 1, "num_classes": 1, "snapshot_epoch": 1, "log_iter": 1, "worker_num": 0}
+    readers = dict.fromkeys(("TrainReader", "EvalReader", "TestReader"))
+    assert list(config_check._counts({**readers, **counts}, [])) == []
+    assert list(config_check._counts(readers, [])) == []
+    lower = {name: least - 1 for name, least in counts.items()}
+    for name in readers:
+        readers[name] = SchemaDict()
+        readers[name]["batch_size"] = 0
+    assert list(config_check._counts({**readers, **lower}, [])) == [
+        *(f"{name} must be a whole number >= {least}, but is {least - 1}" for name, least in counts.items()),
+        *(f"{name}.batch_size must be a whole number >= 1, but is 0" for name in readers),
+    ]

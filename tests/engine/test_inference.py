@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,6 +140,99 @@ def test_an_export_is_in_a_folder_of_the_configurations_name(monkeypatch):
     config = SimpleNamespace(weights="none", filename="retinanet", metric="RBOX")
     assert exporting.export(config, "exported") == Path("exported/retinanet")
     assert called == ["exported"]
+
+
+@pytest.mark.parametrize("format", ["paddle", "onnx"])
+def test_the_steps_of_an_export(monkeypatch, format):
+    """A package that is missing is known before the model is made."""
+    called = []
+
+    @contextlib.contextmanager
+    def exportable():
+        called.append("as ppdet can")
+        yield
+        called.append("as before")
+
+    trainer = SimpleNamespace(export=lambda folder: called.append(("ppdet", folder)))
+    monkeypatch.setattr(exporting, "exportable", exportable)
+    monkeypatch.setattr(exporting, "Trainer", lambda config, mode: called.append(("trainer", mode)) or trainer)
+    monkeypatch.setattr(exporting.weights, "load_into", lambda one, path: called.append(("weights", one, path)))
+    monkeypatch.setattr(exporting.onnx, "check_requirements", lambda: called.append("requirements"))
+    monkeypatch.setattr(exporting.onnx, "export", lambda *given: called.append(("onnx", *given)))
+    config = SimpleNamespace(weights="best", filename="retinanet")
+    assert exporting.FORMATS == ("paddle", "onnx")
+    assert exporting.export(config, "out", format) == Path("out/retinanet")
+    steps = [("trainer", "test"), ("weights", trainer, "best")]
+    if format == "onnx":
+        assert called == ["requirements", *steps, ("onnx", trainer, Path("out/retinanet"))]
+    else:
+        assert called == [*steps, "as ppdet can", ("ppdet", "out"), "as before"]
+
+
+PREDICTIONS = """\
+[
+ {
+  "file_name": "a.png",
+  "category_id": 7,
+  "category": "cat",
+  "bbox": [
+   1.0,
+   2.0,
+   2.0,
+   5.0
+  ],
+  "score": 0.5
+ },
+ {
+  "file_name": "b.png",
+  "category_id": 3,
+  "category": "dog",
+  "bbox": [
+   0.0,
+   0.0,
+   4.0,
+   8.0
+  ],
+  "score": 0.25
+ }
+]
+"""
+
+
+def test_the_file_of_predictions(monkeypatch, tmp_path, caplog):
+    """Of images in two batches, one of them without boxes."""
+    asked = []
+
+    def result(numbers: list[int], rows: list[list[float]], counts: list[int]) -> dict:
+        return {
+            "im_id": np.array(numbers)[:, None],
+            "bbox": np.array(rows).reshape(-1, 6),
+            "bbox_num": np.array(counts),
+        }
+
+    def predict(*given, **options):
+        asked.append((given, options))
+        return [result([4, 5], [[0, 0.5, 1, 2, 3, 7]], [1, 0]), result([6], [[1, 0.25, 0, 0, 4, 8]], [1])]
+
+    dataset = SimpleNamespace(get_anno=lambda: "val.json", get_imid2path=lambda: {4: "a.png", 5: "c.png", 6: "b.png"})
+    trainer = SimpleNamespace(dataset=dataset, predict=predict)
+    made = []
+    monkeypatch.setattr(inference, "Trainer", lambda config, mode: made.append((config, mode)) or trainer)
+    monkeypatch.setattr(inference.weights, "load_into", lambda one, path: made.append((one, path)))
+    categories = {("COCO", "val.json"): ({0: 7, 1: 3}, {7: "cat", 3: "dog"})}
+    monkeypatch.setattr(inference, "get_categories", lambda *given: categories[given])
+    config = SimpleNamespace(weights="best", metric="COCO")
+    with caplog.at_level("INFO"):
+        path = inference.infer(config, ("x", "y", "z"), str(tmp_path))
+        inference.infer(config, ["x"], str(tmp_path), 0.1, False)
+    assert made[:2] == [(config, "test"), (trainer, "best")]
+    assert asked == [
+        ((["x", "y", "z"], 0.5, str(tmp_path)), {"visualize": True}),
+        ((["x"], 0.1, str(tmp_path)), {"visualize": False}),
+    ]
+    assert path == tmp_path / "predictions.json"
+    assert path.read_text() == PREDICTIONS
+    assert caplog.messages[0] == f"{path}: 2 boxes in 3 images"
 
 
 class TestImages:

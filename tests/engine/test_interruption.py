@@ -15,6 +15,7 @@ pytest.importorskip("ppdet")
 from ppdet.data.source.coco import COCODataSet
 from small_runs import BATCH, STEPS, SmallRuns, undisturbed_process
 
+from paddle_focal.engine.hooks import interruption
 from paddle_focal.engine.hooks.interruption import Interrupted, SaveOnSignal, SignalWatch, StopOnNonFiniteLoss
 from paddle_focal.errors import ToolError
 
@@ -241,3 +242,71 @@ def test_what_is_said_of_a_loss_that_is_no_number(tmp_path):
 def test_the_exit_code_is_that_of_shells():
     assert isinstance(Interrupted(143), SystemExit)
     assert Interrupted(143).code == 143
+
+
+@pytest.mark.parametrize("epoch", [0, 4])
+def test_a_checkpoint_of_an_interruption_is_written_whole(tmp_path, epoch):
+    """With the weights, the optimizer, and a copy of the average, which goes on as it was."""
+
+    class Average:
+        def __init__(self):
+            self.state_dict = {"weight": 1}
+
+        def apply(self):
+            self.state_dict["weight"] += 1
+            self.is_applied = True
+            return dict(self.state_dict)
+
+    average, written = Average(), []
+    trainer = trainer_in("train", epoch=epoch, ema=average)
+    trainer.optimizer = "the optimizer"
+    checkpoints = SimpleNamespace(write=lambda *given: written.append(given))
+    watch = SimpleNamespace(received=signal.SIGINT)
+    average.update = lambda: None
+    callback = SaveOnSignal(trainer, watch, checkpoints, tmp_path)
+    with pytest.raises(Interrupted) as end:
+        callback.on_step_end({"mode": "train", "epoch_id": epoch, "step_id": 1})
+    assert end.value.code == 130
+    ((weights, *others),) = written
+    assert weights.keys() == {"weight", "bias"}
+    assert others == ["the optimizer", tmp_path, f"interrupted_{epoch}_2", epoch, {"weight": 2}, 2]
+    assert average.state_dict == {"weight": 1}
+    assert not hasattr(average, "is_applied")
+
+
+def test_an_evaluation_alone_is_left_without_a_checkpoint(tmp_path):
+    """Also in its iterations, whose averages are not updated."""
+    trainer = trainer_in("eval", ema=SimpleNamespace(update=lambda: pytest.fail("updated")))
+    callback = SaveOnSignal(trainer, SimpleNamespace(received=signal.SIGTERM), SimpleNamespace(), tmp_path)
+    with pytest.raises(Interrupted):
+        callback.on_step_end({"mode": "eval", "epoch_id": 0, "step_id": 3})
+
+
+def test_a_loss_is_looked_at_in_training_only(tmp_path):
+    model = paddle.nn.Layer()
+    callback = StopOnNonFiniteLoss(SimpleNamespace(model=model, dataset=None), tmp_path)
+    model.train()
+    callback._note(model, ({"im_id": 1},), {"loss": paddle.to_tensor(2.0)})
+    model.eval()
+    callback._note(model, ({"im_id": 1},), {"loss": paddle.to_tensor(float("nan"))})
+    callback.on_step_end({"mode": "train", "epoch_id": 0, "step_id": 0})
+    callback._losses = {"loss": float("nan")}
+    callback.on_step_end({"mode": "eval", "epoch_id": 0, "step_id": 0})
+
+
+@pytest.mark.parametrize(
+    ("mode", "rank", "removed"),
+    [("train", 0, ["interrupted_0_1", "interrupted_1_2"]), ("eval", 0, []), ("train", 1, [])],
+)
+def test_older_checkpoints_of_interruptions_are_removed(monkeypatch, tmp_path, mode, rank, removed):
+    """After an epoch of training, by the first rank; not the newest one, nor those of epochs."""
+    for name in ("interrupted_0_1", "interrupted_1_2", "interrupted_1_3", "0"):
+        (tmp_path / f"{name}.state.json").touch()
+    (tmp_path / "interrupted_1_4.pdopt").touch()
+    gone = []
+    monkeypatch.setattr("paddle.distributed.get_rank", lambda: rank)
+    monkeypatch.setattr(interruption.checkpoint, "newest", lambda folder: folder / "interrupted_1_3")
+    monkeypatch.setattr(interruption.checkpoint, "remove", gone.append)
+    callback = SaveOnSignal(trainer_in("train"), SimpleNamespace(received=None), SimpleNamespace(), tmp_path)
+    callback.on_epoch_end({"mode": mode, "epoch_id": 1})
+    assert sorted(gone) == [tmp_path / name for name in removed]

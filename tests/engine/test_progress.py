@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 from types import SimpleNamespace
 
 import numpy as np
+import paddle
 import pytest
 
 pytest.importorskip("ppdet")
@@ -14,6 +16,7 @@ from ppdet.engine.callbacks import VisualDLWriter
 
 from paddle_focal.engine.hooks import loss_curve, progress
 from paddle_focal.engine.hooks.metrics_log import MetricsLog
+from paddle_focal.losses.normalizer import ForegroundNormalizer
 
 
 @pytest.mark.parametrize(
@@ -70,3 +73,109 @@ def test_visualdl_gets_no_metric_without_a_value(log, recorded):
     log.on_epoch_end({"mode": "eval", "epoch_id": 1, "steps_per_epoch": 3})
     assert log.records == [{"iteration": 6, "epoch": 2, "bbox_AP": 0.5, "bbox_APl": None}]
     assert recorded == [("bbox_AP", 0.5, 6)]
+
+
+def test_the_files_are_closed_at_the_end(log, recorded):
+    log._writers[0].close = lambda: recorded.append("closed")
+    log.on_train_end({})
+    assert recorded == ["closed"]
+    with pytest.raises(ValueError, match="closed file"):
+        log.on_epoch_end({"mode": "eval", "epoch_id": 1, "steps_per_epoch": 3})
+
+
+class Bar:
+    """Notes what is done to a bar of tqdm's."""
+
+    def __init__(self, **options) -> None:
+        self.calls = [options]
+
+    def __getattr__(self, name: str):
+        return lambda *arguments, **options: self.calls.append((name, arguments, options))
+
+
+@pytest.mark.parametrize("gamma", [None, SimpleNamespace(gamma=1.23456)])
+def test_what_the_bar_shows(monkeypatch, gamma):
+    monkeypatch.setattr(progress, "tqdm", Bar)
+    monkeypatch.setattr(progress, "console_handlers", list)
+    bar = progress.ProgressBar(SimpleNamespace(cfg=SimpleNamespace(epoch=12)), 7, gamma)
+    bar.on_train_begin({"steps_per_epoch": 5})
+    meters = {"loss": SimpleNamespace(value=np.array([1.23456]))}
+    status = {"epoch_id": 2, "learning_rate": 0.0012345, "training_staus": SimpleNamespace(meters=meters)}
+    bar.on_step_end({"mode": "eval", **status})
+    bar.on_step_end({"mode": "train", **status})
+    bar.on_train_end({})
+    shown = {"loss": "1.2346", "lr": "1.23e-03", **({"gamma": "1.23"} if gamma else {})}
+    assert bar.bar.calls == [
+        {"total": 60, "initial": 7, "unit": "it", "desc": "train", "dynamic_ncols": True},
+        ("set_description", ("epoch 3/12",), {"refresh": False}),
+        ("set_postfix", (shown,), {"refresh": False}),
+        ("update", (), {}),
+        ("close", (), {}),
+    ]
+
+
+def test_lines_above_the_bar(monkeypatch):
+    written, flushed = [], []
+    monkeypatch.setattr(progress.tqdm, "write", lambda text, file, end: written.append((text, file, end)))
+    monkeypatch.setattr(progress.sys, "stdout", SimpleNamespace(flush=lambda: flushed.append(True)))
+    handler = logging.StreamHandler()
+    monkeypatch.setattr(progress, "console_handlers", lambda: [handler])
+    progress.ProgressBar(SimpleNamespace(cfg=None), 0, None)
+
+    def record(module: str, function: str) -> logging.LogRecord:
+        return logging.LogRecord("n", 20, f"/{module}.py", 1, f"of {module}.{function}", (), None, func=function)
+
+    for module, function in (("callbacks", "on_step_end"), ("callbacks", "on_epoch_end"), ("trainer", "on_step_end")):
+        handler.handle(record(module, function))
+    expected = ["of callbacks.on_epoch_end", "\n", "of trainer.on_step_end", "\n"]
+    assert "".join(text for text, *_ in written) == "".join(expected)
+    assert {end for *_, end in written} == {""}
+    assert all(file is progress.sys.stdout for _, file, _ in written)
+    assert flushed
+
+
+def test_what_the_callbacks_are_given(monkeypatch, tmp_path):
+    made = []
+    for name in ("ProgressBar", "MetricsLog", "LossCurve"):
+        monkeypatch.setattr(progress, name, lambda *given, name=name: made.append((name, *given)) or name)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    progress.progress_callbacks("trainer", tmp_path, 7, "gamma", "evaluation")
+    assert made == [
+        ("MetricsLog", "trainer", tmp_path / "metrics.jsonl", 7, "gamma", "evaluation"),
+        ("LossCurve", "trainer", tmp_path / "loss_curve.png", "MetricsLog"),
+        ("ProgressBar", "trainer", 7, "gamma"),
+    ]
+
+
+def test_the_foreground_of_an_evaluation_is_not_that_of_training(tmp_path):
+    normalizer = ForegroundNormalizer("local")
+    model = paddle.nn.Sequential(normalizer)
+    trainer = SimpleNamespace(_callbacks=[object()], model=model)
+    log = MetricsLog(trainer, tmp_path / "metrics.jsonl", 0, SimpleNamespace(gamma=1.5), None)
+    meters = {"loss": SimpleNamespace(value=np.array([2.0]))}
+    status = {"mode": "train", "epoch_id": 1, "step_id": 0, "steps_per_epoch": 3, "learning_rate": 0.5}
+    status["training_staus"] = SimpleNamespace(meters=meters)
+    log.on_step_end(status)
+    for training, count in ((True, 4.0), (False, 9.0)):
+        model.train() if training else model.eval()
+        normalizer(paddle.to_tensor(count))
+    log.on_step_end(status)
+    log.on_step_end({**status, "mode": "eval"})
+    record = {"iteration": 4, "epoch": 2, "loss": 2.0, "learning_rate": 0.5, "gamma": 1.5}
+    assert log.records == [record, {**record, "foreground": 4}]
+    log.on_train_end({})
+
+
+@pytest.mark.parametrize("seen", [0, 2])
+def test_the_lines_that_a_resumed_run_keeps(tmp_path, seen):
+    path = tmp_path / "metrics.jsonl"
+    lines = [json.dumps({"iteration": i, "epoch": 1}) for i in (1, 2, 3)]
+    path.write_text("\n".join([*lines[:2], "null", lines[2], '{"iter']))
+    trainer = SimpleNamespace(_callbacks=[], model=paddle.nn.Layer())
+    log = MetricsLog(trainer, path, seen, None, None)
+    assert path.read_text() == "".join(f"{line}\n" for line in lines[:seen])
+    assert [record["iteration"] for record in log.records] == [1, 2][:seen]
+    log.on_train_end({})
+    (tmp_path / "none").mkdir()
+    assert MetricsLog(trainer, tmp_path / "none/metrics.jsonl", 2, None, None).records == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing.util
 import os
 import signal
 import threading
@@ -18,7 +20,7 @@ from ppdet.data import reader, transform
 from ppdet.data.source.dataset import DetDataset, ImageFolder
 from ppdet.data.transform.operators import BaseOperator, register_op
 
-from paddle_focal.engine.reading import ReadingError, guarded
+from paddle_focal.engine.reading import Guard, ReadingError, guarded
 from paddle_focal.errors import ToolError
 
 IMAGES, BATCH = 24, 4
@@ -209,6 +211,62 @@ def test_a_worker_dies(workers, fault, how):
         read(Images(9, fault), workers)
     expected = f"A worker of the data loader has ended{how}. Where nobody killed it, memory was most often too small: "
     assert str(error.value) == expected + "lower worker_num or the batch."
+
+
+def test_workers_leave_the_garbage_of_the_main_process_alone(tmp_path):
+    """Also before they come to their own code: what waits for a thread when it is deleted would wait there for ever."""
+
+    class Garbage:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            (tmp_path / str(os.getpid())).touch()
+
+    collects = Images()
+    multiprocessing.util.register_after_fork(collects, lambda _: gc.collect())  # while ``collects`` is there
+    with guarded():
+        Garbage()
+        read(Images(), 2)
+    gc.collect()
+    assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]
+
+
+def kill_workers():
+    for worker in multiprocessing.active_children():
+        os.kill(worker.pid, signal.SIGKILL)
+        time.sleep(0.1)  # the signal comes here
+
+
+def batches_of(guard: Guard):
+    options = {"batch_sampler": [[i] for i in range(IMAGES)], "num_workers": 2, "return_list": True}
+    return iter(guard.loader(Images(), list, **options))
+
+
+def test_workers_that_die_disturb_the_main_thread_only_where_it_waits_for_them():
+    with guarded() as guard:
+        batches = batches_of(guard)
+        next(batches)
+        kill_workers()
+        with pytest.raises(ReadingError, match="worker of the data loader has ended, killed by signal: Killed"):
+            next(batches)
+
+
+def test_workers_that_die_at_the_end_disturb_nothing(monkeypatch):
+    """Nor what has ended it: the other workers may die with the first one."""
+
+    def close(guard, close=Guard.close):
+        kill_workers()
+        close(guard)
+        closed.append(guard)
+
+    closed = []
+    monkeypatch.setattr(Guard, "close", close)
+    with guarded() as guard:
+        next(batches_of(guard))
+    with pytest.raises(ValueError, match="'nothing' is not in list"), guarded() as other:
+        next(batches_of(other)).index("nothing")
+    assert closed == [guard, other]
 
 
 def test_another_system_error_is_none_of_ours():

@@ -54,7 +54,10 @@ def test_the_cpu_where_there_is_no_gpu(devices, monkeypatch, caplog, compiled, c
     runtime.set_device(asked)
     assert (devices.chosen, devices.all_cores) == ("cpu", 1)
     assert not asked.use_gpu
-    assert caplog.text.count("running on the CPU. Choose it with -o use_gpu=false") == 1
+    assert caplog.messages == [
+        f"use_gpu is true, but Paddle {runtime.paddle.__version__} finds no GPU: running on the CPU. Choose it with "
+        "-o use_gpu=false"
+    ]
 
 
 class Machine:
@@ -150,3 +153,63 @@ def test_the_command_line_goes_before_the_configuration_of_paddleslim(monkeypatc
     assert merges == merged
     assert runtime.compress("config", SimpleNamespace(slim_config=None, opt={}), mode) == "config"
     assert merges == merged
+
+
+@pytest.fixture
+def loading(monkeypatch):
+    """What loading a configuration calls, with ppdet's functions replaced."""
+    calls = []
+    config = AttrDict(epoch=1, save_dir="", filename="run", mine=3)
+    registered = {"RetinaNet": AttrDict()}
+    monkeypatch.setattr(runtime, "register", lambda: calls.append(("register",)))
+    monkeypatch.setattr(runtime.workspace, "get_registered_modules", lambda: registered)
+    monkeypatch.setattr(runtime.workspace, "global_config", {"RetinaNet": 0})
+    monkeypatch.setattr(runtime.workspace, "load_config", lambda path: calls.append(("load_config", path)) or config)
+
+    def merge_config(options) -> None:
+        calls.append(("merge_config", dict(options)))
+        config.update(options)
+
+    monkeypatch.setattr(runtime.workspace, "merge_config", merge_config)
+    monkeypatch.setattr(runtime, "merge_args", lambda config, flags: calls.append(("merge_args", flags.config)))
+    for name in ("check_config", "warn_of_ignored", "allow_schedule_alone"):
+        monkeypatch.setattr(
+            runtime.config_check, name, lambda given, *rest, name=name: calls.append((f"our {name}", *rest))
+        )
+    monkeypatch.setattr(runtime, "set_device", lambda config: calls.append(("set_device", config.use_gpu)))
+    monkeypatch.setattr(runtime, "check_config", lambda config: calls.append(("check_config", dict(config))))
+    monkeypatch.setattr(runtime, "check_version", lambda: calls.append(("check_version",)))
+    return calls
+
+
+@pytest.mark.parametrize("where", [None, "elsewhere"])
+def test_all_that_loading_a_configuration_does(loading, tmp_path, where):
+    options = {
+        "save_dir": str(tmp_path / "a"),
+        "use_gpu": True,
+        "epoch": 2,
+        **({"output_eval": where} if where else {}),
+    }
+    config = runtime.load_config(SimpleNamespace(config="c.yml", opt=options))
+    names = {"epoch", "save_dir", "filename", "mine"}
+    *before, warned, alone, device, check, version = loading
+    assert before == [
+        ("register",),
+        ("load_config", "c.yml"),
+        ("merge_args", "c.yml"),
+        ("merge_config", options),
+        ("our check_config", ["RetinaNet"]),
+    ]
+    assert (warned[0], set(warned[1]), warned[2]) == ("our warn_of_ignored", names | options.keys(), ["RetinaNet"])
+    assert (alone, device, version) == (("our allow_schedule_alone",), ("set_device", True), ("check_version",))
+    assert check[0] == "check_config"
+    assert [config[f"use_{name}"] for name in ("gpu", "npu", "xpu", "mlu")] == [True, False, False, False]
+    assert config.output_eval == (where or str(tmp_path / "a/run"))
+    assert (tmp_path / "a/run").is_dir()
+    runtime.load_config(SimpleNamespace(config="c.yml", opt=options))  # into a folder that is there
+
+
+def test_the_folder_of_the_configuration_that_is_loaded(monkeypatch):
+    for config, folder in (({"save_dir": "a", "filename": "b"}, "a/b"), ({"save_dir": "a"}, "."), ({}, ".")):
+        monkeypatch.setattr(runtime.workspace, "global_config", AttrDict(**config))
+        assert runtime.current_output_folder() == Path(folder)

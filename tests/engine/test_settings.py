@@ -123,3 +123,55 @@ def test_a_rate_that_is_the_same_stays_to_the_last_bit(make, steps):
     whole.step()
     resumed.step()
     assert resumed() == whole()
+
+
+ASIDE = {
+    *("filename", "save_dir", "output_eval", "weights", "pretrain_weights", "log_iter", "snapshot_epoch", "worker_num"),
+    *("print_flops", "print_params", "use_gpu", "use_npu", "use_xpu", "use_mlu", "export", "TestDataset", "TestReader"),
+}
+
+
+def test_names_that_change_nothing_of_what_is_learnt():
+    values = {name: {"a": 1} for name in ASIDE}
+    assert Settings({**values, "epoch": 3, "flag": True}, ["flag"]).state_dict() == {"epoch": 3}
+
+
+def test_names_and_values_of_settings():
+    config = {
+        "A": {"b": {"c": (1, 2)}, "d": {}, "e": [{"f": None}, 3]},
+        "empty": {},
+        "schedule": [CosineDecay(5)],
+        "odd": 1 + 2j,
+    }
+    state = Settings(config).state_dict()
+    schedule = {name: state.pop(name) for name in [*state] if name.startswith("schedule")}
+    assert schedule["schedule[0].name"] == "CosineDecay"
+    assert schedule["schedule[0].max_epochs"] == 5
+    assert state == {"A.b.c": [1, 2], "A.d": {}, "A.e[0].f": None, "A.e[1]": 3, "odd": "(1+2j)"}
+
+
+@pytest.mark.parametrize(
+    ("restored", "base", "expected"),
+    [
+        (0.1 * (1 + 0.9e-6), 0.1, "restored"),  # the same up to a millionth
+        (0.1 * (1 + 1.2e-6), 0.1, "configured"),
+        (0.0, 0.1, "configured"),
+        (1e-13, 0.0001, "restored"),  # as good as nothing beside the highest rate
+        (3e-13, 0.0001, "configured"),
+    ],
+)
+def test_a_rate_that_is_nearly_the_same(caplog, restored, base, expected):
+    class Schedule:
+        last_epoch, last_lr, base_lr = 7, restored, base
+
+        def step(self, epoch: int) -> None:
+            assert epoch == 7
+            self.last_lr = 0.1 if base == 0.1 else 0.0
+
+    schedule = Schedule()
+    configured = 0.1 if base == 0.1 else 0.0
+    with caplog.at_level("INFO"):
+        take_configured_rate(schedule)
+    assert schedule.last_lr == {"restored": restored, "configured": configured}[expected]
+    said = f"The learning rate goes on at {configured:.6g}; it was {restored:.6g}"
+    assert caplog.messages == ([said] if expected == "configured" else [])

@@ -17,6 +17,7 @@ from ppdet.core.workspace import AttrDict
 from two_ranks import CHANNELS, SIZE, STRIDES, create_head
 
 from paddle_focal.cli import train as training
+from paddle_focal.engine import run_state
 from paddle_focal.engine.hooks.early_stop import EarlyStop, StopTraining, keep_as_final
 from paddle_focal.engine.hooks.evaluation_report import EvaluationReport
 from paddle_focal.engine.hooks.validation_loss import ValidationLoss, validation_loss_of
@@ -221,3 +222,52 @@ def test_bad_flags(flags, message, capsys, tmp_path):
     with pytest.raises(SystemExit):
         training.parse_arguments(["-c", str(config), *flags])
     assert message in capsys.readouterr().err
+
+
+def test_the_state_of_an_early_stop():
+    stop = EarlyStop(TRAINER, SimpleNamespace(validation=None), 3, None)
+    assert stop.state_dict() == {"metric": "bbox_AP", "best": -np.inf, "best_epoch": 0, "waited": 0}
+    state = {"metric": "bbox_AP", "best": 0.75, "best_epoch": 4, "waited": 2}
+    stop.load_state_dict({**state, "metric": "val_loss"})
+    assert stop.state_dict()["waited"] == 0
+    stop.load_state_dict(state)
+    assert stop.state_dict() == state
+
+
+def test_a_later_evaluation_counts_its_own_images(annotations):
+    head = create_head("FocalRetinaHead", is_inference_output=True)
+    validation = ValidationLoss(trainer_of(Detector(head), annotations))
+    for losses in ([[1.0, 2.0, 3.0]], [[3.0, 1.0, 4.0], [5.0, 3.0, 8.0]]):
+        validation._losses.extend(losses)
+        validation.on_epoch_end(TRAINED)
+        validation.on_epoch_end(EVALUATED)
+    assert validation.results == {"val_loss_cls": 4.0, "val_loss_reg": 2.0, "val_loss": 6.0}
+    assert list(validation.results) == ["val_loss_cls", "val_loss_reg", "val_loss"]
+    validation.on_epoch_end(EVALUATED)  # of no image
+    assert validation.results["val_loss"] == 6.0
+
+
+def test_the_step_of_ppdets_average_goes_on():
+    """Its sums, its steps and its epochs, each in its place."""
+    resumed = []
+    ema = SimpleNamespace(state_dict={"a": 1}, step=5, epoch=2, resume=lambda *given: resumed.append(given))
+    state = run_state.average_state(ema)
+    assert state == {"sums": {"a": 1}, "step": 5, "epoch": 2}
+    ema.epoch = 0
+    run_state.restore_average(ema, state)
+    assert (resumed, ema.epoch) == ([({"a": 1}, 5)], 2)
+
+
+def test_the_best_model_of_several_callbacks_and_of_none():
+    kind = run_state.Checkpointer
+    ones = [kind.__new__(kind) for _ in range(2)]
+    ones[0].best_ap, ones[1].best_ap = 0.25, np.float32(0.5)
+    best = run_state.BestModel(SimpleNamespace(_callbacks=[*ones, object()]))
+    assert best.state_dict() == 0.5
+    best.load_state_dict(None)
+    assert [one.best_ap for one in ones] == [0.25, 0.5]
+    best.load_state_dict(0.0)
+    assert [one.best_ap for one in ones] == [0.0, 0.0]
+    none = run_state.BestModel(SimpleNamespace(_callbacks=[]))
+    assert none.state_dict() is None
+    none.load_state_dict(0.5)

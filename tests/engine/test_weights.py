@@ -206,3 +206,38 @@ def test_what_paddleslim_has_loaded_is_kept(model):
     weights.load_into(SimpleNamespace(model=model, is_loaded_weights=True), "nowhere")
     with pytest.raises(ToolError, match="no such weights: nowhere"):
         weights.load_into(SimpleNamespace(model=model, is_loaded_weights=False), "nowhere")
+
+
+def test_all_that_a_pickle_of_weights_may_name():
+    arrays = {(f"{package}.multiarray", name) for package in ("numpy.core", "numpy._core") for name in ARRAYS}
+    assert set(weights._STAND_INS) == {
+        ("_codecs", "encode"),
+        ("builtins", "tuple"),
+        ("__builtin__", "tuple"),
+        ("__builtin__", "bytes"),
+        ("collections", "OrderedDict"),
+        ("numpy", "dtype"),
+        ("numpy", "ndarray"),
+        *arrays,
+    }
+
+
+ARRAYS = ("_reconstruct", "scalar")
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", "<i8", "u1", "<f2", ">f8", "c8"])
+def test_arrays_of_numbers_are_read(tmp_path, restricted, dtype):
+    array = np.arange(6).reshape(2, 3).astype(dtype)
+    state = {"array": np.asfortranarray(array), "number": array[1, 2], "empty": array[:0]}
+    (tmp_path / "a.pdopt").write_bytes(pickle.dumps(state, protocol=2))
+    read = weights.read(tmp_path / "a.pdopt")
+    for name, value in state.items():
+        np.testing.assert_array_equal(np.asarray(read[name]), value)
+        assert np.asarray(read[name]).dtype == value.dtype.newbyteorder("=")
+
+
+@pytest.mark.parametrize("dtype", ["S3", "U3", "M8[s]", "m8[s]", "V4", "O"])
+def test_arrays_of_anything_else_are_not(tmp_path, restricted, dtype):
+    (tmp_path / "a.pdopt").write_bytes(pickle.dumps({"array": np.zeros(2, dtype)}, protocol=2))
+    with pytest.raises(ToolError, match=r"a.pdopt cannot be read: the dtype '\w+' is none of numbers$"):
+        weights.read(tmp_path / "a.pdopt")

@@ -1,12 +1,15 @@
 """A tool in which something goes wrong while data is read: ``faulty_run.py FAULT COUNT NOTE COMMAND ...``.
 
-Each process that reads does so with its sample ``COUNT``, from 0: the file is no image (file), a transform raises
-(transform), the batch that it is in cannot be put together (collate), or the process is killed (worker). ``NOTE`` is
-the file into which the time of the fault is written.
+It does so with the sample ``COUNT``, from 0, of all that this process and its workers read: the file is no image
+(file), a transform raises (transform), the batch that it is in cannot be put together (collate), or the process that
+reads it is killed (worker). With the fault ``signal`` nothing happens; whoever started the tool may then send one.
+``NOTE`` is the file into which the time is written, of the first of several ranks.
 """
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -20,17 +23,23 @@ from paddle_focal.cli.main import main
 
 FAULT, COUNT, NOTE, *COMMAND = sys.argv[1:]
 MAIN = os.getpid()
+READ = multiprocessing.Value("i", 0)  # by all processes
 SEEN = -1  # the last sample of this process
 
 
 def note() -> None:
-    Path(NOTE).write_text(str(time.time()))
+    new = Path(f"{NOTE}.{os.getpid()}")
+    new.write_text(str(time.time()))
+    with contextlib.suppress(FileExistsError):
+        os.link(new, NOTE)
 
 
 def reading(read):
     def read_or_fail(dataset, index: int):
         global SEEN
-        SEEN += 1
+        with READ.get_lock():
+            SEEN = READ.value
+            READ.value += 1
         if int(COUNT) == SEEN and FAULT == "file":
             Path(f"{NOTE}.png").write_bytes(b"no image")
             dataset.roidbs[index] = {**dataset.roidbs[index], "im_file": f"{NOTE}.png"}
@@ -40,6 +49,8 @@ def reading(read):
             if os.getpid() == MAIN:
                 sys.exit("there is no worker to kill")
             os.kill(os.getpid(), signal.SIGKILL)
+        if int(COUNT) == SEEN and FAULT == "signal":
+            note()
         return read(dataset, index)
 
     return read_or_fail

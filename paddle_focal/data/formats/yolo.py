@@ -34,7 +34,7 @@ class YOLO(Format):
     class_lists = ("classes.txt",)
 
     def annotations(self) -> dict[Key, Path]:
-        excluded = {*self.class_files(), *self._lists, *self._readmes()}
+        excluded = {*self.class_files(), *self._lists, *self._named_lists(), *self._readmes()}
         return self.layout.annotations(self.suffix, self.findings, excluded)
 
     def class_files(self) -> list[Path]:
@@ -130,6 +130,17 @@ class YOLO(Format):
         """Lists of images, such as darknet's train.txt, beside the folders."""
         return [path for path in self._texts() if path.parent == self.source.folder and split_name(path.stem)]
 
+    def _named_lists(self) -> list[Path]:
+        """Lists of images that data.yaml names, under any name."""
+        places = [
+            place
+            for path, description in self._descriptions.items()
+            for split in SPLITS
+            for entry in _entries(description, split)
+            for place in self._places(_root(path, description), entry)
+        ]
+        return [place for place in places if place.is_file()]
+
     def _readmes(self) -> list[Path]:
         return [path for path in self._texts() if path.stem.lower().startswith(("readme", "license"))]
 
@@ -152,12 +163,11 @@ class YOLO(Format):
 
     def _described(self, path: Path, description: dict) -> dict[str, list[Sample]]:
         """The images of each split that data.yaml names."""
-        root = path.parent / str(description.get("path") or "")
+        root = _root(path, description)
         splits: dict[str, list[Sample]] = {}
         for split in SPLITS:
-            entries = description.get(split) or []
-            for entry in entries if isinstance(entries, list) else [entries]:
-                samples = self._samples_at(root, str(entry).replace("\\", "/"))
+            for entry in _entries(description, split):
+                samples = self._samples_at(root, entry)
                 if samples:
                     splits.setdefault(split, []).extend(samples)
                 elif split == "test":  # Roboflow names one that there need not be
@@ -169,17 +179,33 @@ class YOLO(Format):
                     )
         return splits
 
-    def _samples_at(self, root: Path, entry: str) -> list[Sample]:
-        """The images of a folder, or of a list of images."""
+    def _places(self, root: Path, entry: object) -> list[Path]:
+        """Where a folder or a list may lie that data.yaml names."""
+        name = str(entry).replace("\\", "/")
         # Roboflow writes ../train/images and means train/images.
-        for base, name in ((root, entry), (self.source.folder, entry), (self.source.folder, entry.lstrip("./"))):
-            place = _normal(base / name)
+        places = (root / name, self.source.folder / name, self.source.folder / name.lstrip("./"))
+        return [*map(_normal, places)]
+
+    def _samples_at(self, root: Path, entry: object) -> list[Sample]:
+        """The images of a folder, or of a list of images."""
+        for place in self._places(root, entry):
             if place.is_file():
                 return self._listed(place)
             samples = [sample for sample in self.samples.values() if place in sample.image.parents]
             if samples:
                 return samples
         return []
+
+
+def _root(path: Path, description: dict) -> Path:
+    """The folder from which on a data.yaml names others."""
+    return path.parent / str(description.get("path") or "")
+
+
+def _entries(description: dict, split: str) -> list:
+    """The folders and lists of a split."""
+    entries = description.get(split) or []
+    return entries if isinstance(entries, list) else [entries]
 
 
 def _normal(path: Path) -> Path:

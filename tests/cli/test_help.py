@@ -1,0 +1,243 @@
+"""What every command says of itself and of its flags, word for word."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from types import ModuleType
+from unittest.mock import patch
+
+import pytest
+
+pytest.importorskip("ppdet")
+
+from paddle_focal.cli import analyze, check_data, convert, evaluate, export, infer, main, train
+from paddle_focal.cli import arguments as shared
+
+SHARED = """\
+-h --help | show this help message and exit
+-c --config required | configuration file, or the name of a shipped one
+-o --opt nargs=* KEY=VALUE | settings in place of the file's
+--trust-config | run the Python code that tags of the configuration name
+--trust-weights | run the Python code that a file of weights names
+"""
+TRAIN = """\
+Train a detector of PaddleDetection with the losses of paddle_focal.
+-r --resume | checkpoint to go on from, without its ending; auto: the newest whole one, or from the start
+--eval | evaluate at every snapshot, and keep the best model
+--skip_final_eval | do not evaluate the final weights
+--slim_config | configuration of PaddleSlim
+--enable_ce | seed every random generator with 0
+--amp | automatic mixed precision
+--fleet | train with paddle.distributed.fleet
+--use_vdl nargs=? | record scalars for VisualDL
+--vdl_log_dir | folder of VisualDL (default: vdl_log_dir/scalar)
+--use_wandb nargs=? | record to wandb
+--save_prediction_only | write bbox.json, compute no AP
+--profiler_options | options of the profiler: "key1=value1;key2=value2"
+--save_proposals | write the training proposals
+--proposals_path | file of the training proposals
+--early-stop PATIENCE | stop after so many evaluations without a better value
+--early-stop-metric {bbox_AP,bbox_mAP,val_loss} | the value (default: bbox_AP, or bbox_mAP of VOC's metric)
+"""
+EVALUATE = """\
+Evaluate a detector of PaddleDetection with the losses of paddle_focal.
+--output_eval | folder of bbox.json (default: the output folder of the configuration)
+--json_eval | evaluate the bbox.json of --output_eval
+--slim_config | configuration of PaddleSlim
+--bias | add 1 to widths and heights
+--classwise | AP of each class, and its curves in bbox_pr_curve/
+--save_prediction_only | write bbox.json, compute no AP
+--amp | automatic mixed precision
+"""
+CHECK_DATA = """\
+Check the training and the validation set of a configuration, as tools/train.py does before it trains.
+
+Says everything that is wrong at once. Errors, which make training fail or use wrong labels, end it with exit status 1;
+warnings are what PaddleDetection leaves out, or what looks wrong.
+"""
+INFER = """\
+Detect objects in images.
+--infer_img | an image; takes precedence over --infer_dir
+--infer_dir | a folder of images
+--output_dir | folder to write (default: output)
+--draw_threshold | score from which a box is drawn (default: 0.5)
+--visualize | draw the boxes (default: true)
+--slim_config | configuration of PaddleSlim
+"""
+EXPORT = """\
+Export a detector of PaddleDetection for paddle.inference or ONNX Runtime.
+--output_dir | folder to write (default: output_inference)
+--format {paddle,onnx} | of the model (default: paddle)
+--slim_config | configuration of PaddleSlim
+"""
+ANALYZE = """\
+Show what focal loss does to a trained RetinaNet on its data, as figure 4 of arXiv:1708.02002.
+
+The images go through the transforms of evaluation, without augmentation. Writes analysis.json, loss_distribution.png
+and hardest_images.png into the output folder of the configuration, and prints a summary.
+--dataset {train,eval} | whose images (default: train)
+--images N | at most, evenly spaced (default: 200)
+"""
+CONVERT = """\
+Make COCO JSON of a folder of images with VOC, YOLO or LabelMe annotations.
+
+Images stay where they are. A data set that is split, by lists (ImageSets/Main, train.txt), by data.yaml or by folders
+called train and val, stays so; another one is split by --val and --seed. Everything that is wrong is said at once, and
+then nothing is written. At the end come the lines for a configuration.
+-h --help | show this help message and exit
+folder required | the data set's, or its data.yaml; dataset_dir of the configuration
+--dataset_type {voc,yolo,labelme} | default: what there is
+--image_dir DIR | folder of the images, in the data set's
+--anno_dir DIR | folder of the annotation files, in the data set's
+--label_list FILE | names of the classes in their order, one a line (default: label_list.txt, labels.txt, data.yaml, \
+classes.txt or obj.names of the data set; without one, in alphabetical order)
+--val SHARE | of the images for validation (default: 0.2)
+--seed N | of the split (default: 0)
+--output_dir DIR | for annotations/instances_*.json (default: folder)
+--overwrite | replace the files if they exist
+--encoding | of text files that are not UTF-8, such as gbk
+--skip_bad_boxes | leave boxes without area or outside their image out, and say so
+--image_input_dir | ==SUPPRESS==
+--json_input_dir | ==SUPPRESS==
+--voc_anno_dir | ==SUPPRESS==
+--voc_label_list | ==SUPPRESS==
+--val_proportion | ==SUPPRESS==
+"""
+CLASS_ALPHA = """\
+-h --help | show this help message and exit
+-c --config | configuration, whose TrainDataset is counted; COCO's format or VOC's
+--annotations FILE | COCO annotation file
+-o --opt nargs=* KEY=VALUE | settings in place of the configuration's
+--method {inverse_frequency,effective_number,frequency} | default: inverse_frequency
+--alpha | of a class of average weight, in (0, 1) (default: 0.25)
+--beta | of effective_number, in (0, 1) (default: 0.999)
+--output PNG | default: class_alpha.png
+"""
+MAKE_DIGITS = """\
+-h --help | show this help message and exit
+--output | folder to write (default: dataset/digits)
+--overwrite | replace the folder if it exists
+--train-images N | default: 800
+--val-images N | default: 200
+--image-size PIXELS | default: 96
+--digit-size nargs=2 PIXELS | smallest and largest side
+--digits-per-image nargs=2 N | fewest and most digits drawn
+--imbalance | how many times more frequent digit 0 is than digit 9
+--seed |
+"""
+
+
+class Built(Exception):  # noqa: N818 - it is no error
+    """Brings a parser out of the function that makes it."""
+
+
+def parser_of(command: ModuleType) -> argparse.ArgumentParser:
+    def leave(parser, *_):
+        raise Built(parser)
+
+    with patch.object(argparse.ArgumentParser, "parse_args", leave), pytest.raises(Built) as built:
+        getattr(command, "parse_arguments", lambda: shared.ArgumentParser(command.DESCRIPTION).parse_args())()
+    return built.value.args[0]
+
+
+def flags_of(parser: argparse.ArgumentParser) -> str:
+    """A line for each flag. Not the whole help, which every version of Python lays out in its own way."""
+
+    def line(action: argparse.Action) -> str:
+        takes = [f"nargs={action.nargs}"] if action.nargs not in (None, 0) else []
+        takes += [action.metavar] if action.metavar else []
+        takes += [f"{{{','.join(action.choices)}}}"] if action.choices else []
+        names = [*(action.option_strings or [action.dest]), *(["required"] if action.required else []), *takes]
+        return f"{' '.join(names)} | {(action.help or '') % vars(action)}".strip()
+
+    return "".join(f"{line(action)}\n" for action in parser._actions)
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (train, TRAIN),
+        (evaluate, EVALUATE),
+        (check_data, CHECK_DATA),
+        (infer, INFER),
+        (export, EXPORT),
+        (analyze, ANALYZE),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_commands_with_a_configuration(command, text):
+    parser = parser_of(command)
+    assert parser.formatter_class is argparse.RawDescriptionHelpFormatter
+    flags = flags_of(parser)
+    assert flags.startswith(SHARED)
+    assert f"{parser.description}\n{flags.removeprefix(SHARED)}" == text
+
+
+def test_convert():
+    parser = parser_of(convert)
+    assert parser.formatter_class is argparse.RawDescriptionHelpFormatter
+    assert f"{parser.description}\n{flags_of(parser)}" == CONVERT
+
+
+@pytest.mark.parametrize(("name", "text"), [("class_alpha", CLASS_ALPHA), ("make_digits", MAKE_DIGITS)])
+def test_commands_whose_module_describes_them(name, text):
+    command = getattr(__import__(f"paddle_focal.cli.{name}").cli, name)
+    parser = parser_of(command)
+    assert parser.formatter_class is argparse.RawDescriptionHelpFormatter
+    assert parser.description == command.__doc__
+    assert flags_of(parser) == text
+
+
+USAGE = """\
+usage: paddle-focal COMMAND ...
+
+  train       train a detector, with PaddleDetection's flags
+  eval        evaluate a checkpoint, with PaddleDetection's flags
+  check-data  say everything that is wrong with a data set
+  convert     make COCO JSON of VOC, YOLO or LabelMe annotations
+  infer       detect objects in images, with PaddleDetection's flags
+  export      write a checkpoint for paddle.inference
+  analyze     show what focal loss does to a model and its data
+  class-alpha compute alpha of each class from its frequency
+  make-digits compose the demo's data set of handwritten digits
+  benchmark   measure the losses beside what they replace
+  doctor      check the installation, for a bug report
+  build       compile the native operator for the Paddle that is installed
+
+Without a command: which backend serves, and why.
+"""
+
+
+def test_the_list_of_commands(capsys):
+    for flag in ("-h", "--help"):
+        assert main.main([flag]) == 0
+        assert capsys.readouterr() == (USAGE, "")
+    assert main.main(["trian"]) == 2
+    assert capsys.readouterr() == ("", f"{USAGE}\npaddle-focal: there is no command 'trian'\n")
+
+
+def test_without_a_command(monkeypatch, capsys):
+    monkeypatch.setattr(main, "backend_report", lambda: "the native one")
+    monkeypatch.setattr(sys, "argv", ["paddle-focal"])
+    assert main.main() == 0
+    assert capsys.readouterr() == ("the native one\n", "")
+
+
+def test_the_module_of_each_command(monkeypatch):
+    asked = []
+
+    def import_module(name):
+        asked.append(name)
+        raise Built
+
+    monkeypatch.setattr(sys, "argv", ["paddle-focal"])
+    monkeypatch.setattr(main.importlib, "import_module", import_module)
+    for command in main.COMMANDS:
+        with pytest.raises(Built):
+            main.main([command])
+    assert asked == [
+        *(f"paddle_focal.cli.{name}" for name in ("train", "evaluate", "check_data", "convert", "infer", "export")),
+        *(f"paddle_focal.cli.{name}" for name in ("analyze", "class_alpha", "make_digits")),
+        *("paddle_focal.benchmarks.__main__", "paddle_focal.cli.doctor", "paddle_focal.build"),
+    ]
