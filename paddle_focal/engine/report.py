@@ -119,8 +119,9 @@ def _move_labels_into_images(figure: Figure) -> None:
             label = text.get_bbox_patch().get_window_extent()
             right = _inwards(label.intervalx, image.intervalx) if label.width < image.width else 0
             up = _inwards(label.intervaly, image.intervaly) if 3 * label.height < image.height else 0
-            place = np.add(axes.transData.transform(text.get_position()), (right, up))
-            text.set_position(axes.transData.inverted().transform(place))
+            if right or up:
+                place = np.add(axes.transData.transform(text.get_position()), (right, up))
+                text.set_position(axes.transData.inverted().transform(place))
 
 
 def _inwards(interval: Sequence[float], room: Sequence[float]) -> float:
