@@ -214,6 +214,12 @@ def _weight_of_logits(weight: Tensor, logit: Tensor, label: Tensor, axis: int) -
             f"weight must have the shape of label, {list(label.shape)}, or broadcast to that of the "
             f"predictions, {shape}, or be that flattened, but its shape is {given}"
         )
+    per_label = [*given[:axis], 1, *given[axis:]]
+    if given == shape[:axis] + shape[axis + 1 :] and per_label != full:  # as many labels as classes
+        raise ValueError(
+            f"weight must say by its shape what it is of, labels or classes: {per_label} or {full} for dense labels of "
+            f"shape {shape}, but its shape is {given}"
+        )
     target = list(full)
     for group in (slice(None, axis), slice(axis + 1, None)):
         if any(n != 1 for n in full[group]):

@@ -68,7 +68,7 @@ def sigmoid_focal_loss(
             are none).
         name: accepted for Paddle's signature; has no effect.
         weight: multiplies the loss: a tensor of the shape of ``label``, or one that broadcasts to that of ``logit``, or
-            one of the flattened shape of ``logit``.
+            one of the flattened shape of ``logit``. For a factor of each row of dense targets it is ``[N, 1]``.
         ignore_index: class index that is left out; outside 0..C.
         label_smoothing: in [0, 1). The cross entropy is taken against ``label * (1 - s) + s / 2``; alpha and the
             modulating factor keep the label itself.
