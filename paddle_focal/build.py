@@ -52,12 +52,19 @@ def _find_compiler() -> str:
     return compiler
 
 
+def is_up_to_date(library: Path) -> bool:
+    """Whether there is a library of the present sources."""
+    return library.is_file() and fingerprint().encode() in library.read_bytes()
+
+
 def build(directory: Path = PACKAGE) -> Path:
-    """Compiles the library into ``directory`` and returns its path.
+    """Compiles the library into ``directory``, unless it is there already, and returns its path.
 
     Raises:
         BuildError: there is no compiler, or it fails; the message then includes its output.
     """
+    if is_up_to_date(directory / LIBRARY):
+        return directory / LIBRARY
     if sys.platform != "linux":
         raise BuildError(f"the native library is built on Linux only, and this is {sys.platform}")
     compiler = _find_compiler()
@@ -152,7 +159,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.check:
             check()
             return 0
-        print(f"built {build()}")
+        was_there = is_up_to_date(PACKAGE / LIBRARY)
+        print(f"{'up to date:' if was_there else 'built'} {build()}")
         if options.operator:
             print(f"built {build_operator()}")
     except BuildError as error:
