@@ -72,21 +72,31 @@ def _find_compiler() -> str:
     return compiler
 
 
+def is_up_to_date(library: Path) -> bool:
+    """Whether there is a library of the present sources."""
+    return library.is_file() and fingerprint().encode() in library.read_bytes()
+
+
 def build(directory: Path = PACKAGE) -> Path:
-    """Compiles the library into ``directory`` and returns its path; the kernels for GPUs, too, or says why not.
+    """Compiles the library into ``directory`` and returns its path; and the kernels for GPUs, or says why not.
+
+    What is there already stays as it is.
 
     Raises:
         BuildError: there is no compiler, or it fails; the message then includes its output.
     """
-    if sys.platform != "linux":
-        raise BuildError(f"the native library is built on Linux only, and this is {sys.platform}")
-    compiler = _find_compiler()
-    flags = (*OPTIMIZED, *FREESTANDING, f'-DFOCAL_FINGERPRINT="{fingerprint()}"')
-    library = _compile(compiler, _library_sources(), flags, LINKED, LIBRARIES, directory / LIBRARY)
-    try:
-        print(f"built {build_kernels(directory)}")
-    except BuildError as error:
-        print(f"no kernels for GPUs were built: {error}")
+    library, kernels = directory / LIBRARY, directory / KERNELS
+    if not is_up_to_date(library):
+        if sys.platform != "linux":
+            raise BuildError(f"the native library is built on Linux only, and this is {sys.platform}")
+        compiler = _find_compiler()
+        flags = (*OPTIMIZED, *FREESTANDING, f'-DFOCAL_FINGERPRINT="{fingerprint()}"')
+        _compile(compiler, _library_sources(), flags, LINKED, LIBRARIES, library)
+    if not (kernels.is_file() and split_kernels(kernels.read_bytes())[1] == kernels_fingerprint()):
+        try:
+            print(f"built {build_kernels(directory)}")
+        except BuildError as error:
+            print(f"no kernels for GPUs were built: {error}")
     return library
 
 
@@ -232,7 +242,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.check:
             check()
             return 0
-        print(f"built {build()}")
+        was_there = is_up_to_date(PACKAGE / LIBRARY)
+        print(f"{'up to date:' if was_there else 'built'} {build()}")
         if options.operator:
             print(f"built {build_operator()}")
     except BuildError as error:

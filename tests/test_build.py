@@ -130,6 +130,26 @@ def test_how_the_library_is_compiled_and_linked(commands, tmp_path, capsys):
     assert linked[-5:-1] == ["-lc", "-lm", "-lgcc", "-o"]
 
 
+def test_kernels_that_are_up_to_date_are_left_alone(commands, tmp_path, capsys):
+    kernels = tmp_path / build.KERNELS
+    kernels.write_bytes(b"of " + build.kernels_fingerprint().encode())
+    build.build(tmp_path)
+    assert capsys.readouterr().out == ""
+    kernels.write_bytes(b"of 0123456789abcdef")
+    build.build(tmp_path)
+    assert capsys.readouterr().out == "no kernels for GPUs were built: of a test\n"
+
+
+def test_a_library_that_is_up_to_date_is_left_alone(commands, tmp_path):
+    library = tmp_path / build.LIBRARY
+    library.write_bytes(b"of " + build.fingerprint().encode() + b"!")
+    assert build.build(tmp_path) == library
+    assert commands == []
+    library.write_bytes(b"of other sources")
+    build.build(tmp_path)
+    assert library.read_text() == "built"
+
+
 def test_how_the_operator_is_compiled_and_linked(commands, tmp_path, monkeypatch):
     with pytest.raises(build.BuildError, match=r"linked to libpaddle_focal\.so, which is not there: run python -m"):
         build.build_operator(tmp_path)
@@ -158,10 +178,10 @@ def test_lint_looks_at_every_source(commands):
     assert all({"-Wall", "-Wextra", "-Werror", "-fsyntax-only"} <= set(command) for command in commands)
 
 
-def test_another_system(monkeypatch):
+def test_another_system(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(build.BuildError, match="the native library is built on Linux only, and this is win32"):
-        build.build()
+        build.build(tmp_path)
 
 
 @pytest.mark.parametrize(("variable", "found"), [(None, "c++"), ("clang++", "clang++")])
@@ -293,6 +313,7 @@ class TestCommand:
     @pytest.mark.slow
     @pytest.mark.skipif(not shutil.which("c++"), reason="there is no C++ compiler")
     def test_build(self, package):
+        """Twice, of which the second time has nothing to do for the library."""
         result = self.run(package, "--operator")
         assert result.returncode == 0, result.stderr
         assert "warning" not in result.stderr
@@ -302,6 +323,7 @@ class TestCommand:
         code = "import paddle_focal; print(paddle_focal.backend_report())"
         report = subprocess.run([sys.executable, "-c", code], cwd=package, capture_output=True, text=True).stdout
         assert "cpu: native" in report
+        assert self.run(package).stdout == f"up to date: {package / 'paddle_focal' / build.LIBRARY}\n"
 
 
 @needs_library

@@ -1,7 +1,6 @@
 """The contenders of the loss benchmark, which all compute the same loss and gradient from the same inputs.
 
-A framework is imported when the first of its contenders is prepared, Paddle before PyTorch: the native operator uses
-the OpenMP library that it finds loaded, which must be Paddle's for Paddle's number of threads to apply.
+A framework is imported when the first of its contenders is prepared.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import shlex
 import sys
-import traceback
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -22,35 +21,40 @@ from paddle_focal.errors import ToolError
 def ending_in_words() -> Iterator[None]:
     """Logs an exception as one sentence and ends the process with exit code 1.
 
-    The traceback of one that is neither a ToolError nor explained by :mod:`paddle_focal.engine.mistakes` goes to the
-    log file, or where the tool has none to ``error.log`` in the output folder.
+    The details of a ToolError, and the traceback of one that is neither a ToolError nor explained by
+    :mod:`paddle_focal.engine.mistakes`, go to the log file, or where the tool has none to ``error.log`` in the output
+    folder.
     """
     try:
         yield
     except ToolError as error:
-        logger.error("%s", error)
+        kept = f"\nFor more see {_keep(error.details)}" if error.details else ""
+        logger.error("%s%s", error, kept)
         raise SystemExit(1) from None
     except Exception as error:
         explained = mistakes.explanation(error)
         if explained is None:
-            explained = f"{mistakes.in_one_line(error)}. {_keep_traceback(error)}"
+            kept = _keep(mistakes.traceback_of(error))
+            explained = (
+                f"{mistakes.in_one_line(error)}. If that does not say what to change, please report it with {kept} and "
+                "what paddle-focal doctor prints."
+            )
         logger.error("%s", explained)
         raise SystemExit(1) from None
 
 
-def _keep_traceback(error: Exception) -> str:
-    """Writes a traceback to a file, and says where, and what to do with it."""
+def _keep(text: str) -> str:
+    """Writes a traceback to a file, and says where."""
     path = logs.file() or runtime.current_output_folder() / "error.log"
-    text = "".join([f"{datetime.now():%F %T}: {shlex.join(sys.argv)}\n", *traceback.format_exception(error)])
+    text = f"{datetime.now():%F %T}: {shlex.join(sys.argv)}\n{text}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
             file.write(text)
-        where = f"the traceback in {path}"
     except OSError:  # such as a full disk
         print(text, file=sys.stderr)
-        where = "the lines above"
-    return f"If that does not say what to change, please report it with {where} and what paddle-focal doctor prints."
+        return "the lines above"
+    return f"the traceback in {path}"
 
 
 class ArgumentParser(argparse.ArgumentParser):

@@ -58,7 +58,8 @@ typedef struct {
  * FOCAL_INVALID_LABEL: a label is out of range; results are undefined then. The same bits for any number of threads. */
 FOCAL_EXPORT int focal_forward(const FocalLossParams* params, void* loss, void* grad);
 
-/* The gradient of the logits in their type, given that of the result: one number, or one for each in the logits' type. */
+/* The gradient of the logits in their type, given that of the result: one number, or one for each in the logits'
+ * type. */
 FOCAL_EXPORT int focal_backward(const FocalLossParams* params, const FocalArray* grad_out, void* grad);
 
 /* Multiplies `count` numbers, float or double, in place. */
@@ -100,7 +101,7 @@ FOCAL_EXPORT void focal_use_openmp(void (*parallel)(void (*)(void*), void*, unsi
 /* The number of threads that a large loss is shared out among. */
 FOCAL_EXPORT int focal_max_threads(void);
 
-/* avx512, avx2 or baseline; null if PADDLE_FOCAL_ISA in the environment asks for one that the processor does not have. */
+/* avx512, avx2 or baseline; null if PADDLE_FOCAL_ISA in the environment asks for one that the processor has not. */
 FOCAL_EXPORT const char* focal_instruction_set(void);
 
 /* What failed last on this thread. */

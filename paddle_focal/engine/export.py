@@ -7,7 +7,7 @@ from pathlib import Path
 from ppdet.engine import Trainer
 
 from paddle_focal.detection.compatibility import exportable
-from paddle_focal.engine import onnx, weights
+from paddle_focal.engine import class_names, onnx, weights
 
 FORMATS = ("paddle", "onnx")
 
@@ -24,11 +24,12 @@ def export(config, output_dir: str, format: str = "paddle") -> Path:
         Path: that folder.
 
     Raises:
-        ToolError: the model cannot be written in this format.
+        ToolError: the model cannot be written in this format, or its classes have no names.
     """
     if format == "onnx":
         onnx.check_requirements()
     trainer = Trainer(config, mode="test")
+    class_names.settle(config, trainer.dataset)
     weights.load_into(trainer, config.weights)
     folder = Path(output_dir, config.filename)
     if format == "onnx":

@@ -11,18 +11,14 @@ from PIL import Image
 from ppdet.data.source.category import get_categories
 from ppdet.engine import Trainer
 
+from paddle_focal.data.formats.pictures import SUFFIXES
 from paddle_focal.detection.compatibility import any_ending, drawable
-from paddle_focal.engine import weights
+from paddle_focal.engine import class_names, weights
 from paddle_focal.engine.logs import logger
 from paddle_focal.engine.reading import guarded
 from paddle_focal.errors import ToolError
 from paddle_focal.files import write_whole
 
-#: Those of the formats that OpenCV, with which ppdet reads images, and Pillow, with which it draws, have in common.
-ENDINGS = (
-    *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".jp2", ".gif", ".avif"),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
-)
 _NAMED = 3  # files
 
 
@@ -47,9 +43,9 @@ def find_images(image: str | None, folder: str | None) -> list[str]:
 
 def _images_in(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    images = [path for path in files if path.suffix.lower() in ENDINGS]
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not images:
-        raise ToolError(f"There is no image ({', '.join(ENDINGS)}) in {folder}")
+        raise ToolError(f"There is no image ({', '.join(SUFFIXES)}) in {folder}")
     if others := [path.name for path in files if path not in images]:
         logger.info("%d files of %s are left out, as no images end so: %s", len(others), folder, _some(others))
     return images
@@ -90,6 +86,7 @@ def infer(config, images: Sequence[str], output_dir: str, draw_threshold: float 
         whatever its score.
     """
     trainer = Trainer(config, mode="test")
+    class_names.settle(config, trainer.dataset)
     weights.load_into(trainer, config.weights)
     category_ids, names = get_categories(config.metric, trainer.dataset.get_anno())
     with any_ending(), drawable(names), guarded():

@@ -20,6 +20,10 @@ def explanation(error: BaseException) -> str | None:
     return None
 
 
+def traceback_of(error: BaseException) -> str:
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+
+
 def in_one_line(error: BaseException) -> str:
     """The type of an exception and its message, without what Paddle puts around it."""
     _, summary, text = str(error).rpartition(_SUMMARY)

@@ -28,12 +28,16 @@ from ppdet.data import reader
 from ppdet.data.transform.operators import BaseOperator
 
 from paddle_focal.data.annotations import image_files
+from paddle_focal.engine.mistakes import traceback_of
 from paddle_focal.errors import ToolError
 
 POLL = 0.002  # seconds between two looks for a batch
 _PATIENCE = 1.0  # seconds for a thread or a worker to end by itself
 #: What a data set or a transform may raise. SystemExit would end the thread, or the process, without a word.
 _CAUGHT = (Exception, SystemExit)
+#: In the text of a traceback.
+_TRACEBACK = "Traceback (most recent call last):"
+_IS_CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 #: What Paddle's handler of SIGCHLD calls: raises SystemError if a worker has died, once for each.
 _CHECK_WORKERS = "_throw_error_if_process_failed"
 _throw_if_a_worker_died = getattr(multiprocess_utils.core, _CHECK_WORKERS)
@@ -43,11 +47,14 @@ class ReadingError(ToolError):
     """Data could not be read.
 
     A worker's exception comes to the main process as its class called with the text of its traceback, whose last lines
-    are the message.
+    are the message. Before them stands the traceback of its cause, if it has one.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message.rpartition(f"{ReadingError.__module__}.{ReadingError.__name__}: ")[2].strip())
+    def __init__(self, message: str, details: str | None = None) -> None:
+        before, _, words = message.rpartition(f"{ReadingError.__module__}.{ReadingError.__name__}: ")
+        cause = before.rpartition(_IS_CAUSE)[0]
+        of_worker = cause[cause.find(_TRACEBACK) :] if _TRACEBACK in cause else None
+        super().__init__(words.strip(), details or of_worker)
 
 
 class Guard:
@@ -176,7 +183,11 @@ class _Samples(Dataset):
             return self._dataset[index]
         except _CAUGHT as error:
             records = getattr(self._dataset, "roidbs", None) or {index: {}}  # not every data set of ppdet's has them
-            raise ReadingError(_of_one_image(records[index].get("im_file", f"sample {index}"), error)) from error
+            file = records[index].get("im_file", f"sample {index}")
+            if _failing_transform(error) == "Decode" and Path(file).is_file():
+                size = f"{Path(file).stat().st_size:,} bytes"
+                raise ReadingError(f"{file} cannot be decoded: it is no image, or a damaged one ({size})") from None
+            raise ReadingError(f"{_what_failed(error)} on {file}: {_in_words(error)}", traceback_of(error)) from error
 
 
 class _Batches:
@@ -194,7 +205,7 @@ class _Batches:
             files = image_files(self._dataset)
             images = "".join(f"\n  {files[number]}" for number in (int(one[0]) for one in numbers) if number in files)
             listed = f". The images of the batch:{images}" if images else ""
-            raise ReadingError(f"{_what_failed(error)}: {_in_words(error)}{listed}") from error
+            raise ReadingError(f"{_what_failed(error)}: {_in_words(error)}{listed}", traceback_of(error)) from error
 
 
 def _has_batch_or_end(batches: _DataLoaderIterBase) -> bool:
@@ -227,7 +238,7 @@ def _as_reading_error(error: BaseException) -> ReadingError:
             f"A worker of the data loader has ended{f', {how.group(1)}' if how else ''}. Where nobody killed it, "
             "memory was most often too small: lower worker_num or the batch."
         )
-    return ReadingError(f"The data could not be read: {_in_words(error)}")
+    return ReadingError(f"The data could not be read: {_in_words(error)}", traceback_of(error))
 
 
 def _is_death_of_a_worker(error: BaseException) -> bool:
@@ -237,12 +248,6 @@ def _is_death_of_a_worker(error: BaseException) -> bool:
 def _says_more_than_the_error(record: logging.LogRecord) -> bool:
     """Leaves out ppdet's report of an exception, which has a traceback but no file."""
     return not str(record.msg).startswith(("fail to map sample transform", "fail to map batch transform"))
-
-
-def _of_one_image(file: str, error: BaseException) -> str:
-    if _failing_transform(error) == "Decode" and Path(file).is_file():
-        return f"{file} cannot be decoded: it is no image, or a damaged one ({Path(file).stat().st_size:,} bytes)"
-    return f"{_what_failed(error)} on {file}: {_in_words(error)}"
 
 
 def _what_failed(error: BaseException) -> str:

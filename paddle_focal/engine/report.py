@@ -22,6 +22,8 @@ COCO_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100
 
 #: The lowest score at which a detection is drawn, as in PaddleDetection's tools/infer.py.
 DRAW_THRESHOLD = 0.5
+#: Of the room for an image, which has space beside it for labels, and ends at some size.
+_ASPECTS = (0.25, 2.5)
 _TRUTH, _DETECTION = "#2ca02c", "#d62728"
 
 
@@ -72,7 +74,8 @@ def draw_images(
     columns = min(4, len(titles))
     rows = -(-len(titles) // columns)
     lines = max(title.count("\n") + 1 for title in titles.values())
-    aspect = np.median([truth.imgs[image_id]["height"] / truth.imgs[image_id]["width"] for image_id in titles])
+    aspects = [truth.imgs[image_id]["height"] / truth.imgs[image_id]["width"] for image_id in titles]
+    aspect = np.clip(np.median(aspects), *_ASPECTS)
     names = {key: str(category["name"]) for key, category in truth.cats.items()}
     with fonts.in_figures(names, titles.values()) as names:
         figure = Figure(figsize=(3.2 * columns, (3.2 * aspect + 0.2 * lines) * rows + 0.5), layout="constrained")
@@ -93,6 +96,7 @@ def draw_images(
                     _draw_box(axes, box["bbox"], name, _DETECTION, below=False)
         for axes in figure.axes:
             axes.axis("off")
+        _move_labels_into_images(figure)
         write_whole(path, lambda partial: figure.savefig(partial, dpi=110))
 
 
@@ -101,4 +105,25 @@ def _draw_box(axes, box: Sequence[float], text: str, color: str, below: bool) ->
     axes.add_patch(matplotlib.patches.Rectangle((x, y), width, height, fill=False, edgecolor=color, linewidth=1.3))
     corner, alignment = (y + height, "top") if below else (y, "bottom")
     label = {"facecolor": color, "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
-    axes.text(x, corner, text, color="white", fontsize=7, va=alignment, clip_on=True, bbox=label, parse_math=False)
+    x, corner = np.clip(x, *axes.get_xlim()), np.clip(corner, *sorted(axes.get_ylim()))
+    axes.text(x, corner, text, color="white", fontsize=7, va=alignment, bbox=label, parse_math=False)
+
+
+def _move_labels_into_images(figure: Figure) -> None:
+    """Those that reach out of their image, as far as it is large enough for them; the others are drawn beside it."""
+    figure.draw_without_rendering()  # lays it out
+    figure.set_layout_engine("none")  # for good
+    for axes in figure.axes:
+        image = axes.get_window_extent()
+        for text in axes.texts:
+            label = text.get_bbox_patch().get_window_extent()
+            right = _inwards(label.intervalx, image.intervalx) if label.width < image.width else 0
+            up = _inwards(label.intervaly, image.intervaly) if 3 * label.height < image.height else 0
+            if right or up:
+                place = np.add(axes.transData.transform(text.get_position()), (right, up))
+                text.set_position(axes.transData.inverted().transform(place))
+
+
+def _inwards(interval: Sequence[float], room: Sequence[float]) -> float:
+    """The way of an interval into one that is longer."""
+    return max(room[0] - interval[0], 0) + min(room[1] - interval[1], 0)

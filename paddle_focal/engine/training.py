@@ -47,7 +47,7 @@ def train(config, flags) -> None:
     except ReadingError as error:
         newest = checkpoint.newest(folder)
         how = " Go on from there with --resume auto." if newest else ""
-        raise ToolError(f"{error}\n{checkpoint.in_words(newest)}{how}") from error
+        raise ToolError(f"{error}\n{checkpoint.in_words(newest)}{how}", error.details) from error
     if distributed.get_rank() != 0:
         return
     if not evaluation.evaluated and not flags.skip_final_eval:

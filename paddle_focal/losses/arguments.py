@@ -188,10 +188,8 @@ def _same_shape(one: list[int], other: list[int]) -> bool:
     return len(one) == len(other) and all(m == n or -1 in (m, n) for m, n in zip(one, other))
 
 
-def check_weight(loss: Loss, weight: Tensor | None, logit: Tensor, label: Tensor, axis: int) -> Tensor | None:
+def check_weight(loss: Loss, weight: Tensor, logit: Tensor, label: Tensor, axis: int) -> Tensor:
     """The weight as a floating tensor that has the rank of the losses and broadcasts to them."""
-    if weight is None:
-        return None
     _check_is_tensor("weight", weight, WEIGHT)
     _check_dtype("weight", weight.dtype, WEIGHT)
     weight = weight.detach()
@@ -216,6 +214,12 @@ def _weight_of_logits(weight: Tensor, logit: Tensor, label: Tensor, axis: int) -
         raise ValueError(
             f"weight must have the shape of label, {list(label.shape)}, or broadcast to that of the "
             f"predictions, {shape}, or be that flattened, but its shape is {given}"
+        )
+    per_label = [*given[:axis], 1, *given[axis:]]
+    if given == shape[:axis] + shape[axis + 1 :] and per_label != full:  # as many labels as classes
+        raise ValueError(
+            f"weight must say by its shape what it is of, labels or classes: {per_label} or {full} for dense labels of "
+            f"shape {shape}, but its shape is {given}"
         )
     target = list(full)
     for group in (slice(None, axis), slice(axis + 1, None)):
@@ -250,7 +254,7 @@ def scales_of(
 ) -> dict[str, float | Tensor]:
     """The factors of a loss, divided by its normalizer: numbers, or tensors of shape [1] or [C]."""
     if normalizer is None and (alpha is None or (type(alpha) is float and alpha <= 1.0)):
-        return _factors(loss, alpha)
+        return _kept_factors(loss, alpha)
     dtype = result_dtype(dtype)
     divisor = _check_normalizer(normalizer, classes, dtype)
     _check_magnitude(alpha, 1.0 if paddle.is_tensor(divisor) or divisor is None else divisor, dtype)
@@ -264,6 +268,9 @@ def scales_of(
 
 def _factors(loss: Loss, alpha: float | Tensor | None) -> dict[str, float | Tensor]:
     return {name: 1.0 if alpha is None else of_alpha(alpha) for name, of_alpha in loss.scales.items()}
+
+
+_kept_factors = lru_cache(maxsize=512)(_factors)
 
 
 def _check_magnitude(alpha: float | tuple[float, ...] | None, divisor: float, dtype: paddle.dtype) -> None:

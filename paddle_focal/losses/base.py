@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial, wraps
+from functools import partial
 from typing import Any, Callable, ClassVar
 
 import paddle
@@ -21,24 +21,9 @@ from paddle_focal.losses.arguments import (
     scales_of,
     spec_of,
 )
-from paddle_focal.ops.loss import Loss, LossParams
+from paddle_focal.ops.loss import Loss, LossParams, LossSpec
 
 
-def untraced(function: Callable) -> Callable:
-    """The function, which Paddle's bytecode tracer (``to_static(full_graph=False)``) calls without a look inside."""
-
-    @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        tracer = core.set_eval_frame(None)
-        try:
-            return function(*args, **kwargs)
-        finally:
-            core.set_eval_frame(tracer)
-
-    return call
-
-
-@untraced
 def compute_loss(
     loss: Loss,
     logit: Tensor,
@@ -54,20 +39,23 @@ def compute_loss(
     **numbers: float,
 ) -> Tensor:
     """Check the arguments of a loss, have a backend compute it, and take the mean where one is asked for."""
-    spec, is_mean = spec_of(loss, logit, label, axis, ignore_index, reduction, *numbers.values())
-    axis, classes = spec.axis, spec.shape[spec.axis]
-    params = LossParams(
-        spec=spec,
-        label=label,
-        scales=scales_of(loss, check_alpha(alpha, loss.highest_alpha), normalizer, classes, spec.dtype, logit),
-        weight=check_weight(loss, weight, logit, label, axis),
-    )
-    result = ops.compute(logit, params, backend)
-    if not is_mean:
-        return result
+    tracer = core.set_eval_frame(None)  # Paddle's bytecode tracer must not look into what it cannot trace
+    try:
+        spec, is_mean = spec_of(loss, logit, label, axis, ignore_index, reduction, *numbers.values())
+        alpha = check_alpha(alpha, loss.highest_alpha)
+        scales = scales_of(loss, alpha, normalizer, spec.shape[spec.axis], spec.dtype, logit)
+        weight = None if weight is None else check_weight(loss, weight, logit, label, spec.axis)
+        result = ops.compute(logit, LossParams(spec, label, scales, weight), backend)
+        return _mean(result, spec, label) if is_mean else result
+    finally:
+        core.set_eval_frame(tracer)
+
+
+def _mean(total: Tensor, spec: LossSpec, label: Tensor) -> Tensor:
+    classes = spec.shape[spec.axis]
     labels = paddle.numel(label) // classes if label.is_floating_point() else (label != spec.ignore_index).sum()
-    count = labels.reshape([]) * (classes if loss.keeps_class_axis else 1)  # Paddle's // adds an axis
-    return result / count.clip(min=1).astype(result.dtype)
+    count = labels.reshape([]) * (classes if spec.loss.keeps_class_axis else 1)  # Paddle's // adds an axis
+    return total / count.clip(min=1).astype(total.dtype)
 
 
 def _check_reduction(reduction: str | None) -> str | None:

@@ -68,7 +68,7 @@ def sigmoid_focal_loss(
             are none).
         name: accepted for Paddle's signature; has no effect.
         weight: multiplies the loss: a tensor of the shape of ``label``, or one that broadcasts to that of ``logit``, or
-            one of the flattened shape of ``logit``.
+            one of the flattened shape of ``logit``. For a factor of each row of dense targets it is ``[N, 1]``.
         ignore_index: class index that is left out; outside 0..C.
         label_smoothing: in [0, 1). The cross entropy is taken against ``label * (1 - s) + s / 2``; alpha and the
             modulating factor keep the label itself.
@@ -85,13 +85,9 @@ def sigmoid_focal_loss(
         ValueError: an argument out of range or of the wrong shape. The range of ``label`` is checked on the CPU; on
             other devices, where that would wait for the device, a class index out of range gives NaN.
         RuntimeError: ``backend`` names one that cannot be used, with the reason; or, in the backward pass, a second
-            derivative is asked for (an OSError in the native backend, which is how Paddle passes an operator's error
-            on), or ``logit``, ``label`` or ``weight`` has been changed in place meanwhile.
-
-    Note:
-        The composite backend's gradient is a ``PyLayer``, which Paddle frees in its first ``backward()``, with
-        ``retain_graph=True`` too: a second ``backward()`` through it crashes in Paddle. ``paddle.grad`` can be
-        called again and again. The native backend has no such limit.
+            derivative is asked for, ``backward()`` is called a second time (with ``retain_graph=True``, too;
+            ``paddle.grad`` can be called again and again), or ``logit``, ``label`` or ``weight`` has been changed in
+            place meanwhile. Paddle passes an error in the backward pass on as an OSError.
 
     Examples:
         >>> logit = paddle.to_tensor([[0.97, 0.91, 0.03], [0.55, 0.43, 0.71]])

@@ -40,9 +40,8 @@ def select(backend: str | None, logit: Tensor, loss: Loss = SIGMOID) -> ModuleTy
         ValueError: ``backend`` is not the name of a backend.
         RuntimeError: the named backend cannot be used; the message says why.
     """
-    backend = _FORMER_NAMES.get(backend, backend) if isinstance(backend, str) else backend
-    if backend is not None and (not isinstance(backend, str) or backend not in BACKENDS):
-        raise ValueError(f"backend must be None or one of {BACKENDS}, but got {backend!r}")
+    if backend is not None:
+        backend = _known(backend)
     if backend == "composite" or 0 in logit.shape:  # Paddle ends the process if an operator's result is empty
         return composite
     reason = native.reason_against(devices.name(logit), loss)
@@ -54,9 +53,16 @@ def select(backend: str | None, logit: Tensor, loss: Loss = SIGMOID) -> ModuleTy
     return composite
 
 
+def _known(backend: str) -> str:
+    backend = _FORMER_NAMES.get(backend, backend) if isinstance(backend, str) else backend
+    if not isinstance(backend, str) or backend not in BACKENDS:
+        raise ValueError(f"backend must be None or one of {BACKENDS}, but got {backend!r}")
+    return backend
+
+
 @cache  # once for each reason
 def _warn_of_fallback(reason: str) -> None:
-    warnings.warn(f"paddle_focal falls back on its slower composite backend: {reason}", stacklevel=7)
+    warnings.warn(f"paddle_focal falls back on its slower composite backend: {reason}", stacklevel=6)
 
 
 def backend_report() -> str:

@@ -51,14 +51,14 @@ def test_other_contender_that_is_wrong_is_reported(tmp_path, monkeypatch):
 
 def test_who_cannot_serve_is_skipped_with_the_reason(tmp_path, monkeypatch, capsys):
     def prepare(inputs, threads):
-        raise RuntimeError("no native operator")
+        raise RuntimeError("no native library")
 
     native = replace(contenders.CONTENDERS["native"], prepare=prepare)
     monkeypatch.setitem(contenders.CONTENDERS, "native", native)
     run(tmp_path, "--contenders", "native", "ppdet", "--dtypes", "float16")
-    assert "skipped: no native operator" in capsys.readouterr().out
+    assert "skipped: no native library" in capsys.readouterr().out
     markdown = (tmp_path / "loss.md").read_text()
-    assert "- ppdet: skipped: does not compute float16 on the CPU\n- native: skipped: no native operator" in markdown
+    assert "- ppdet: skipped: does not compute float16 on the CPU\n- native: skipped: no native library" in markdown
 
 
 def test_case_that_does_not_fit_the_memory_is_skipped(tmp_path, monkeypatch):

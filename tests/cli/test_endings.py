@@ -15,6 +15,7 @@ pytest.importorskip("ppdet")
 
 from ppdet.core import workspace
 from ppdet.data.source.voc import VOCDataSet
+from ppdet.data.transform.operators import Permute
 from small_runs import SmallRuns
 
 from paddle_focal import _interrupt
@@ -74,6 +75,23 @@ def test_the_log_of_the_tool_takes_the_traceback(small_runs: SmallRuns, monkeypa
     assert "in fail\n    raise ZeroDivisionError" in log.read_text()
     assert not (small_runs.folder / "error.log").exists()
     assert logs.file() is None
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_log_takes_the_traceback_of_what_fails_while_data_is_read(
+    small_runs: SmallRuns, monkeypatch, caplog, workers
+):
+    def of_mine(*_):
+        raise ZeroDivisionError("of mine")
+
+    monkeypatch.setattr(Permute, "apply", of_mine)
+    with pytest.raises(SystemExit):
+        small_runs.train(f"worker_num={workers}")
+    log = small_runs.folder / "train.log"
+    assert caplog.messages[-1].startswith(f"The transform Permute failed on {small_runs.data}/train/")
+    assert caplog.messages[-1].endswith(f"\nThere is no whole checkpoint yet.\nFor more see the traceback in {log}")
+    assert 'in of_mine\n    raise ZeroDivisionError("of mine")\nZeroDivisionError: of mine\n' in log.read_text()
+    assert log.read_text().count("Traceback (most recent call last)") == 1
 
 
 def test_before_there_is_an_output_folder(workspace_copy, tmp_path, monkeypatch, caplog):

@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("ppdet")
 
+import paddle_focal
 from paddle_focal.cli import main as command
 from paddle_focal.engine import configurations
 from paddle_focal.errors import ToolError
@@ -64,15 +65,21 @@ def test_without_paddle(code, message):
     assert re.search(f"^ImportError: {message}", result.stderr, re.MULTILINE), result.stderr
 
 
-def test_wheel_and_sdist(tmp_path):
-    """The wheel in a folder of its own serves the commands there; the sdist has all that the tests need."""
-    source = tmp_path / "source"
+@pytest.fixture
+def source(tmp_path) -> Path:
+    """The files of the checkout, in a folder of their own."""
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if files.returncode:
         pytest.skip("this is no checkout")
     for name in files.stdout.splitlines():
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, source / name)
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "source" / name)
+    return tmp_path / "source"
+
+
+def test_wheel_and_sdist(source, tmp_path):
+    """The wheel in a folder of its own serves the commands there; the sdist has all that the tests need."""
+    files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     environment = {**os.environ, "PADDLE_FOCAL_BUILD": "0"}
     for build in ("sdist", "bdist_wheel"):
         subprocess.run(
@@ -82,8 +89,9 @@ def test_wheel_and_sdist(tmp_path):
     (archive,) = (tmp_path / "dist").glob("*.tar.gz")
     with tarfile.open(archive) as sdist:
         packed = {name.partition("/")[2] for name in sdist.getnames()}
-    assert packed >= {name for name in files.stdout.splitlines() if not name.startswith(".")}
+    assert packed >= {name for name in files if not name.startswith(".")}
     (wheel,) = (tmp_path / "dist").glob("*.whl")
+    assert wheel.name == f"paddle_focal-{paddle_focal.__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as built:
         built.extractall(tmp_path / "installed")
     environment["PYTHONPATH"] = str(tmp_path / "installed")
@@ -95,3 +103,32 @@ def test_wheel_and_sdist(tmp_path):
         )
         assert result.returncode == 0, result.stdout + result.stderr
     assert "No errors, 0 warnings" in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("c++"), reason="there is no C++ compiler")
+def test_wheel_with_the_library(source, tmp_path):
+    """One file serves every Paddle and every Python that is here, without a compiler."""
+    platform = f"manylinux_2_17_{os.uname().machine}"
+    command = [sys.executable, "-W", "ignore", "setup.py", "-q", "bdist_wheel", "--plat-name", platform, "-d", tmp_path]
+    environment = {**os.environ, "PADDLE_FOCAL_BUILD": "1"}
+    subprocess.run(command, cwd=source, env=environment, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name == f"paddle_focal-{paddle_focal.__version__}-py3-none-{platform}.whl"
+    with zipfile.ZipFile(wheel) as built:
+        built.extractall(tmp_path / "installed")
+    code = (
+        "import paddle, paddle_focal; print(paddle_focal.__file__); print(paddle_focal.backend_report());"
+        "logit = paddle.to_tensor([[0.97, 0.91, 0.03], [0.55, 0.43, 0.71]], stop_gradient=False);"
+        "loss = paddle_focal.sigmoid_focal_loss(logit, paddle.to_tensor([0, 1]), normalizer=2.0, backend='native');"
+        "loss.backward(); print(round(float(loss), 6), round(float(logit.grad[0, 0]), 6))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed"), "PATH": "/none"}
+    pythons = [Path(sys.executable), ROOT / ".venv-paddle2.6/bin/python"]
+    for python in filter(Path.exists, pythons):
+        result = subprocess.run([python, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        place, _, report, *_, numbers = result.stdout.splitlines()
+        assert place.startswith(str(tmp_path))
+        assert report.startswith("cpu: native (")
+        assert numbers == "0.657825 -0.006999"

@@ -14,7 +14,8 @@ import pytest
 
 pytest.importorskip("ppdet")
 
-from processes import CONFIG, ROOT, logged_losses, run_tool
+import voc_data
+from processes import CONFIG, NAME, ROOT, SMALL, logged_losses, run_tool
 
 YOLOF = ROOT / "configs/yolof_r50_c5_1x_coco.yml"
 
@@ -195,6 +196,19 @@ def test_validation_loss_and_early_stop(tmp_path, digits):
     again = json.loads((tmp_path / "again/retinanet_r18_fpn_digits/metrics.json").read_text())
     assert again == metrics
     assert f"16 images: val_loss_cls {metrics['val_loss_cls']:.4f}" in evaluated.stdout
+
+
+@pytest.mark.slow
+def test_early_stop_on_vocs_format(tmp_path, digits):
+    """With a learning rate of next to nothing, nothing is found; the last evaluation is that of the final weights."""
+    options = (*SMALL, *voc_data.from_coco(digits, tmp_path / "voc"), "epoch=5", "LearningRate.base_lr=0.000001")
+    said = run_tool("train", tmp_path, digits, *options, flags=("--eval", "--early-stop", "1")).stdout
+    assert "Stopped after epoch 2: no better bbox_mAP for 1 evaluations; the best was 0.0000, after epoch 1" in said
+    assert said.count("mAP(0.50, integral) = 0.00%") == 2
+    folder = tmp_path / NAME
+    assert json.loads((folder / "metrics.json").read_text()) == {"bbox_mAP": 0.0}
+    for name in ("loss_curve.png", "predictions.png"):
+        assert cv2.imread(str(folder / name)).std() > 5
 
 
 @pytest.mark.slow

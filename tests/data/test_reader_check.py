@@ -53,6 +53,15 @@ def test_sides_that_do_not_come_back(config):
     )
 
 
+def test_images_of_which_nothing_is_left(config):
+    """256 / 1200 of two pixels."""
+    (error,) = errors(config(f"TrainReader.sample_transforms={NO_PAD}"), (640, 480), (1200, 2), (1200, 3))
+    assert error == (
+        "TrainDataset: TrainReader would leave less than half a pixel of a side of images of 1200x2 pixels: take them "
+        "out, or cut them into pieces"
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "sizes", "count"),
     [

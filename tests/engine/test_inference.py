@@ -18,6 +18,7 @@ from PIL import Image
 from ppdet.core import workspace
 from processes import CONFIG, SMALL, run_tool
 
+from paddle_focal.data.formats.pictures import SUFFIXES
 from paddle_focal.engine import export as exporting
 from paddle_focal.engine import inference
 from paddle_focal.errors import ToolError
@@ -134,9 +135,9 @@ def test_nothing_is_drawn_unless_it_is_wanted(small_runs, tmp_path):
 
 def test_an_export_is_in_a_folder_of_the_configurations_name(monkeypatch):
     called = []
-    trainer = SimpleNamespace(is_loaded_weights=True, export=called.append)
+    trainer = SimpleNamespace(is_loaded_weights=True, export=called.append, dataset=None)
     monkeypatch.setattr(exporting, "Trainer", lambda config, mode: trainer)
-    config = SimpleNamespace(weights="none", filename="retinanet")
+    config = SimpleNamespace(weights="none", filename="retinanet", metric="RBOX")
     assert exporting.export(config, "exported") == Path("exported/retinanet")
     assert called == ["exported"]
 
@@ -152,16 +153,17 @@ def test_the_steps_of_an_export(monkeypatch, format):
         yield
         called.append("as before")
 
-    trainer = SimpleNamespace(export=lambda folder: called.append(("ppdet", folder)))
+    trainer = SimpleNamespace(export=lambda folder: called.append(("ppdet", folder)), dataset="images")
     monkeypatch.setattr(exporting, "exportable", exportable)
     monkeypatch.setattr(exporting, "Trainer", lambda config, mode: called.append(("trainer", mode)) or trainer)
+    monkeypatch.setattr(exporting.class_names, "settle", lambda config, data: called.append((config.weights, data)))
     monkeypatch.setattr(exporting.weights, "load_into", lambda one, path: called.append(("weights", one, path)))
     monkeypatch.setattr(exporting.onnx, "check_requirements", lambda: called.append("requirements"))
     monkeypatch.setattr(exporting.onnx, "export", lambda *given: called.append(("onnx", *given)))
     config = SimpleNamespace(weights="best", filename="retinanet")
     assert exporting.FORMATS == ("paddle", "onnx")
     assert exporting.export(config, "out", format) == Path("out/retinanet")
-    steps = [("trainer", "test"), ("weights", trainer, "best")]
+    steps = [("trainer", "test"), ("best", "images"), ("weights", trainer, "best")]
     if format == "onnx":
         assert called == ["requirements", *steps, ("onnx", trainer, Path("out/retinanet"))]
     else:
@@ -217,6 +219,7 @@ def test_the_file_of_predictions(monkeypatch, tmp_path, caplog):
     trainer = SimpleNamespace(dataset=dataset, predict=predict)
     made = []
     monkeypatch.setattr(inference, "Trainer", lambda config, mode: made.append((config, mode)) or trainer)
+    monkeypatch.setattr(inference.class_names, "settle", lambda config, data: made.append((config, data)))
     monkeypatch.setattr(inference.weights, "load_into", lambda one, path: made.append((one, path)))
     categories = {("COCO", "val.json"): ({0: 7, 1: 3}, {7: "cat", 3: "dog"})}
     monkeypatch.setattr(inference, "get_categories", lambda *given: categories[given])
@@ -224,7 +227,7 @@ def test_the_file_of_predictions(monkeypatch, tmp_path, caplog):
     with caplog.at_level("INFO"):
         path = inference.infer(config, ("x", "y", "z"), str(tmp_path))
         inference.infer(config, ["x"], str(tmp_path), 0.1, False)
-    assert made[:2] == [(config, "test"), (trainer, "best")]
+    assert made[:3] == [(config, "test"), (config, dataset), (trainer, "best")]
     assert asked == [
         ((["x", "y", "z"], 0.5, str(tmp_path)), {"visualize": True}),
         ((["x"], 0.1, str(tmp_path)), {"visualize": False}),
@@ -295,7 +298,7 @@ def test_every_ending_that_training_takes(small_runs, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
     image = Image.open(small_runs.data / "val/000001.png").convert("RGB")
-    for i, ending in enumerate(inference.ENDINGS):
+    for i, ending in enumerate(SUFFIXES):
         kind = "BMP" if ending == ".dib" else None  # Pillow's own .dib has no header for files
         image.save(images / f"{i:02d}{ending.upper() if i % 2 else ending}", format=kind, quality=100)
     flags = ["--infer_dir", str(images), "--output_dir", str(tmp_path / "drawn"), "--draw_threshold", "0.9"]

@@ -191,12 +191,20 @@ def test_urls_are_ppdets_to_download(saved, monkeypatch, url):
         pretrained.find(url)
 
 
-def test_a_mistake_is_known_before_data_is_read(small_runs: SmallRuns, tmp_path, caplog, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("none", "There are no weights {}.pdparams. Name another file with -o pretrain_weights=FILE"),
+        ("resnet50.pth", "{} is a file of PyTorch's, whose tensors have other names"),
+    ],
+)
+def test_a_mistake_is_known_before_data_is_read(small_runs: SmallRuns, tmp_path, caplog, monkeypatch, name, words):
     monkeypatch.setattr(command.preflight, "check_data", lambda *_: pytest.fail("data is read"))
+    (tmp_path / "resnet50.pth").touch()
     with pytest.raises(SystemExit) as end:
-        small_runs.train(f"pretrain_weights={tmp_path / 'none'}")
+        small_runs.train(f"pretrain_weights={tmp_path / name}")
     assert end.value.code == 1
-    assert f"There are no weights {tmp_path / 'none'}.pdparams" in caplog.text
+    assert caplog.messages[-1].startswith(words.format(tmp_path / name))
 
 
 def test_weights_of_another_model_end_a_run(small_runs: SmallRuns, saved, caplog):

@@ -182,6 +182,64 @@ def test_the_label_of_a_detection_is_above_its_box(blue_image):
     assert label[3] < top + 15.5 * scale
 
 
+@pytest.fixture
+def places(blue_image, monkeypatch):
+    """Draws a detection of 12 by 12 pixels in an image, and gives where its label is and where the image is."""
+
+    def savefig(figure, path, **_):
+        figure.draw_without_rendering()
+        (axes,) = figure.axes
+        ((label,), image) = axes.texts, axes.get_window_extent()
+        assert not label.get_clip_on()
+        drawn.append((label.get_bbox_patch().get_window_extent(), image))
+        path.touch()
+
+    def draw_at(x: int, y: int, width: int = 60, height: int = 40):
+        document = json.loads((blue_image / "annotations.json").read_text())
+        image = {**document["images"][0], "width": width, "height": height}
+        (blue_image / "annotations.json").write_text(json.dumps({**document, "images": [image], "annotations": []}))
+        cv2.imwrite(str(blue_image / "1.png"), np.full((height, width, 3), BLUE, np.uint8))
+        found = [{"image_id": 1, "category_id": 7, "bbox": [x, y, 12, 12], "score": 0.5}]
+        (blue_image / "bbox.json").write_text(json.dumps(found))
+        draw(blue_image)
+        return drawn.pop()
+
+    drawn = []
+    monkeypatch.setattr(report.Figure, "savefig", savefig)
+    return draw_at
+
+
+@pytest.mark.parametrize("corner", [(20, 20), (20, 1), (-6, -6), (54, 20), (57, -6), (20, 500)])
+def test_labels_stay_in_their_image(places, corner):
+    """Also those of boxes at its border, and of boxes that reach out of it."""
+    label, image = places(*corner)
+    np.testing.assert_array_less(image.min, label.min + 0.1)
+    np.testing.assert_array_less(label.max, image.max + 0.1)
+
+
+@pytest.mark.parametrize("size", [(4, 400), (400, 4)])
+def test_labels_of_images_that_are_smaller_are_beside_them(places, size):
+    label, image = places(1, 1, *size)
+    if size[0] < size[1]:
+        assert (label.x0 - image.x0) / image.width == pytest.approx(1.5 / 4, abs=0.2)
+        assert label.width > image.width
+    else:
+        assert (image.y1 - label.y0) / image.height == pytest.approx(1.5 / 4, abs=0.5)
+        assert label.height > image.height
+
+
+@pytest.mark.parametrize("size", [(4, 400), (400, 4)])
+def test_images_of_any_shape_make_a_picture_of_some_size(tmp_path, size):
+    """A side of more than 2^16 pixels is beyond matplotlib."""
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((*size[::-1], 3), np.uint8))
+    images = [{"id": i, "file_name": "1.png", "width": size[0], "height": size[1]} for i in range(1, 9)]
+    (tmp_path / "annotations.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    draw(tmp_path, None)
+    sides = cv2.imread(str(tmp_path / "predictions.png")).shape[:2]
+    assert min(sides) > 200
+    assert max(sides) < 2500
+
+
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 9])
 def test_every_image_is_drawn_also_in_the_last_row(tmp_path, monkeypatch, count):
     drawn = []

@@ -21,7 +21,7 @@ from processes import scalars
 from small_runs import BATCH, STEPS, SmallRuns, assert_same_content
 
 from paddle_focal.detection.heads.retina_head import FocalRetinaHead
-from paddle_focal.engine import checkpoint, training
+from paddle_focal.engine import checkpoint, reading, training
 from paddle_focal.engine.hooks.interruption import Interrupted
 
 VALIDATION_LOSS = "FocalRetinaHead.is_inference_output=true"
@@ -287,10 +287,14 @@ def test_an_evaluation_that_cannot_be_saved_ends_the_run(small_runs: SmallRuns, 
 
 
 def test_a_worker_that_died(small_runs: SmallRuns, monkeypatch, caplog):
-    def die(*_):
+    def throw():
         raise SystemError("(Fatal) DataLoader process (pid   1) exited unexpectedly with code 3. Error detailed are")
 
-    monkeypatch.setattr(LogPrinter, "on_step_begin", die)
+    def notice(*_):  # as Paddle's handler of SIGCHLD does
+        getattr(reading.multiprocess_utils.core, reading._CHECK_WORKERS)()
+
+    monkeypatch.setattr(reading, "_throw_if_a_worker_died", throw)
+    monkeypatch.setattr(LogPrinter, "on_step_begin", notice)
     with pytest.raises(SystemExit) as end:
         small_runs.train()
     assert end.value.code == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import oracle
 import paddle
@@ -161,6 +163,25 @@ class TestArguments:
         )
         np.testing.assert_allclose(loss, expected[0] * factor, rtol=1e-12)
         np.testing.assert_allclose(gradient, expected[1] * factor, rtol=1e-12)
+
+    @pytest.mark.parametrize(
+        ("shape", "axis", "given", "meanings"),
+        [
+            ((3, 3), 1, (3,), "[3, 1] or [1, 3]"),
+            ((1, 5, 5), 2, (1, 5), "[1, 5, 1] or [1, 1, 5]"),
+            ((2, 2, 4), 1, (2, 4), "[2, 1, 4] or [1, 2, 4]"),
+        ],
+    )
+    def test_weights_of_as_many_labels_as_classes(self, backend, rng, shape, axis, given, meanings):
+        """Class indices tell which is meant; dense targets do not."""
+        x, weight = rng.normal(size=shape), rng.random(given)
+        dense, _ = oracle.one_hot(np.zeros(given, int), shape[axis], axis)
+        options = {"weight": paddle.to_tensor(weight), "axis": axis, "reduction": "none", "backend": backend}
+        with pytest.raises(ValueError, match=re.escape(f"labels or classes: {meanings} for dense labels of shape")):
+            run(x, dense, **options)
+        losses, _ = run(x, np.zeros(given, "int64"), "float64", **options)
+        expected, _ = oracle.loss_and_gradient(x, dense)
+        np.testing.assert_allclose(losses, expected * np.expand_dims(weight, axis), rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ class ForeignData:
             exif = Image.Exif()
             if orientation:
                 exif[0x0112] = orientation
-            Image.fromarray(np.zeros((size[1], size[0], 3), np.uint8)).save(path, exif=exif)
+            kind = "BMP" if path.suffix == ".dib" else None  # Pillow's own .dib has no header for files
+            Image.fromarray(np.zeros((size[1], size[0], 3), np.uint8)).save(path, format=kind, exif=exif)
 
     def write(self, files: Mapping[str, str | bytes]) -> None:
         for name, text in files.items():

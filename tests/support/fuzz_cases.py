@@ -194,9 +194,11 @@ def labels(draw, dtype, classes, has_background, ignore_index, shape, axis):
 
 
 @st.composite
-def weights(draw, shape, label_shape, is_softmax, lowest):
+def weights(draw, shape, axis, label_shape, is_softmax, lowest):
     full = label_shape if is_softmax else shape
     partly = [draw(st.sampled_from([1, n])) for n in full][draw(st.integers(0, len(full))) :]
+    if not is_softmax and partly == list(np.delete(shape, axis)):  # which may be of labels or of classes
+        partly.insert(0, 1)
     flat = [] if is_softmax else [[math.prod(full)]]
     return drawn(draw, fractions(lowest, 32, 8), draw(st.sampled_from([label_shape, full, partly, *flat])))
 
@@ -225,7 +227,7 @@ def cases(draw, loss):
     normalizers = fractions(1, 4096, 4)
     weight_dtype = draw(st.sampled_from((*DTYPES, "int32", "int64", "bool")))
     label_shape = list(np.delete(shape, axis)) if is_softmax else list(label.shape)
-    weight = draw(st.none() | weights(shape, label_shape, is_softmax, 8 * with_nan))  # NaN times 0 is either
+    weight = draw(st.none() | weights(shape, axis, label_shape, is_softmax, 8 * with_nan))  # NaN times 0 is either
     reduction = draw(st.sampled_from(["none", "sum", "mean"]))
     result_shape = () if reduction != "none" else label_shape if is_softmax else shape
     return Case(

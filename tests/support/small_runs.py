@@ -22,7 +22,7 @@ from ppdet.engine import callbacks
 from ppdet.metrics import COCOMetric
 from ppdet.modeling.architectures.meta_arch import BaseArch
 
-from paddle_focal.cli import analyze, evaluate, export, infer, train
+from paddle_focal.cli import analyze, check_data, evaluate, export, infer, train
 from paddle_focal.engine import logs, report, runtime
 from paddle_focal.engine.hooks import loss_curve
 from paddle_focal.engine.hooks.interruption import Interrupted
@@ -119,6 +119,11 @@ class SmallRuns:
         """``tools/eval.py``."""
         with self._process():
             evaluate.main(self.arguments(*options, flags=flags, save_dir=save_dir))
+
+    def check_data(self, *options: str) -> None:
+        """``tools/check_data.py``."""
+        with self._process():
+            check_data.main(self.arguments(*options))
 
     def infer(self, *options: str, flags: Iterable[str] = ()) -> None:
         """``tools/infer.py``."""

@@ -1,7 +1,7 @@
 // The sigmoid focal loss on the CPU: block by block, in the first-level cache, in the widest vectors there are.
 //
-// A block is brought into one form, whatever the labels: logits z and a factor for each. Included after the choice of an
-// instruction set.
+// A block is brought into one form, whatever the labels: logits z and a factor for each. Included after the choice of
+// an instruction set.
 #pragma once
 
 #include "cpu/block.h"
@@ -276,8 +276,8 @@ struct SigmoidPass {
     const int64_t end = lesser(units, (task + 1) * per_task);
     for (int64_t unit = task * per_task; unit < end; ++unit) {
       if (is_class_last) {
-        const int64_t begin = unit * kBlock<T>;
-        run_block(pass, ClassLast{pass.params, begin, lesser(kBlock<T>, logit_count(pass.params) - begin)}, block, result);
+        const int64_t begin = unit * kBlock<T>, n = lesser(kBlock<T>, logit_count(pass.params) - begin);
+        run_block(pass, ClassLast{pass.params, begin, n}, block, result);
       } else {
         const int64_t begin = unit % strips * strip;
         run_strip(unit / strips, begin, lesser(begin + strip, pass.params.inner), block, result);

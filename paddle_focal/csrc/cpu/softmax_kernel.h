@@ -8,8 +8,8 @@
 //
 //   dL / dx_k = F'(z) r_k,   dL / dx_t = -F'(z).
 //
-// z is computed in double: where p_t is close to 1 the loss depends on it exponentially. Smoothing adds s times the mean
-// of x_t - x_k to the cross entropy. Soft labels y add up the losses of all classes t, each times y_t, in double
+// z is computed in double: where p_t is close to 1 the loss depends on it exponentially. Smoothing adds s times the
+// mean of x_t - x_k to the cross entropy. Soft labels y add up the losses of all classes t, each times y_t, in double
 // throughout, as each class has a z of its own there.
 //
 // Included after the choice of an instruction set.
@@ -22,12 +22,9 @@ namespace cpu {
 namespace FOCAL_ISA {
 namespace {
 
-constexpr int64_t kLanes = 64;         // labels of a tile: sums enough, side by side, to hide the latency of one
+constexpr int64_t kLanes = 64;             // labels of a tile: sums enough, side by side, to hide the latency of one
 constexpr int64_t kSoftmaxTask = 1 << 16;  // logits
-constexpr int64_t kGroup = 8;           // classes whose exponentials are added up before they are converted to double
-
-template <class T>
-constexpr T kLowest = std::is_same<T, double>::value ? static_cast<T>(-1.7976931348623157e308) : static_cast<T>(-3.40282347e38f);
+constexpr int64_t kGroup = 8;  // classes whose exponentials are added up before they are converted to double
 
 template <class S, class T>
 FOCAL_INLINE S narrowed(T value) {
@@ -102,7 +99,8 @@ struct LabelLanes {
   /// The factor of each label but for that of its class; 0 in the lanes without a label.
   FOCAL_INLINE void load_factors(const Pass& pass, double* factor) const {
     for (int64_t i = 0; i < kLanes; ++i) factor[i] = i < n ? pass.multiplier : 0;
-    for (int64_t i = 0; params.weight.array.data && i < n; ++i) factor[i] *= load_one<double>(params.weight.array, first + i);
+    const FocalArray& weight = params.weight.array;
+    for (int64_t i = 0; weight.data && i < n; ++i) factor[i] *= load_one<double>(weight, first + i);
     for (int64_t i = 0; pass.grad_out && i < n; ++i) factor[i] *= load_one<double>(*pass.grad_out, first + i);
   }
 };
@@ -111,7 +109,8 @@ struct LabelLanes {
 FOCAL_INLINE double logarithm_of_sum(double sum) { return logarithm(sum) + 0 * sum; }
 
 FOCAL_INLINE double class_scale(const FocalLossParams& params, int64_t c) {
-  return params.logit.type == FOCAL_FLOAT64 ? scale_of<double>(params.scales[0], c) : scale_of<float>(params.scales[0], c);
+  const FocalScale& scale = params.scales[0];
+  return params.logit.type == FOCAL_FLOAT64 ? scale_of<double>(scale, c) : scale_of<float>(scale, c);
 }
 
 /// Rows for all classes, aligned.
@@ -159,7 +158,9 @@ struct IndexKernel {
     Tile<T> tile(pass.params.classes);
     result.is_out_of_memory = !tile.is_there();
     if (result.is_out_of_memory) return;
-    for (int64_t label = first; label < end; label += kLanes) run_tile(pass, LabelLanes(pass.params, label), tile, result);
+    for (int64_t label = first; label < end; label += kLanes) {
+      run_tile(pass, LabelLanes(pass.params, label), tile, result);
+    }
   }
 
   static void run_tile(const Pass& pass, const LabelLanes& labels, Tile<T>& tile, Result& result) {
@@ -182,7 +183,7 @@ struct IndexKernel {
       }
       factor[i] *= class_scale(params, target[i]);
       own[i] = tile.row(target[i])[i];
-      highest[i] = kLowest<T>;
+      highest[i] = -Format<T>::kLargest;
       total[i] = extra[i] = 0;
     }
     if (smoothing != 0) {
@@ -270,7 +271,7 @@ struct SoftKernel {
       for (int64_t c = 0; c < classes; ++c) {
         if (!(share.row(c)[i] >= 0 && share.row(c)[i] <= 1)) result.reject(labels.first + i);
       }
-      highest[i] = kLowest<double>;
+      highest[i] = -Format<double>::kLargest;
       first_highest[i] = -1;
       total[i] = others[i] = mean[i] = loss[i] = taken[i] = taken_by_highest[i] = even[i] = 0;
     }

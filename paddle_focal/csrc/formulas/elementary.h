@@ -70,6 +70,7 @@ struct Format<float> {
   static constexpr float kShift = 12582912.0f;      // 1.5 * 2^23: adding it rounds to an integer
   static constexpr float kLowest = -87.33654f;      // exp(kLowest) is the smallest normal number
   static constexpr float kSmallest = 1.17549435e-38f;
+  static constexpr float kLargest = 3.40282347e38f;
   static constexpr float kLn2High = 0.693359375f;   // nine bits: n * kLn2High is exact
   static constexpr float kLn2Low = -2.12194440e-4f;
 };
@@ -81,6 +82,7 @@ struct Format<double> {
   static constexpr double kShift = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr double kLowest = -708.3964185322641;
   static constexpr double kSmallest = 2.2250738585072014e-308;
+  static constexpr double kLargest = 1.7976931348623157e308;
   static constexpr double kLn2High = 0.693145751953125;  // 21 bits
   static constexpr double kLn2Low = 1.4286068203094173e-6;
 };

@@ -99,7 +99,8 @@ struct Hard {
 /// The terms of FL / alpha_t of any target y in [0, 1] at x; smoothing moves the cross entropy's target only.
 ///
 /// 1 - p_t = sigmoid(x) (1 - y) + sigmoid(-x) y and the cross entropy are sums of two terms, of which one vanishes as
-/// |x| grows; both are written with the share of the other one, `lost`, so that a 0/1 target leaves exactly the right one.
+/// |x| grows; both are written with the share of the other one, `lost`, so that a 0/1 target leaves exactly the right
+/// one.
 template <Gamma kGamma, class T>
 struct Soft {
   T cross_entropy;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+import cv2
 import numpy as np
 import paddle
 from ppdet.core import workspace
@@ -31,6 +32,12 @@ def check_reader(config, name: str, sizes: Collection[tuple[int, int]], report: 
     resized = _after_samples(reader.get("sample_transforms") or [], sizes)
     stride = _padding(reader.get("batch_transforms") or [])
     if resized is None or stride is None:
+        return
+    if vanishing := [_by(size) for size, made in sorted(resized.items()) if made == (0, 0)]:
+        report.error(
+            f"{name} would leave less than half a pixel of a side of images of {some(vanishing)} pixels: take them "
+            "out, or cut them into pieces"
+        )
         return
     padded = stride > 0 or any("PadBatch" in transforms for transforms in reader.get("batch_transforms") or [])
     cure = f"add to the configuration\n{name}:\n  batch_transforms:\n    - PadBatch: {{pad_to_stride: 32}}"
@@ -65,8 +72,11 @@ def _resized(size: tuple[int, int], transforms: Sequence) -> tuple[int, int]:
     width, height = size
     sample = {"image": np.zeros((height, width, 1), np.uint8), "im_shape": np.array([height, width], np.float32)}
     sample["scale_factor"] = np.ones(2, np.float32)
-    for one in transforms:
-        sample = one(sample)
+    try:
+        for one in transforms:
+            sample = one(sample)
+    except cv2.error:  # a side of 0 pixels
+        return 0, 0
     height, width = sample["image"].shape[:2]
     return width, height
 

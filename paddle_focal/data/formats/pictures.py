@@ -10,7 +10,11 @@ from PIL import Image
 from paddle_focal.data.checks.headers import quiet_pillow, read_header
 from paddle_focal.data.formats.findings import FormatError
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+#: What names of images end in: the formats that OpenCV, with which ppdet reads, and Pillow, with which it draws, share.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".jp2", ".gif", ".avif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
 
 Size = tuple[int, int]
 

@@ -54,17 +54,26 @@ def plan_of(spec: LossSpec) -> Plan:
 def packed(plan: Plan, logit: Tensor, params: LossParams) -> bytes:
     """The struct; its pointers are valid while the tensors live and keep their memory. All of them are contiguous."""
     arrays = ARRAYS.pack(logit.data_ptr(), plan.logit_format, params.label.data_ptr(), plan.label_format)
+    scales = tuple(params.scales.values())
+    if params.weight is None and type(scales[0]) is float:
+        return arrays + _packed_numbers(params.spec, scales)
     weight = _NO_WEIGHT if params.weight is None else _packed_weight(params)
-    return arrays + _packed_scales(params) + weight + plan.packed
+    return arrays + _packed_scales(scales) + weight + plan.packed
 
 
 def packed_array(tensor: Tensor, number_format: int) -> bytes:
     return ARRAY.pack(tensor.data_ptr(), number_format)
 
 
-def _packed_scales(params: LossParams) -> bytes:
+@lru_cache(maxsize=512)
+def _packed_numbers(spec: LossSpec, scales: tuple[float, ...]) -> bytes:
+    """What follows the arrays where there is no other pointer."""
+    return _packed_scales(scales) + _NO_WEIGHT + plan_of(spec).packed
+
+
+def _packed_scales(scales: tuple[float | Tensor, ...]) -> bytes:
     fields: list[float] = []
-    for scale in params.scales.values():
+    for scale in scales:
         fields += (scale, 0, 0) if type(scale) is float else (0.0, scale.data_ptr(), int(scale.shape[0] > 1))
     return SCALES.pack(*fields, *(0.0, 0, 0)[: 6 - len(fields)])
 

@@ -198,3 +198,16 @@ def test_refused(loss, error, message, arguments):
     call = {"prediction": paddle.zeros([2, 3]), "label": paddle.to_tensor([0, 1]), **arguments}
     with pytest.raises(error, match=message):
         loss.function(call.pop("prediction"), call.pop("label"), **call)
+
+
+@pytest.mark.parametrize(
+    ("name", "accepted", "refused"),
+    [("gamma", 1, True), ("label_smoothing", 0, False), ("axis", 1, True), ("axis", 1, 1.0), ("alpha", 1, True),
+     ("ignore_index", -1, -1.0), ("gamma", 2.0, [2.0]), ("reduction", "sum", ["sum"])],
+)  # fmt: skip
+def test_what_equals_an_accepted_value_is_still_looked_at(loss, batch, name, accepted, refused):
+    """Checks are remembered by their arguments, and True == 1."""
+    prediction, label = map(paddle.to_tensor, batch)
+    loss.function(prediction, label, **{name: accepted})
+    with pytest.raises((TypeError, ValueError), match=f"{name} must be"):
+        loss.function(prediction, label, **{name: refused})

@@ -147,8 +147,7 @@ def test_to_static_trains_the_same(loss, rng, full_graph, batch_size):
         paddle.static.InputSpec([batch_size], "int64"),
         paddle.static.InputSpec([batch_size], "float32"),
     ]
-    # In this order: the bytecode tracer of Paddle 3.3 loses a variable where the mean is the first that it traces.
-    for hyper_parameters in ({"reduction": "sum"}, {"reduction": "mean", "alpha": [0.1, 0.5, 0.9]}):
+    for hyper_parameters in ({"reduction": "mean", "alpha": [0.1, 0.5, 0.9]}, {"reduction": "sum"}):
         net = Net(loss, **hyper_parameters)
         dynamic = net(x, label, weight)
         dynamic.backward()
@@ -158,7 +157,9 @@ def test_to_static_trains_the_same(loss, rng, full_graph, batch_size):
         result = static(x, label, weight)
         result.backward()
         np.testing.assert_allclose(float(result), float(dynamic), rtol=1e-6)
-        np.testing.assert_allclose(net.linear.weight.grad.numpy(), expected, rtol=1e-6)
+        # Of float32 numbers that cancel in sums over the batch, the largest one counts.
+        tolerance = {"rtol": 1e-6, "atol": 1e-6 * np.abs(expected).max()}
+        np.testing.assert_allclose(net.linear.weight.grad.numpy(), expected, **tolerance)
 
 
 def test_the_composite_backend_cannot_be_traced():
