@@ -169,11 +169,22 @@ class TestDevices:
         monkeypatch.setattr(paddle, "get_device", lambda: "gpu:1")
         assert devices.kind(None) == "gpu"
 
-    @pytest.mark.parametrize(("kinds", "custom", "only"), [(["cpu"], None, True), (["cpu", "gpu"], None, False),
-                                                          (["cpu"], ["npu"], False)])  # fmt: skip
-    def test_only_the_cpu(self, monkeypatch, kinds, custom, only):
+    @pytest.mark.parametrize(
+        ("kinds", "custom", "compiled", "only"),
+        [
+            (["cpu"], None, None, True),
+            ([], [], None, True),
+            (["cpu", "gpu"], None, None, False),
+            (["cpu"], ["npu"], None, False),
+            ([], [], "is_compiled_with_cuda", False),
+            ([], [], "is_compiled_with_xpu", False),
+        ],
+    )
+    def test_only_the_cpu(self, monkeypatch, kinds, custom, compiled, only):
         monkeypatch.setattr(paddle.device, "get_all_device_type", lambda: kinds)
         monkeypatch.setattr(paddle.device, "get_all_custom_device_type", lambda: custom)
+        for name in ("is_compiled_with_cuda", "is_compiled_with_xpu"):
+            monkeypatch.setattr(paddle, name, lambda name=name: name == compiled)
         assert devices._is_cpu_only.__wrapped__() is only
 
     @pytest.mark.parametrize(("value", "wanted"), [(None, False), ("0", False), ("1", True)])
