@@ -3,7 +3,7 @@
 # make test       the tests: every behaviour once
 # make test-all   and what takes long: twenty kills, builds, sanitizers, whole trainings, fuzzing at length, Paddle 2.6
 # make lint       ruff, and what the C++ compiler warns of
-# make wheel      dist/: a wheel with the native library for every Python and Paddle, and the sdist
+# make wheel      dist/: a wheel with the native library for every Python and Paddle, and the sdist; needs nvcc
 # make lock       renew requirements.txt from requirements.in
 #
 # make test-slow, make test-paddle2.6 (in .venv-paddle2.6)   parts of test-all
@@ -67,7 +67,7 @@ test-paddle2.6: $(VENV)-paddle2.6/.complete
 # Its symbols are those of glibc 2.17, which a test looks at: CentOS 7, Ubuntu 18.04 and all later ones.
 wheel: setup
 	rm -rf build dist
-	PADDLE_FOCAL_BUILD=1 $(BIN)/python -W ignore setup.py -q bdist_wheel --plat-name manylinux_2_17_$$(uname -m) sdist
+	PADDLE_FOCAL_BUILD=1 PADDLE_FOCAL_CUDA=$${PADDLE_FOCAL_CUDA-1} $(BIN)/python -W ignore setup.py -q bdist_wheel --plat-name manylinux_2_17_$$(uname -m) sdist
 
 lint: setup
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -83,7 +84,8 @@ def build(directory: Path = PACKAGE) -> Path:
     What is there already stays as it is.
 
     Raises:
-        BuildError: there is no compiler, or it fails; the message then includes its output.
+        BuildError: there is no compiler, or it fails; the message then includes its output. PADDLE_FOCAL_CUDA is 1, and
+            there is no nvcc, or it fails.
     """
     library, kernels = directory / LIBRARY, directory / KERNELS
     if not is_up_to_date(library):
@@ -92,12 +94,27 @@ def build(directory: Path = PACKAGE) -> Path:
         compiler = _find_compiler()
         flags = (*OPTIMIZED, *FREESTANDING, f'-DFOCAL_FINGERPRINT="{fingerprint()}"')
         _compile(compiler, _library_sources(), flags, LINKED, LIBRARIES, library)
-    if not (kernels.is_file() and split_kernels(kernels.read_bytes())[1] == kernels_fingerprint()):
+    is_current = kernels.is_file() and split_kernels(kernels.read_bytes())[1] == kernels_fingerprint()
+    if _wants_kernels() and not is_current:
         try:
             print(f"built {build_kernels(directory)}")
         except BuildError as error:
+            if os.environ.get("PADDLE_FOCAL_CUDA") == "1":
+                raise
             print(f"no kernels for GPUs were built: {error}")
     return library
+
+
+def _wants_kernels() -> bool:
+    """Whether to compile what takes minutes; unless PADDLE_FOCAL_CUDA says so, not for a Paddle without CUDA."""
+    wanted = os.environ.get("PADDLE_FOCAL_CUDA", "")
+    if wanted not in ("", "0", "1"):
+        raise BuildError(f"PADDLE_FOCAL_CUDA must be 0, 1 or unset, but is {wanted!r}")
+    if wanted or not importlib.util.find_spec("paddle"):
+        return wanted != "0"
+    import paddle
+
+    return paddle.is_compiled_with_cuda()
 
 
 def build_kernels(directory: Path = PACKAGE) -> Path:
