@@ -161,6 +161,62 @@ def test_which_compiler(monkeypatch, tmp_path, variable, found):
         assert Path(build._find_compiler()).name == "g++"
 
 
+class TestMain:
+    """The command without its builders."""
+
+    @pytest.fixture(autouse=True)
+    def builders(self, monkeypatch):
+        monkeypatch.setattr(build, "is_up_to_date", lambda library: library == build.PACKAGE / build.LIBRARY)
+        monkeypatch.setattr(build, "build", lambda: "a library")
+        monkeypatch.setattr(build, "build_operator", lambda: "an operator")
+        monkeypatch.setattr(build, "check", lambda: None)
+
+    def test_what_is_built(self, monkeypatch, capsys):
+        for arguments, there, said in (
+            ([], True, "up to date: a library\n"),
+            ([], False, "built a library\n"),
+            (["--operator"], True, "up to date: a library\nbuilt an operator\n"),
+            (["--check"], False, ""),
+        ):
+            monkeypatch.setattr(build, "is_up_to_date", lambda library, there=there: there)
+            assert build.main(arguments) == 0
+            assert tuple(capsys.readouterr()) == (said, "")
+
+    @pytest.mark.parametrize(
+        ("failing", "arguments", "said"),
+        [
+            ("build", ["--operator"], ""),
+            ("build_operator", ["--operator"], "up to date: a library\n"),
+            ("check", ["--check"], ""),
+        ],
+    )
+    def test_what_fails(self, monkeypatch, capsys, failing, arguments, said):
+        def fail():
+            raise build.BuildError("no compiler")
+
+        monkeypatch.setattr(build, failing, fail)
+        assert build.main(arguments) == 1
+        assert tuple(capsys.readouterr()) == (said, "The native library was not built: no compiler\n")
+
+    def test_help(self, capsys):
+        with pytest.raises(SystemExit):
+            build.main(["--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        assert text.startswith("usage: paddle-focal build [-h] [--operator] [--check] Compile the native library.")
+        assert "--operator the operator for static graphs of this Paddle, too" in text
+        assert "--check only look whether the compiler warns of anything" in text
+
+
+def test_what_the_compiler_says_is_shown(capfd):
+    build._run(["sh", "-c", "echo odd >&2"])
+    assert capfd.readouterr().err == "odd\n\n"
+    build._run(["sh", "-c", "echo fine"])
+    assert tuple(capfd.readouterr()) == ("", "")
+    with pytest.raises(build.BuildError) as failure:
+        build._run(["sh", "-c", "echo ' worse ' >&2; exit 3"])
+    assert str(failure.value) == "sh -c echo ' worse ' >&2; exit 3\nfailed with exit code 3:\nworse"
+
+
 class TestCommand:
     """``python -m paddle_focal.build`` in a package of its own."""
 
