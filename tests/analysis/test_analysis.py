@@ -199,10 +199,18 @@ def test_a_rarer_class_is_suggested_a_greater_alpha(rng):
     ]
 
 
-def test_a_gamma_of_its_own_joins_the_others():
+def test_a_gamma_of_its_own_joins_the_others(rng):
     model = TinyRetinaNet("FocalRetinaHead")
     model.head.loss_class.gamma = 1.5
-    assert list(LossAnalysis(model).foreground) == [0, 0.5, 1, 1.5, 2, 5]
+    model.eval()
+    loss_analysis = LossAnalysis(model)
+    loss_analysis.add(batches(rng, [3])[0])
+    results = loss_analysis.results(["a", "b", "c", "d"], {0: "0.png"})
+    assert results["gamma"] == 1.5
+    assert [row["gamma"] for row in results["gammas"]] == [0, 0.5, 1, 1.5, 2, 5]
+    for losses in (loss_analysis.foreground, loss_analysis.background):
+        totals = [losses[gamma].total for gamma in (1, 1.5, 2)]
+        assert totals == sorted(totals, reverse=True)  # a greater gamma, a smaller loss
 
 
 def test_other_models_are_refused():
