@@ -58,6 +58,8 @@ class TestLossHistogram:
         np.testing.assert_allclose(shares, [0, 0.5, 1])
         assert losses.share_of_hardest(0.01) == pytest.approx(0.5)
         assert (losses.count, losses.total) == (100, pytest.approx(198))
+        small = histogram(np.full(99, 1e-5), [0.01])  # as little as a part of what a single anchor has
+        assert small.share_of_hardest(0.01) == pytest.approx(1000 / 1099)
 
     def test_uniform(self):
         # Losses uniform in [0, 1]: the easiest fraction f carries f ** 2.
@@ -274,6 +276,8 @@ def test_what_the_distribution_picture_shows(monkeypatch, tmp_path):
         x, y = axes.lines[line].get_data()
         assert (x[0], x[-1]) == (0, 1)
         assert list(y) == pytest.approx(shares)
+        assert (axes.get_xlim(), axes.get_ylim()) == ((0, 1), (0, 1))
+        assert {line.get_alpha() for line in axes.get_xgridlines() + axes.get_ygridlines()} == {0.3}
     assert len(first.lines) == 2
     assert first.lines[0].get_color().tolist() != first.lines[1].get_color().tolist()
 
