@@ -77,7 +77,7 @@ class TestLossHistogram:
         assert losses.share_of_hardest(0.125) == pytest.approx(0.5)
 
     def test_no_loss_at_all(self):
-        with pytest.raises(ValueError, match="the loss of 3 samples is 0"):
+        with pytest.raises(ValueError, match=r"^the loss of 3 samples is 0\.0: nobody has a share of it$"):
             histogram(np.zeros(3)).cumulative()
 
 
@@ -218,6 +218,13 @@ def test_a_gamma_of_its_own_joins_the_others(rng):
 def test_other_models_are_refused():
     with pytest.raises(ValueError, match="head RetinaHead or FocalRetinaHead, but got Linear with no head"):
         LossAnalysis(nn.Linear(1, 1))
+    model = nn.Linear(1, 1)
+    model.head = nn.ReLU()
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - its text follows
+        LossAnalysis(model)
+    assert str(error.value) == (
+        "the model must be a RetinaNet with the head RetinaHead or FocalRetinaHead, but got Linear with ReLU"
+    )
 
 
 def test_images_without_any_box(rng):
@@ -230,25 +237,40 @@ def test_images_without_any_box(rng):
 
 
 def test_the_images_of_an_analysis(small_runs, monkeypatch, capsys):
-    drawn, categories = [], []
+    drawn, categories, distributions = [], [], []
     monkeypatch.setattr(analysis, "SHEET", 2)
     monkeypatch.setattr(analysis, "get_infer_results", lambda _, ids: categories.append(ids) or {"bbox": [len(ids)]})
     monkeypatch.setattr(analysis.report, "draw_images", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr(analysis, "draw_distribution", lambda *arguments: distributions.append(arguments))
     small_runs.train("epoch=1")
     small_runs.analyze(f"weights={small_runs.folder / 'model_final'}", flags=["--images", "3"])
     results = json.loads((small_runs.folder / "analysis.json").read_text())
-    assert f"{summary(results)}\n\n{small_runs.folder}: analysis.json, " in capsys.readouterr().out
+    files = "analysis.json, loss_distribution.png, hardest_images.png"
+    assert f"{summary(results)}\n\n{small_runs.folder}: {files}\n" in capsys.readouterr().out
     assert sorted(image["image_id"] for image in results["images"]) == [1, 7, 12]  # of twelve, evenly spaced
     listed = json.loads((small_runs.data / "annotations/instances_train.json").read_text())["images"]
     names = {image["id"]: image["file_name"] for image in listed}
     assert all(image["file_name"] == names[image["image_id"]] for image in results["images"])
     # The transforms of evaluation make 96 pixels of the images' 64.
     assert sum(results["anchors"].values()) == 3 * 9 * (12**2 + 6**2 + 3**2)
-    ((_, titles, _, found, _, path),) = drawn
-    assert list(titles) == [image["image_id"] for image in results["images"][:2]]
+    ((_, titles, folder, found, name, path),) = drawn
+    numbers = [[image[key] for key in ("loss", "loss_cls", "loss_reg")] for image in results["images"][:2]]
+    assert list(titles.items()) == [
+        (image["image_id"], "{}\nloss {:.2f} = {:.2f} class + {:.2f} box".format(image["file_name"], *three))
+        for image, three in zip(results["images"], numbers)
+    ]
+    assert (folder, name) == (str(small_runs.data / "train"), "Images with the highest loss")
     assert categories == [{label: label + 1 for label in range(10)}] * 2
     assert found == [10, 10]
     assert path == small_runs.folder / "hardest_images.png"
+    assert results["weights"] == str(small_runs.folder / "model_final")
+    assert results["annotations"] == str(small_runs.data / "annotations/instances_train.json")
+    ((panels, title, path),) = distributions
+    assert title == "Cumulative classification loss; trained with $\\gamma$ = 2"
+    counts = {kind: results["anchors"][kind] for kind in ("foreground", "background")}
+    assert list(panels) == [f"{count:,} {kind} anchors" for kind, count in counts.items()]
+    assert [losses[2.0].count for losses in panels.values()] == list(counts.values())
+    assert path == small_runs.folder / "loss_distribution.png"
 
 
 def test_distribution_picture(tmp_path, rng):
