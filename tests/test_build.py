@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -316,47 +314,6 @@ class TestKernels:
             build.BuildError, match="knows none of the compute capabilities 70, 75, 80, 86, 89, 90, 100"
         ):
             build.build_kernels(tmp_path)
-
-
-class TestCommand:
-    """``python -m paddle_focal.build`` in a package of its own."""
-
-    @pytest.fixture
-    def package(self, tmp_path) -> Path:
-        shutil.copytree(SOURCES.parent, tmp_path / "paddle_focal", ignore=shutil.ignore_patterns("*.so"))
-        return tmp_path
-
-    def run(self, package, *flags, **environment):
-        command = [sys.executable, "-m", "paddle_focal.build", *flags]
-        variables = {**os.environ, **environment}
-        return subprocess.run(command, env=variables, cwd=package, capture_output=True, text=True)
-
-    def test_no_compiler(self, package):
-        result = self.run(package, PATH=str(package), CXX="")
-        assert result.returncode == 1
-        assert "there is no C++ compiler: install g++, or name one in the environment variable CXX" in result.stderr
-
-    def test_a_compiler_that_fails(self, package):
-        result = self.run(package, CXX="false")
-        assert result.returncode == 1
-        assert result.stderr.startswith("The native library was not built: false ")
-        assert "failed with exit code 1" in result.stderr
-        assert not list(package.rglob("*.so"))
-
-    @pytest.mark.slow
-    @pytest.mark.skipif(not shutil.which("c++"), reason="there is no C++ compiler")
-    def test_build(self, package):
-        """Twice, of which the second time has nothing to do for the library."""
-        result = self.run(package, "--operator")
-        assert result.returncode == 0, result.stderr
-        assert "warning" not in result.stderr
-        names = (build.LIBRARY, build.operator_name())
-        *_, library, operator = result.stdout.splitlines()
-        assert [library, operator] == [f"built {package / 'paddle_focal' / name}" for name in names]
-        code = "import paddle_focal; print(paddle_focal.backend_report())"
-        report = subprocess.run([sys.executable, "-c", code], cwd=package, capture_output=True, text=True).stdout
-        assert "cpu: native" in report
-        assert self.run(package).stdout == f"up to date: {package / 'paddle_focal' / build.LIBRARY}\n"
 
 
 @needs_library

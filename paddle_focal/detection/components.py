@@ -41,5 +41,5 @@ def check_keys(section: SchemaDict) -> None:
     """Raises ValueError for a key that the component does not have."""
     for key in section.find_extra_keys():
         close = get_close_matches(key, section.schema, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {close[0]!r}?" if close else "."
         raise ValueError(f"{section.name} has no key {key!r}{hint} Its keys are {', '.join(section.schema)}.")

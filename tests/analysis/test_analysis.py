@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -58,6 +59,8 @@ class TestLossHistogram:
         np.testing.assert_allclose(shares, [0, 0.5, 1])
         assert losses.share_of_hardest(0.01) == pytest.approx(0.5)
         assert (losses.count, losses.total) == (100, pytest.approx(198))
+        small = histogram(np.full(99, 1e-5), [0.01])  # as little as a part of what a single anchor has
+        assert small.share_of_hardest(0.01) == pytest.approx(1000 / 1099)
 
     def test_uniform(self):
         # Losses uniform in [0, 1]: the easiest fraction f carries f ** 2.
@@ -75,7 +78,7 @@ class TestLossHistogram:
         assert losses.share_of_hardest(0.125) == pytest.approx(0.5)
 
     def test_no_loss_at_all(self):
-        with pytest.raises(ValueError, match="the loss of 3 samples is 0"):
+        with pytest.raises(ValueError, match=r"^the loss of 3 samples is 0\.0: nobody has a share of it$"):
             histogram(np.zeros(3)).cumulative()
 
 
@@ -186,7 +189,9 @@ def test_a_rarer_class_is_suggested_a_greater_alpha(rng):
     loss_analysis = LossAnalysis(model)
     loss_analysis.add(batches(rng, [3])[0])
     loss_analysis.objects = np.array([10, 20, 0, 40])
-    results = loss_analysis.results(["a", "b", "c", "d"], {0: "0.png"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the table says which classes have no objects
+        results = loss_analysis.results(["a", "b", "c", "d"], {0: "0.png"})
     # Weights proportional to 4, 2 and 1 of mean 1, at the odds 1/3: w / (3 + w); 0.25 where nothing is known.
     expected = [12 / 7 / (3 + 12 / 7), 6 / 7 / (3 + 6 / 7), 0.25, 3 / 7 / (3 + 3 / 7)]
     assert [row["suggested_alpha"] for row in results["classes"]] == pytest.approx(expected)
@@ -199,46 +204,79 @@ def test_a_rarer_class_is_suggested_a_greater_alpha(rng):
     ]
 
 
-def test_a_gamma_of_its_own_joins_the_others():
+def test_a_gamma_of_its_own_joins_the_others(rng):
     model = TinyRetinaNet("FocalRetinaHead")
     model.head.loss_class.gamma = 1.5
-    assert list(LossAnalysis(model).foreground) == [0, 0.5, 1, 1.5, 2, 5]
+    model.eval()
+    loss_analysis = LossAnalysis(model)
+    loss_analysis.add(batches(rng, [3])[0])
+    results = loss_analysis.results(["a", "b", "c", "d"], {0: "0.png"})
+    assert results["gamma"] == 1.5
+    assert [row["gamma"] for row in results["gammas"]] == [0, 0.5, 1, 1.5, 2, 5]
+    for losses in (loss_analysis.foreground, loss_analysis.background):
+        totals = [losses[gamma].total for gamma in (1, 1.5, 2)]
+        assert totals == sorted(totals, reverse=True)  # a greater gamma, a smaller loss
 
 
 def test_other_models_are_refused():
     with pytest.raises(ValueError, match="head RetinaHead or FocalRetinaHead, but got Linear with no head"):
         LossAnalysis(nn.Linear(1, 1))
+    model = nn.Linear(1, 1)
+    model.head = nn.ReLU()
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - its text follows
+        LossAnalysis(model)
+    assert str(error.value) == (
+        "the model must be a RetinaNet with the head RetinaHead or FocalRetinaHead, but got Linear with ReLU"
+    )
 
 
 def test_images_without_any_box(rng):
     model = TinyRetinaNet("FocalRetinaHead")
     model.eval()
+    grads = []
+    model.neck = lambda features: grads.append(paddle.is_grad_enabled()) or features
     loss_analysis = LossAnalysis(model)
     loss_analysis.add(batches(rng, [0])[0])
+    assert grads == [False]  # whose graphs would take memory
     with pytest.raises(ValueError, match="1 images with 0 objects have no foreground anchors"):
         loss_analysis.results(["a", "b", "c", "d"], {0: "0.png"})
 
 
 def test_the_images_of_an_analysis(small_runs, monkeypatch, capsys):
-    drawn, categories = [], []
+    drawn, categories, distributions = [], [], []
     monkeypatch.setattr(analysis, "SHEET", 2)
     monkeypatch.setattr(analysis, "get_infer_results", lambda _, ids: categories.append(ids) or {"bbox": [len(ids)]})
     monkeypatch.setattr(analysis.report, "draw_images", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr(analysis, "draw_distribution", lambda *arguments: distributions.append(arguments))
     small_runs.train("epoch=1")
     small_runs.analyze(f"weights={small_runs.folder / 'model_final'}", flags=["--images", "3"])
     results = json.loads((small_runs.folder / "analysis.json").read_text())
-    assert f"{summary(results)}\n\n{small_runs.folder}: analysis.json, " in capsys.readouterr().out
+    files = "analysis.json, loss_distribution.png, hardest_images.png"
+    assert f"{summary(results)}\n\n{small_runs.folder}: {files}\n" in capsys.readouterr().out
     assert sorted(image["image_id"] for image in results["images"]) == [1, 7, 12]  # of twelve, evenly spaced
     listed = json.loads((small_runs.data / "annotations/instances_train.json").read_text())["images"]
     names = {image["id"]: image["file_name"] for image in listed}
     assert all(image["file_name"] == names[image["image_id"]] for image in results["images"])
     # The transforms of evaluation make 96 pixels of the images' 64.
     assert sum(results["anchors"].values()) == 3 * 9 * (12**2 + 6**2 + 3**2)
-    ((_, titles, _, found, _, path),) = drawn
-    assert list(titles) == [image["image_id"] for image in results["images"][:2]]
+    ((_, titles, folder, found, name, path),) = drawn
+    numbers = [[image[key] for key in ("loss", "loss_cls", "loss_reg")] for image in results["images"][:2]]
+    assert list(titles.items()) == [
+        (image["image_id"], "{}\nloss {:.2f} = {:.2f} class + {:.2f} box".format(image["file_name"], *three))
+        for image, three in zip(results["images"], numbers)
+    ]
+    assert (folder, name) == (str(small_runs.data / "train"), "Images with the highest loss")
     assert categories == [{label: label + 1 for label in range(10)}] * 2
     assert found == [10, 10]
     assert path == small_runs.folder / "hardest_images.png"
+    assert results["weights"] == str(small_runs.folder / "model_final")
+    assert results["annotations"] == str(small_runs.data / "annotations/instances_train.json")
+    ((panels, title, path),) = distributions
+    assert title == "Cumulative classification loss; trained with $\\gamma$ = 2"
+    counts = {kind: results["anchors"][kind] for kind in ("foreground", "background")}
+    assert list(panels) == [f"{count:,} {kind} anchors" for kind, count in counts.items()]
+    assert [losses[2.0].count for losses in panels.values()] == list(counts.values())
+    assert path == small_runs.folder / "loss_distribution.png"
 
 
 def test_distribution_picture(tmp_path, rng):
@@ -266,6 +304,8 @@ def test_what_the_distribution_picture_shows(monkeypatch, tmp_path):
         x, y = axes.lines[line].get_data()
         assert (x[0], x[-1]) == (0, 1)
         assert list(y) == pytest.approx(shares)
+        assert (axes.get_xlim(), axes.get_ylim()) == ((0, 1), (0, 1))
+        assert {line.get_alpha() for line in axes.get_xgridlines() + axes.get_ygridlines()} == {0.3}
     assert len(first.lines) == 2
     assert first.lines[0].get_color().tolist() != first.lines[1].get_color().tolist()
 

@@ -255,6 +255,46 @@ class TestStep:
         assert calls == [device, "all cores", 5, ("floor", batch), "step", "step", "step"]
         assert json.loads(capsys.readouterr().out) == {"seconds": [{"loss": 2}, {"loss": 3}], "peak_mib": peak}
 
+    @pytest.mark.parametrize(("contender", "loss"), [("stock", 6.0), ("floor", 3.0)])
+    def test_a_training_step(self, step, monkeypatch, contender, loss):
+        """Of a model of one weight, 2, whose head doubles it; its loss is that again, and the floor's half."""
+        model = paddle.nn.Layer()
+        model.backbone, model.neck, model.head = (paddle.nn.Layer() for _ in range(3))
+        model.weight = model.create_parameter([], default_initializer=paddle.nn.initializer.Constant(3.0))
+        model.backbone.forward = model.neck.forward = lambda x: x
+        model.head.get_loss = lambda outputs, targets: {"loss": 2 * outputs[0][0]}
+        inputs, losses, made = [], [], {"RetinaNet": model}
+
+        def forward(batch):
+            inputs.append(batch)
+            losses.append(model.head.get_loss([[model.neck(model.backbone(model.weight))]], batch)["loss"])
+            return {"loss": losses[-1]}
+
+        def optimizer(schedule, of):
+            assert (schedule, of) == ("schedule of 1000", model)
+            return paddle.optimizer.SGD(0.5, parameters=model.parameters())
+
+        model.forward = forward
+        model.eval()
+        made["LearningRate"], made["OptimizerBuilder"] = lambda steps: f"schedule of {steps}", optimizer
+        configured = []
+        monkeypatch.setattr(step.retina, "configure", lambda *arguments: configured.append(arguments))
+        monkeypatch.setattr(step.retina.workspace, "create", made.get)
+        run = step.TrainingStep(contender, step.Batch(2, 6, 4, 5, 3))
+        assert configured == [(contender, 5)]
+        assert model.training
+        for _ in range(2):
+            assert list(run()) == list(step.STAGES)
+            assert model.weight.grad is None or float(model.weight.grad) == 0
+        slope = loss / 3
+        assert [float(one) for one in losses] == [loss, slope * (3 - 0.5 * slope)]
+        batch = inputs[0]
+        assert (batch["image"].shape, batch["image"].dtype) == ([2, 3, 6, 4], paddle.float32)
+        assert abs(float(batch["image"].std()) - 1) < 0.3
+        assert batch["im_shape"].tolist() == [[6, 4]] * 2
+        assert batch["scale_factor"].tolist() == [[1, 1]] * 2
+        assert [len(boxes) for boxes in batch["gt_bbox"]] == [3, 3]
+
     @pytest.mark.parametrize(("device", "waits"), [("cpu", 0), ("gpu:0", 1)])
     def test_a_stopwatch_waits_for_the_device(self, step, monkeypatch, device, waits):
         calls = []

@@ -225,7 +225,7 @@ memory is that of the whole process, or on a GPU that of Paddle's allocator.
 
 - cpu: of a test
 - batch: 1 x 128 x 160, 5 classes, 3 boxes an image
-- threads: 3
+- threads: 4
 - device: cpu
 - steps: 6
 
@@ -250,7 +250,7 @@ def test_what_the_step_benchmark_writes(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(measuring, "last_line_of_fresh_process", fresh_process)
     monkeypatch.setattr(tables, "environment", lambda: {"cpu": "of a test"})
-    arguments = ["--rounds", "3", "--steps", "2", "--threads", "3", "--contenders", "stock", "floor"]
+    arguments = ["--rounds", "3", "--steps", "2", "--threads", "4", "--contenders", "stock", "floor"]
     folder = tmp_path / "not/there"
     step.run(benchmark.parse_arguments(["step", *SMALL, *arguments, "--output", str(folder)]))
     assert sorted(turns) == ["floor"] * 3 + ["stock"] * 3
@@ -258,7 +258,7 @@ def test_what_the_step_benchmark_writes(monkeypatch, tmp_path, capsys):
     assert (folder / "step.md").read_text() == STEP_MARKDOWN
     document = json.loads((folder / "step.json").read_text())
     batch = "1 x 128 x 160, 5 classes, 3 boxes an image"
-    facts = {"cpu": "of a test", "batch": batch, "threads": 3, "device": "cpu", "steps": 6}
+    facts = {"cpu": "of a test", "batch": batch, "threads": 4, "device": "cpu", "steps": 6}
     assert document["environment"] == facts
     stock, floor = document["results"]
     assert stock["step_ms"] == pytest.approx({"median": 4000, "p20": 4000, "p80": 4000})
@@ -267,7 +267,7 @@ def test_what_the_step_benchmark_writes(monkeypatch, tmp_path, capsys):
     )
     assert (floor["contender"], floor["peak_mib"]) == ("floor", 1000)
     text = capsys.readouterr().out
-    assert text.startswith(f"{batch}, threads: 3\n")
+    assert text.startswith(f"{batch}, threads: 4\n")
     assert "  stock            4.00, 4.00 s, peak 1,400 MiB\n" in text
     assert text.endswith(STEP_MARKDOWN[STEP_MARKDOWN.index("| contender") :])
 

@@ -103,7 +103,7 @@ def test_a_configuration_with_settings(figures, tmp_path, capsys, monkeypatch):
             seen.append((flags.config, flags.opt))
 
         def __enter__(self):
-            return SimpleNamespace(filename="folder/my_run")
+            return SimpleNamespace(filename="folder/my.run")
 
         def __exit__(self, *_):
             seen.append("left")
@@ -115,7 +115,7 @@ def test_a_configuration_with_settings(figures, tmp_path, capsys, monkeypatch):
     class_alpha.main(["-c", config, "-o", "epoch=2", "A.b=x", "--output", target, "--alpha", "0.5"])
     class_alpha.main(["-c", config, "--output", target, "--method", "frequency"])
     assert seen == [(config, {"epoch": 2, "A": {"b": "x"}}), "left", (config, {}), "left"]
-    assert [figure.get_suptitle() for figure, _ in figures] == ["my_run: inverse_frequency", "my_run: frequency"]
+    assert [figure.get_suptitle() for figure, _ in figures] == ["my.run: inverse_frequency", "my.run: frequency"]
     assert "a             1 100.00%  0.5000\n" in capsys.readouterr().out
 
 

@@ -261,7 +261,8 @@ class TestFiles:
 
     def test_a_repeated_set_makes_a_batch(self, data):
         data.write()
-        assert len(data.check("TrainReader.batch_size=6").errors) == 1
+        said = "TrainDataset: 3 images make no batch: TrainReader.batch_size is 6, and drop_last is true"
+        assert data.check("TrainReader.batch_size=6").errors == [said]
         assert data.check("TrainReader.batch_size=6", "TrainDataset.repeat=2").errors == []
 
     def test_images_of_one_folder_by_two_names(self, data):

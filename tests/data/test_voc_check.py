@@ -248,6 +248,24 @@ def test_an_image_without_objects_is_kept_if_it_is_wanted(data):
     assert (report.errors, report.warnings, contents.images) == ([], [], 4)
 
 
+def test_images_in_a_folder_of_their_own(data):
+    """To which the names of the list belong, and those that are said of the images."""
+    data.lines["train"] = [f"{i}.png {i}.xml" for i in range(3)]
+    another_size(data)
+    (data.folder / "train/2.png").unlink()
+    data.write()
+    dataset, report = data.train_set(), DataReport()
+    dataset.image_dir = "train"
+    contents = check_voc(dataset, 3, report)
+    assert contents.files == {str(data.folder / "train" / name) for name in ("0.png", "1.png")}
+    assert report.errors == []
+    assert report.warnings == [
+        f"1 of 3 lines name files that are missing: {data.folder}/train/2.png; PaddleDetection leaves these images "
+        "out. A name with a space ends there",
+        "1 of 2 images have another size than annotated, where their boxes may be wrong: 1.png 30x10 instead of 20x10",
+    ]
+
+
 @pytest.mark.parametrize("name", ["train.txt", "labels.txt"])
 def test_a_file_that_is_missing(data, name):
     data.write()

@@ -8,12 +8,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import paddle
 import pytest
 
 pytest.importorskip("ppdet")
 
 from PIL import Image, ImageDraw
+from ppdet.data.source import dataset
 from ppdet.engine.callbacks import Checkpointer
+from ppdet.modeling import ops
 from ppdet.utils import visualizer
 
 from paddle_focal.detection import compatibility
@@ -49,6 +52,45 @@ def test_what_ppdet_logs_later_is_seen():
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
     assert result.stdout.endswith("ppdet.engine INFO: an epoch\n"), result.stdout + result.stderr
     assert len(result.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_suppression_in_graphs_is_that_of_ppdet(index):
+    """Whose own function serves in dynamic mode."""
+    rng = np.random.default_rng(0)
+    corner, size = rng.uniform(0, 20, (2, 30, 2)), rng.uniform(5, 15, (2, 30, 2))
+    boxes = paddle.to_tensor(np.concatenate([corner, corner + size], 2).astype("float32"))
+    scores = paddle.to_tensor(rng.random((2, 4, 30)).astype("float32"))
+    for options in ((0.4, 20, 25, 0.5, False, 1.0, 0), (0.1, 9, 5, 0.3, True, 0.9, -1)):
+        arguments = (boxes, scores, *options, index)
+        results, expected = compatibility._multiclass_nms(*arguments), ops.multiclass_nms(*arguments)
+        assert len(results) == len(expected)
+        for one, other in zip(results, expected):
+            assert (one is None) == (other is None)
+            if one is not None:
+                np.testing.assert_array_equal(one.numpy(), other.numpy())
+    functions = (compatibility._multiclass_nms, ops.multiclass_nms)
+    for threshold in ((), (0.8,)):  # with which a shrinking one would differ
+        for one, other in zip(*(function(boxes, scores, 0.3, 30, 60, *threshold) for function in functions)):
+            assert (one is None and other is None) or (one.numpy() == other.numpy()).all()
+    assert compatibility._multiclass_nms(*arguments, False)[1] is None  # as ppdet's in a graph
+
+
+def test_what_is_replaced_during_an_export_comes_back():
+    before = paddle.jit.to_static, ops.multiclass_nms
+    with compatibility.exportable():
+        assert (paddle.jit.to_static.func, paddle.jit.to_static.keywords) == (before[0], {"full_graph": True})
+        in_graphs = paddle.base.framework.use_pir_api()
+        assert ops.multiclass_nms is (compatibility._multiclass_nms if in_graphs else before[1])
+    assert (paddle.jit.to_static, ops.multiclass_nms) == before
+
+
+def test_images_of_any_ending(tmp_path):
+    (tmp_path / "a.ppm").touch()
+    with compatibility.any_ending():
+        assert dataset._is_valid_file(str(tmp_path / "a.ppm"))
+        assert not dataset._is_valid_file(str(tmp_path))
+    assert not dataset._is_valid_file(str(tmp_path / "a.ppm"))
 
 
 def test_checkpoints_are_in_the_folder_of_the_configuration(tmp_path):

@@ -103,14 +103,17 @@ def test_of_voc(drawn, tmp_path, caplog):
     model(inputs)
     model.eval()
     model(inputs)
+    model.boxes, model.counts = [[0, 0.75, 2, 2, 3, 5]], [1]
+    model({"im_id": paddle.to_tensor([[9]])})  # a second batch
     with caplog.at_level("INFO"):
         evaluation.on_epoch_end(EVALUATED)
     ((_, _, found, _),) = drawn
     assert [(box["image_id"], box["category_id"], box["bbox"]) for box in found] == [
         (5, 0, [1, 2, 2, 3]),
         (8, 1, [0, 0, 4, 4]),
+        (9, 0, [2, 2, 1, 3]),
     ]
-    assert [box["score"] for box in found] == pytest.approx([0.9, 0.5])
+    assert [box["score"] for box in found] == pytest.approx([0.9, 0.5, 0.75])
     assert (tmp_path / "metrics.json").read_text() == '{\n  "bbox_mAP": 0.25\n}\n'
     assert caplog.messages == ["bbox_mAP 0.250", f"{tmp_path}: metrics.json, predictions.png"]
     evaluation.on_epoch_end(EVALUATED)

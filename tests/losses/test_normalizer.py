@@ -16,6 +16,15 @@ def test_the_count_but_at_least_one(mode):
     assert divisors(ForegroundNormalizer(mode), 7, 0, 1, 2.5) == [7, 1, 1, 2.5]
 
 
+@pytest.mark.parametrize("mode", ["local", "sync", "ema"])
+def test_no_gradient_reaches_the_count(mode):
+    count = paddle.to_tensor(3.0, stop_gradient=False)
+    divisor = ForegroundNormalizer(mode)
+    for _ in range(2):
+        assert divisor(count).stop_gradient
+    assert divisor.average.stop_gradient
+
+
 def test_moving_average():
     # 0.9 * 100 + 0.1 * 10 = 91, 0.9 * 91 + 0.1 * 20 = 83.9, and no foreground counts as 1: 75.61
     assert divisors(ForegroundNormalizer("ema"), 10, 20, 0) == pytest.approx([91, 83.9, 75.61], rel=1e-6)

@@ -93,7 +93,7 @@ def check_voc(dataset: VOCDataSet, num_classes: int, report: DataReport, *, eval
 
 def _entry(image: _Image, folder: str) -> dict:
     """An image as a COCO file lists it."""
-    width, height = image.size
+    width, height = (int(side) if side.is_integer() else side for side in image.size)
     return {"file_name": os.path.relpath(image.file, folder or "."), "width": width, "height": height}
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("ppdet")
@@ -76,6 +79,16 @@ def test_remarks_are_said_once(capsys):
     findings.summarize()
     findings.summarize()
     assert findings.report.warnings == ["1 files are odd: a"]
+
+
+def test_names_that_are_not_utf8_can_be_printed():
+    findings = Findings(DataReport())
+    name = Path(os.fsdecode(b"a\xff.xml"))
+    findings.remark("files are odd", name)
+    findings.summarize()
+    findings.error(name, "is odd")
+    assert findings.report.warnings == ["1 files are odd: a\\udcff.xml"]
+    assert findings.report.errors == ["a\\udcff.xml: is odd"]
 
 
 def test_progress_is_shown_on_terminals_only(data, monkeypatch):

@@ -77,6 +77,16 @@ def test_alpha_and_normalizer(loss, backend, batch, alpha, normalizer):
         np.testing.assert_allclose(actual, expected / (normalizer or 1), rtol=1e-12)
 
 
+@pytest.mark.parametrize("alpha", [0.3, [0.2, 0.3, 0.4]], ids=str)
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_alpha_in_a_tensor(loss, backend, batch, alpha, dtype):
+    tensor = paddle.to_tensor(alpha, dtype="float64").astype(dtype)
+    options = {"alpha": tensor, "reduction": "none", "backend": backend}
+    results = run(*batch, "float64", function=loss.function, **options)
+    for actual, expected in zip(results, loss.expected(*batch, alpha=tensor.astype("float64").numpy())):
+        np.testing.assert_allclose(actual, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
 def test_weight(loss, backend, batch, dtype):
     weight = np.array([1, 0, 1, 1, 1, 0])

@@ -17,13 +17,16 @@ def elsewhere(monkeypatch):
     monkeypatch.setattr(blockwise, "on_cpu", lambda tensor: False)
 
 
-def test_numbers(loss, rng):
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_numbers(loss, rng, reduction):
     prediction = loss.typical(rng, (6, 4, 3))
     label = np.where(rng.random((6, 3)) < 0.2, -1, loss.labels(rng, (6, 4, 3), 1))
-    options = {"gamma": 1.5, "reduction": "none", "axis": 1, "backend": "composite"}
-    results = run(prediction, label, "float64", function=loss.function, **options)
-    for actual, expected in zip(results, loss.expected(prediction, label, 1, gamma=1.5)):
-        np.testing.assert_allclose(actual, expected, rtol=1e-12)
+    options = {"gamma": 1.5, "reduction": reduction, "axis": 1, "backend": "composite"}
+    actual = run(prediction, label, "float64", function=loss.function, **options)
+    losses, gradient = loss.expected(prediction, label, 1, gamma=1.5)
+    count = (label >= 0).sum() * (4 if loss.keeps_class_axis else 1) if reduction == "mean" else 1
+    np.testing.assert_allclose(actual[0], losses if reduction == "none" else losses.sum() / count, rtol=1e-12)
+    np.testing.assert_allclose(actual[1], gradient / count, rtol=1e-12)
 
 
 def test_dense_labels(loss, rng):

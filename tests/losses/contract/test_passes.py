@@ -8,6 +8,8 @@ import pytest
 from accuracy import DTYPES, GAMMAS, TOLERANCE, run
 from paddle.distributed.fleet.utils import recompute
 
+from paddle_focal.ops.composite import blockwise
+
 CLASSES = 3
 
 
@@ -27,6 +29,49 @@ def test_gradient_of_the_result(loss, backend, rng, batch, dtype, reduction):
     factor = grad_out[:, None] if grad_out.ndim == 1 else grad_out
     tolerance = {"rtol": TOLERANCE[dtype][0] * 1.01, "atol": 6e-8 * (dtype == "float16")}
     np.testing.assert_allclose(actual, gradient * factor / count, **tolerance)
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+def test_blocks_of_the_composite(loss, rng, monkeypatch, reduction):
+    """Two rows at a time, the last one alone, each with the labels, the weights and the gradients that are its own."""
+    monkeypatch.setattr(blockwise, "BLOCK", 2 * CLASSES * 2 + 1)
+    prediction, label, weight = (
+        loss.typical(rng, (5, CLASSES, 2)),
+        loss.labels(rng, (5, CLASSES, 2), 1),
+        rng.random((5, 2)),
+    )
+    label[3, 1] = -1
+    losses, gradient = loss.expected(prediction, label, 1)
+    grad_out = rng.random(losses.shape if reduction == "none" else ())
+    options = {"weight": paddle.to_tensor(weight), "axis": 1, "reduction": reduction, "backend": "composite"}
+    actual = run(prediction, label, "float64", grad_out, loss.function, **options)
+    losses = losses * (weight[:, None] if loss.keeps_class_axis else weight)
+    factor = grad_out[:, None] if grad_out.ndim == 2 else grad_out
+    np.testing.assert_allclose(actual[0], losses if reduction == "none" else losses.sum(), rtol=1e-12)
+    np.testing.assert_allclose(actual[1], gradient * weight[:, None] * factor, rtol=1e-12)
+
+
+@pytest.mark.parametrize("view", ["label", "weight", "result"])
+def test_tensors_that_are_not_contiguous(loss, backend, rng, view):
+    """Each alone: every other label or weight, or a gradient that comes from above transposed."""
+    prediction, label, weight = (
+        loss.typical(rng, (4, CLASSES, 2)),
+        loss.labels(rng, (4, CLASSES, 2), 1),
+        rng.random((4, 2)),
+    )
+    tensors = {"label": paddle.to_tensor(label), "weight": paddle.to_tensor(weight)}
+    if view in tensors:
+        tensors[view] = paddle.stack([tensors[view], paddle.zeros_like(tensors[view])], -1)[..., 0]
+    x = differentiable(prediction)
+    result = loss.function(x, **tensors, reduction="none", axis=1, backend=backend)
+    losses, gradient = loss.expected(prediction, label, 1)
+    factor = rng.random(losses.shape)
+    axes = [*range(losses.ndim)][:: -1 if view == "result" else 1]
+    (result.transpose(axes) * paddle.to_tensor(factor.transpose(axes))).sum().backward()
+    per_label = weight[:, None]
+    np.testing.assert_allclose(result.numpy(), losses * (per_label if loss.keeps_class_axis else weight), rtol=1e-12)
+    factor = factor if loss.keeps_class_axis else factor[:, None]
+    np.testing.assert_allclose(x.grad.numpy(), gradient * per_label * factor, rtol=1e-12)
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
@@ -71,7 +116,11 @@ def test_a_second_backward_is_refused(loss, backend, batch, reduction):
     result = loss.function(prediction, paddle.to_tensor(batch[1]), reduction=reduction, backend=backend).sum()
     result.backward(retain_graph=True)
     before = prediction.grad.numpy()
-    with pytest.raises(OSError, match=r"called a second time through (sigmoid|softmax)_focal_loss: add the"):
+    said = (
+        r"backward\(\) was called a second time through (sigmoid|softmax)_focal_loss: add the losses up and call it "
+        r"once, or use paddle\.grad, which can be called again"
+    )
+    with pytest.raises(OSError, match=said):
         result.backward()
     np.testing.assert_array_equal(prediction.grad.numpy(), before)
 
