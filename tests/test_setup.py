@@ -73,21 +73,33 @@ class TestBuildLibrary:
     def command(self, module, build, **options):
         """The command, with a builder in place of the package's."""
         module.BuildLibrary.run.__globals__["load_build_module"] = lambda: SimpleNamespace(
-            build=build, BuildError=self.BuildError
+            build=build, BuildError=self.BuildError, KERNELS="kernels"
         )
         command = module.BuildLibrary(Distribution())
         command.build_lib = "folder/lib"
         vars(command).update(options)
         return command
 
-    @pytest.mark.parametrize(
-        ("in_place", "folder"), [(False, Path("folder/lib/paddle_focal")), (True, ROOT / "paddle_focal")]
-    )
-    def test_where_it_is_built(self, read, in_place, folder):
-        command = self.command(read()[0], lambda directory: directory / "library.so", inplace=in_place)
+    @pytest.mark.parametrize("in_place", [False, True])
+    @pytest.mark.parametrize("names", [["library.so"], ["library.so", "kernels"]])
+    def test_where_it_is_built(self, read, tmp_path, monkeypatch, in_place, names):
+        """In the folder of the build, or in the package itself; kernels for GPUs are there or not."""
+        module, _ = read()
+        monkeypatch.setitem(module.BuildLibrary.run.__globals__, "ROOT", tmp_path / "root")
+        folder = tmp_path / ("root/paddle_focal" if in_place else "lib/paddle_focal")
+
+        def build(directory):
+            assert directory == folder
+            directory.mkdir(parents=True)
+            for name in names:
+                (directory / name).touch()
+            return directory / "library.so"
+
+        command = self.command(module, build, inplace=in_place)
+        command.build_lib = str(tmp_path / "lib")
         assert command.get_outputs() == []
         command.run()
-        assert command.get_outputs() == [str(folder / "library.so")]
+        assert command.get_outputs() == [str(folder / name) for name in names]
         assert command.get_output_mapping() == {}
 
     @pytest.mark.parametrize("value", [None, "1"])
