@@ -9,6 +9,7 @@ import importlib.util
 import os
 import re
 import shutil
+import warnings
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -49,7 +50,8 @@ class BuildLibrary(build_ext):
         except builder.BuildError as error:
             if BUILD == "1":
                 raise
-            self.announce(f"paddle_focal: installed without its native library: {error}", level=3)
+            # Which pip passes on, unlike what setuptools announces.
+            warnings.warn(f"paddle_focal: installed without its native library: {error}", stacklevel=1)
 
     def get_outputs(self):
         return list(self.built)

@@ -159,7 +159,7 @@ def _host_compilers() -> list[tuple[str, ...]]:
 
 
 def _ask_nvcc(nvcc: str, *arguments: str) -> str:
-    result = subprocess.run([nvcc, *arguments], capture_output=True, text=True)
+    result = _completed([nvcc, *arguments])
     if result.returncode:
         lines = (result.stderr.strip() or result.stdout.strip() or "without a message").splitlines()
         raise BuildError(f"{nvcc} failed: {next((line for line in lines if 'error' in line), lines[-1])}")
@@ -241,8 +241,15 @@ def check() -> None:
         _run([_find_compiler(), *flags, "-Werror", "-fsyntax-only", str(source)])
 
 
+def _completed(command: list[str]) -> subprocess.CompletedProcess:
+    try:
+        return subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise BuildError(f"{command[0]} cannot be run: {error.strerror}") from error
+
+
 def _run(command: list[str]) -> None:
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = _completed(command)
     if result.returncode:
         raise BuildError(f"{' '.join(command)}\nfailed with exit code {result.returncode}:\n{result.stderr.strip()}")
     if result.stderr.strip():

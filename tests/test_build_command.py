@@ -96,6 +96,13 @@ class TestCommand:
         assert "failed with exit code 1" in result.stderr
         assert not list(package.rglob("*.so"))
 
+    def test_a_compiler_that_is_not_there(self, package):
+        result = self.run(package, CXX="/none/g++")
+        assert result.returncode == 1
+        assert result.stderr == (
+            "The native library was not built: /none/g++ cannot be run: No such file or directory\n"
+        )
+
     @pytest.mark.slow
     @pytest.mark.skipif(not shutil.which("c++"), reason="there is no C++ compiler")
     def test_build(self, package):

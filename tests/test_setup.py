@@ -107,15 +107,13 @@ class TestBuildLibrary:
         def build(directory):
             raise self.BuildError("no compiler")
 
-        said = []
-        command = self.command(read(value)[0], build, announce=lambda text, level: said.append((text, level)))
+        command = self.command(read(value)[0], build)
         if value == "1":
             with pytest.raises(self.BuildError):
                 command.run()
-            assert said == []
         else:
-            command.run()
-            assert said == [("paddle_focal: installed without its native library: no compiler", 3)]
+            with pytest.warns(UserWarning, match="^paddle_focal: installed without its native library: no compiler$"):
+                command.run()
         assert command.get_outputs() == []
 
 

@@ -25,7 +25,7 @@ def assigner_for(configured: Assigner) -> Assigner:
 
 @cache
 def _compares_exactly() -> bool:
-    """False for Paddle 2.6: it takes numbers up to 1e-8 apart as equal, so more anchors share a box's greatest IoU."""
+    """False up to Paddle 3.0: it takes numbers 1e-8 apart as equal, so more anchors share a box's greatest IoU."""
     return not bool(paddle.to_tensor(1e-9, "float32", place=paddle.CPUPlace()) == 0.0)
 
 
