@@ -72,6 +72,16 @@ class TestArguments:
         theirs = paddle.nn.functional.cross_entropy(logit, label, label_smoothing=0.1)  # smooths in float32
         np.testing.assert_allclose(float(ours), float(theirs), rtol=1e-6)
 
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+    @pytest.mark.parametrize("label", [[0], [[0.015625]]])
+    def test_one_class_has_no_gradient(self, backend, label, dtype):
+        """What smoothing gives it, it takes back, to the last bit."""
+        for gamma in (0.0, 1.5):
+            label = np.asarray(label, np.float32 if np.ndim(label) == 2 else np.int64)
+            arguments = {"gamma": gamma, "label_smoothing": 0.1, "backend": backend}
+            for logit in ([[0.0]], [[0.7]]):
+                assert computed(logit, label, dtype, **arguments)[1] == 0.0
+
     def test_mean_of_soft_labels(self, backend):
         label = paddle.to_tensor([[0.5, 0.5], [1.0, 0.0]])
         loss = softmax_focal_loss(paddle.zeros([2, 2]), label, reduction="mean", backend=backend)

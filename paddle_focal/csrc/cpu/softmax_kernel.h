@@ -300,10 +300,11 @@ struct SoftKernel {
           // A class without a share may be ruled out, by a logit of -infinity.
           const double modulator = part * at.modulator, slope = part == 0 ? 0 : part * at.derivative();
           loss[i] += part == 0 ? 0 : part * at.loss();
-          x[i] = smoothing * modulator - slope;
+          const double evenly = smoothing / classes * modulator;  // a class alone gets it all back
+          x[i] = classes * evenly - slope;
           y[i] = rest == 0 ? 0 : slope / rest;
           (first_highest[i] == c ? taken_by_highest : taken)[i] += y[i];
-          even[i] += smoothing / classes * modulator;
+          even[i] += evenly;
         }
       }
     });
