@@ -25,42 +25,25 @@ def sources(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("changed", "is_part"),
+    ("changed", "in_library", "in_kernels"),
     [
-        ("focal.h", True),
-        ("formulas/elementary.h", True),
-        ("cpu/kernels_avx2.cc", True),
-        ("cpu/kernels.inc", True),
-        ("paddle/operator.cc", False),
-        ("cuda/focal_launch.cc", True),
-        ("cuda/focal_partition.cuh", True),
-        ("cuda/focal_kernels.cu", False),
+        ("focal.h", True, True),
+        ("formulas/elementary.h", True, True),
+        ("cpu/kernels_avx2.cc", True, False),
+        ("cpu/kernels.inc", True, False),
+        ("paddle/operator.cc", False, False),
+        ("cuda/focal_launch.cc", True, False),
+        ("cuda/focal_partition.cuh", True, True),
+        ("cuda/focal_kernels.cu", False, True),
     ],
 )
-def test_the_fingerprint_is_that_of_what_is_compiled(sources, changed, is_part):
-    before = build.fingerprint()
+def test_the_fingerprints_are_those_of_what_is_compiled(sources, changed, in_library, in_kernels):
+    library, kernels = build.fingerprint(), build.kernels_fingerprint()
     with (sources / changed).open("a") as file:
         file.write("// changed\n")
-    assert (build.fingerprint() != before) is is_part
-    assert len(before) == 16
-
-
-@pytest.mark.parametrize(
-    ("changed", "is_part"),
-    [
-        ("focal.h", True),
-        ("formulas/elementary.h", True),
-        ("cuda/focal_kernels.cu", True),
-        ("cuda/focal_partition.cuh", True),
-        ("cuda/focal_launch.cc", False),
-        ("cpu/kernels_avx2.cc", False),
-    ],
-)
-def test_the_fingerprint_of_the_kernels_for_gpus(sources, changed, is_part):
-    before = build.kernels_fingerprint()
-    with (sources / changed).open("a") as file:
-        file.write("// changed\n")
-    assert (build.kernels_fingerprint() != before) is is_part
+    assert (build.fingerprint() != library) is in_library
+    assert (build.kernels_fingerprint() != kernels) is in_kernels
+    assert len(library) == len(kernels) == 16
 
 
 def test_the_fingerprint_holds_the_compilers_options(monkeypatch):
