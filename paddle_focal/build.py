@@ -3,8 +3,8 @@
 The library knows neither Paddle nor Python, so that one file serves every version of both; it holds the fingerprint of
 its sources, by which one of other sources is refused. Where there is an nvcc, the kernels for GPUs are compiled beside
 it, which need the driver only. ``--operator`` builds the operator for static graphs, too, which needs Paddle's headers
-and serves this Paddle and this Python only. This module imports nothing from the package, because setup.py runs it where
-Paddle may be missing.
+and serves this Paddle and this Python only. This module imports nothing from the package, because setup.py runs it
+where Paddle may be missing.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import paddle
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
-from paddle_focal.ops import devices, label_range, second_backward
+from paddle_focal.ops import backward_checks, devices, label_range
 from paddle_focal.ops.rounding import rounded
 
 # Used in place of 0, which has no logarithm. Gradients are divided by it, so it is far above 6e-309, which Paddle's exp
@@ -26,7 +26,7 @@ def logit_of(prob: Tensor) -> Tensor:
         label_range.check_unit_interval("prob", prob)
     contexts: list[weakref.ref] = []
     logit = _Logit.apply(prob, contexts)
-    return logit if logit.stop_gradient else second_backward.refuse(logit, contexts[0], "binary_focal_loss")
+    return logit if logit.stop_gradient else backward_checks.refuse_second(logit, contexts[0], "binary_focal_loss")
 
 
 class _Logit(PyLayer):

@@ -15,7 +15,7 @@ import paddle
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
-from paddle_focal.ops import devices, label_range, second_backward
+from paddle_focal.ops import backward_checks, devices, label_range
 from paddle_focal.ops.loss import Loss, LossParams, highest_label, loss_shape, result_dtype
 from paddle_focal.ops.rounding import rounded
 
@@ -38,7 +38,7 @@ def compute(logit: Tensor, params: LossParams) -> Tensor:
     call = _Call(spec.loss, _params_in_view(logit, params, view))
     result = _ClosedForm.apply(logit.reshape(view), call)
     if not result.stop_gradient:
-        second_backward.refuse(result, call.context, spec.loss.name)
+        backward_checks.refuse_second(result, call.context, spec.loss.name)
     if spec.reduction == "sum":
         return result
     return result.reshape(loss_shape(spec.loss, logit.shape, spec.axis))
@@ -83,11 +83,6 @@ class _Call:
     def gradient(self, logit: Tensor, grad_out: Tensor) -> Tensor:
         """The gradient of the logits, given that of the result."""
         return self._gather(logit, logit.shape, grad_out)
-
-    def versions(self, logit: Tensor) -> list[int]:
-        """How often each tensor that the backward pass reads has been changed in place."""
-        tensors = [logit, self.params.label] + ([] if self.params.weight is None else [self.params.weight])
-        return [tensor.inplace_version for tensor in tensors]
 
     def _gather(self, logit: Tensor, shape: list[int], grad_out: Tensor | None = None) -> Tensor:
         """The blocks of a result, in one tensor of the given shape and of the logits' dtype."""
@@ -137,17 +132,14 @@ class _ClosedForm(PyLayer):
         ctx.save_for_backward(logit)
         ctx.call = call
         call.context = weakref.ref(ctx)
-        ctx.versions = call.versions(logit)
+        ctx.versions = backward_checks.versions(logit, call.params)
         with paddle.amp.auto_cast(enable=False):
             return call.value(logit)
 
     @staticmethod
     def backward(ctx, grad_out):
         (logit,) = ctx.saved_tensor()
-        if paddle.is_grad_enabled():
-            raise RuntimeError(f"{ctx.call.loss.name} cannot be differentiated twice: call it without create_graph")
-        if ctx.call.versions(logit) != ctx.versions:
-            raise RuntimeError("logit, label or weight was changed in place between the forward and the backward pass")
+        backward_checks.check(logit, ctx.call.params, ctx.versions)
         with paddle.amp.auto_cast(enable=False):
             return ctx.call.gradient(logit, grad_out)
 

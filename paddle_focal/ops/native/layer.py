@@ -15,7 +15,7 @@ import paddle
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
-from paddle_focal.ops import devices, second_backward
+from paddle_focal.ops import backward_checks, devices
 from paddle_focal.ops.loss import LossParams
 from paddle_focal.ops.native import cpu, gpu, memory
 from paddle_focal.ops.native.library import library
@@ -30,7 +30,7 @@ def compute(logit: Tensor, params: LossParams) -> Tensor:
         return _forward(plan, logit, params, None)
     call = _Call(plan, params)
     result = _NativeLoss.apply(logit, call)
-    return second_backward.refuse(result, call.context, params.spec.loss.name)
+    return backward_checks.refuse_second(result, call.context, params.spec.loss.name)
 
 
 class _Call:
@@ -50,7 +50,7 @@ class _NativeLoss(PyLayer):
     def forward(ctx, logit, call):
         plan, params = call.plan, call.params
         call.context = weakref.ref(ctx)
-        ctx.saved = plan, logit, params, _versions(logit, params)
+        ctx.saved = plan, logit, params, backward_checks.versions(logit, params)
         is_written = plan.writes_gradient and devices.kind(logit) == "cpu"
         ctx.grad = grad = memory.empty(params.spec.shape, params.spec.dtype) if is_written else None
         return _forward(plan, logit, params, grad)
@@ -58,10 +58,7 @@ class _NativeLoss(PyLayer):
     @staticmethod
     def backward(ctx, grad_out):
         plan, logit, params, versions = ctx.saved
-        if paddle.is_grad_enabled():
-            raise RuntimeError(f"{params.spec.loss.name} cannot be differentiated twice: call it without create_graph")
-        if _versions(logit, params) != versions:
-            raise RuntimeError("logit, label or weight was changed in place between the forward and the backward pass")
+        backward_checks.check(logit, params, versions)
         grad = ctx.grad
         if grad is None:
             return _backward(plan, logit, params, grad_out)
@@ -70,12 +67,6 @@ class _NativeLoss(PyLayer):
         if factor != 1.0:
             library().focal_multiply(grad.data_ptr(), plan.logit_format, plan.count, factor)
         return grad
-
-
-def _versions(logit: Tensor, params: LossParams) -> tuple[int, ...]:
-    """How often each tensor that the backward pass reads has been changed in place."""
-    versions = (logit.inplace_version, params.label.inplace_version)
-    return versions if params.weight is None else (*versions, params.weight.inplace_version)
 
 
 def _forward(plan: Plan, logit: Tensor, params: LossParams, grad: Tensor | None) -> Tensor:
