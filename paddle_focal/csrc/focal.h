@@ -16,8 +16,14 @@ extern "C" {
 /* Number formats. */
 enum { FOCAL_FLOAT16, FOCAL_BFLOAT16, FOCAL_FLOAT32, FOCAL_FLOAT64, FOCAL_INT32, FOCAL_INT64 };
 
-/* Losses. */
-enum { FOCAL_SIGMOID, FOCAL_SOFTMAX };
+/* Losses, with the `numbers` of each. */
+enum {
+  FOCAL_SIGMOID,   /* gamma, label smoothing */
+  FOCAL_SOFTMAX,   /* gamma, label smoothing */
+  FOCAL_QUALITY,   /* gamma */
+  FOCAL_VARIFOCAL, /* gamma, whether the weight p^gamma is a constant for the gradient */
+  FOCAL_GAUSSIAN   /* gamma, beta */
+};
 
 /* What a function returns; focal_error() says more about a failure. */
 enum { FOCAL_OK, FOCAL_INVALID_LABEL, FOCAL_FAILED };
@@ -44,18 +50,19 @@ typedef struct {
 typedef struct {
   FocalArray logit;
   FocalArray label;     /* integers [outer, inner]; or floating targets in the logits' shape */
-  FocalScale scales[2]; /* sigmoid: of targets 1 and 0; softmax: of the labelled class */
+  FocalArray score;     /* floating [outer, inner]: the target of the label's own class; 1 if there is no data */
+  FocalScale scales[2]; /* of targets 1 and 0; softmax: of the labelled class */
   FocalWeight weight;
   int64_t loss;
   int64_t outer, classes, inner;
-  double gamma, label_smoothing;
+  double numbers[3];    /* see the losses */
   int64_t ignore_index; /* a label without loss and gradient */
   int64_t reduce;       /* whether the losses are added up */
 } FocalLossParams;
 
 /* The loss: where it is reduced, one number in the computing type, else one for each logit (softmax: for each label) in
  * the logits' type. `grad`, if not null, receives the gradient of the logits for a reduced loss: float or double only.
- * FOCAL_INVALID_LABEL: a label is out of range; results are undefined then. The same bits for any number of threads. */
+ * FOCAL_INVALID_LABEL: a label or a score is out of range; results are undefined then. The same bits for any number of threads. */
 FOCAL_EXPORT int focal_forward(const FocalLossParams* params, void* loss, void* grad);
 
 /* The gradient of the logits in their type, given that of the result: one number, or one for each in the logits'

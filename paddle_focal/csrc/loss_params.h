@@ -15,9 +15,6 @@ FOCAL_INLINE bool is_dense(const FocalLossParams& params) {
   return params.label.type != FOCAL_INT32 && params.label.type != FOCAL_INT64;
 }
 
-/// Whether a target may be another number than 0 and 1.
-FOCAL_INLINE bool is_soft(const FocalLossParams& params) { return is_dense(params) || params.label_smoothing != 0; }
-
 FOCAL_INLINE int64_t load_label(const FocalArray& array, int64_t index) {
   return array.type == FOCAL_INT32 ? static_cast<const int32_t*>(array.data)[index]
                                    : static_cast<const int64_t*>(array.data)[index];

@@ -45,12 +45,14 @@ class LossParams(NamedTuple):
         scales: factors of the loss by name, with alpha and the normalizer in them: numbers, or tensors ``[1]`` or
             ``[C]``.
         weight: None, or floating factors that broadcast to the losses and have their rank.
+        score: None, or the targets of the labels' own classes, floating, in the shape of the label.
     """
 
     spec: LossSpec
     label: Tensor
     scales: Mapping[str, float | Tensor]
     weight: Tensor | None
+    score: Tensor | None = None
 
 
 #: Computes, for a block of logits ``[n, C, inner]`` with labels ``[n, inner]`` or ``[n, C, inner]``, the losses

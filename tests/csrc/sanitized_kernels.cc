@@ -152,7 +152,7 @@ FocalLossParams params_of(int64_t loss, const Shape& shape, const Numbers& logit
   params.logit = logit.array(), params.label = label.array();
   params.loss = loss;
   params.outer = shape.outer, params.classes = shape.classes, params.inner = shape.inner;
-  params.gamma = random.one_of(kGammas), params.label_smoothing = random.below(2) * 0.2;
+  params.numbers[0] = random.one_of(kGammas), params.numbers[1] = random.below(2) * 0.2;
   params.ignore_index = -1;
   return params;
 }
@@ -224,8 +224,8 @@ void check_sigmoid(const Shape& shape, int64_t type, Random& random) {
     const FocalWeight& strides = params.weight;
     double factor = alpha;
     if (kind) factor *= weight[o * strides.outer + c * strides.classes + n * strides.inner];
-    const double smooth = y * (1 - params.label_smoothing) + params.label_smoothing / 2;
-    const double wrong = sigmoid(x) * (1 - y) + sigmoid(-x) * y, gamma = params.gamma;
+    const double smooth = y * (1 - params.numbers[1]) + params.numbers[1] / 2;
+    const double wrong = sigmoid(x) * (1 - y) + sigmoid(-x) * y, gamma = params.numbers[0];
     const double entropy = (smooth ? smooth * softplus(-x) : 0) + (smooth < 1 ? (1 - smooth) * softplus(x) : 0);
     double value = factor * std::pow(wrong, gamma) * entropy;
     double slope = std::pow(wrong, gamma) * (sigmoid(x) - smooth);
@@ -256,7 +256,7 @@ void check_softmax(const Shape& shape, int64_t type, Random& random) {
   const Numbers upstream(type, std::vector<double>(per_element ? rows : 1, 2));
   Numbers loss(type, rows), gradient(type, shape.size());
   run(params, upstream, per_element, loss, gradient);
-  if (dense || params.label_smoothing) return;  // whose values other tests hold
+  if (dense || params.numbers[1]) return;  // whose values other tests hold
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t first = row / shape.inner * shape.classes * shape.inner + row % shape.inner;
     const int64_t target = static_cast<int64_t>(label[row]);
@@ -274,7 +274,7 @@ void check_softmax(const Shape& shape, int64_t type, Random& random) {
     double value = 0;
     if (target >= 0) {
       const double entropy = highest - logit[first + target * shape.inner] + std::log(total);
-      value = has_nan ? kNaN : weight[row] * std::pow(others / total, params.gamma) * entropy;
+      value = has_nan ? kNaN : weight[row] * std::pow(others / total, params.numbers[0]) * entropy;
     }
     require_close(loss[row], value, type, weight[row], "softmax loss");
   }

@@ -145,9 +145,9 @@ class Case:
         if self.kind == "weighted":
             scales = [(0.0, self.addresses[f"scale{i}"][0], 1) for i in (0, 1)]
             weight = (*self.addresses["weight"], self.shape[2], 0, 1)
-        arrays = interface.ARRAYS.pack(*self.addresses["logit"], *self.addresses["label"])
+        arrays = interface.ARRAYS.pack(*self.addresses["logit"], *self.addresses["label"], 0, 0)
         arrays += interface.SCALES.pack(*itertools.chain(*scales)) + interface.WEIGHT.pack(*weight)
-        return arrays + interface.NUMBERS.pack(0, *self.shape, self.gamma, self.smoothing, -1, reduce)
+        return arrays + interface.NUMBERS.pack(0, *self.shape, self.gamma, self.smoothing, 0.0, -1, reduce)
 
     def prepare(self, one: str, reduce: bool):
         """Room for the results of a pass, their dtype, and a function that computes them."""

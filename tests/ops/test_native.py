@@ -132,10 +132,10 @@ class TestLibrary:
     @pytest.mark.skipif(not shutil.which("c++"), reason="there is no C++ compiler")
     def test_struct(self, tmp_path):
         """The bytes that Python packs are the C struct."""
-        fields = ["logit.data", "logit.type", "label.data", "label.type"]
+        fields = ["logit.data", "logit.type", "label.data", "label.type", "score.data", "score.type"]
         fields += [f"scales[{i}].{name}" for i in (0, 1) for name in ("value", "data", "stride")]
         fields += [f"weight.{name}" for name in ("array.data", "array.type", "outer", "classes", "inner")]
-        fields += ["loss", "outer", "classes", "inner", "gamma", "label_smoothing", "ignore_index", "reduce"]
+        fields += ["loss", "outer", "classes", "inner", *(f"numbers[{i}]" for i in range(3)), "ignore_index", "reduce"]
         offsets = ", ".join(f"offsetof(FocalLossParams, {field})" for field in fields)
         offsets += ", sizeof(FocalLossParams), offsetof(FocalArray, type), sizeof(FocalArray)"
         includes = "".join(

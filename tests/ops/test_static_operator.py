@@ -74,7 +74,7 @@ def test_a_graph_of_paddle_2_lacks_the_inputs_that_are_not_given(monkeypatch, na
         expected["SecondScale@OPTIONAL"] = "a scale"
     assert options["inputs"] == expected
     assert options["outputs"] == {"Loss": "a float32"}
-    bits = [static_operator._bits(number) for number in (*numbers, 1.5, 0.25)]
+    bits = [static_operator._bits(number) for number in (*numbers, 1.5, 0.25, 0.0)]
     values = [loss.number, loss.keeps_class_axis, 1, *bits, -7, True]
     assert options["attrs"] == dict(zip(static_operator.ATTRIBUTES, values))
     assert bits[2] == 0x3FF8000000000000

@@ -31,12 +31,12 @@ class Params(ctypes.Structure):
     _fields_ = (
         ("logit", Array),
         ("label", Array),
+        ("score", Array),
         ("scales", Scale * 2),
         ("weight", Weight),
         ("loss", ctypes.c_int64),
         ("shape", ctypes.c_int64 * 3),
-        ("gamma", ctypes.c_double),
-        ("label_smoothing", ctypes.c_double),
+        ("numbers", ctypes.c_double * 3),
         ("ignore_index", ctypes.c_int64),
         ("reduce", ctypes.c_int64),
     )
@@ -77,7 +77,7 @@ class Case:
                  weight_dtype="float32", gamma=2.0, smoothing=0.0, ignore_index=-1, offset=0):  # fmt: skip
         self.host, self.dtype, self.offset, self.gamma, self.smoothing = host, dtype, offset, gamma, smoothing
         self.shape, self.kept = logit.shape, []
-        self.params = Params(gamma=gamma, label_smoothing=smoothing, ignore_index=ignore_index)
+        self.params = Params(numbers=(gamma, smoothing, 0), ignore_index=ignore_index)
         self.params.shape[:] = logit.shape
         self.params.logit, self.logit = self.array(logit, dtype)
         self.params.label, self.label = self.array(label, label_dtype)

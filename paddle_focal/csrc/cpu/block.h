@@ -3,7 +3,7 @@
 // Included after the choice of an instruction set.
 #pragma once
 
-#include "formulas/sigmoid_focal.h"
+#include "formulas/losses.h"
 #include "loss_params.h"
 
 namespace paddle_focal {
@@ -86,15 +86,51 @@ FOCAL_INLINE void multiply(T* factor, const T* by, int64_t n) {
   for (int64_t i = 0; i < n; ++i) factor[i] *= by[i];
 }
 
+/// The logits of a block whose target is not 0: of dense labels, or of each label's own class.
+template <class T>
+struct Own {
+  int64_t n;
+  bool is_all;                        // all logits of the block, in order: those of target 0 come with the others
+  alignas(64) int32_t at[kBlock<T>];  // in the block
+  alignas(64) T logit[kBlock<T>];     // and then the derivative
+  alignas(64) T target[kBlock<T>];    // and then the loss
+  alignas(64) T factor[kBlock<T>];
+
+  FOCAL_INLINE void add(int64_t position, T value) {
+    at[n] = static_cast<int32_t>(position);
+    target[n++] = value;
+  }
+
+  /// Lists those positions below `size` for which is_own(position) is true; their targets are left to the caller.
+  template <class IsOwn>
+  FOCAL_INLINE void collect(int64_t size, IsOwn is_own) {
+    for (int64_t begin = 0; begin < size; begin += kVectors) {
+      const int64_t end = lesser(size, begin + kVectors);
+      int32_t is_any = 0;
+      for (int64_t i = begin; i < end; ++i) is_any |= is_own(i);
+      for (int64_t i = begin; is_any && i < end; ++i) {
+        at[n] = static_cast<int32_t>(i);
+        n += is_own(i);
+      }
+    }
+  }
+
+  /// Takes all logits of a block, whose targets are there.
+  FOCAL_INLINE void take_all(int64_t size) {
+    n = size;
+    is_all = true;
+  }
+};
+
 template <class T>
 struct Block {
   FocalArray logit;  // in memory, from offset on
   int64_t offset;
   int64_t n;
-  bool is_buffered = false;         // the logits are in z
+  bool is_buffered;                 // the logits are in z
+  Own<T> own;
   alignas(64) T z[kBlock<T>];       // logits that had to be converted or changed; results on their way out
   alignas(64) T factor[kBlock<T>];  // alpha / normalizer * weight * upstream gradient
-  alignas(64) T target[kBlock<T>];  // where they may be other numbers than 0 and 1
   alignas(64) T other[kBlock<T>];   // a factor on its way in; losses beside gradients
 
   FOCAL_INLINE void begin(const FocalArray& array, int64_t first, int64_t length) {
@@ -102,6 +138,8 @@ struct Block {
     offset = first;
     n = length;
     is_buffered = false;
+    own.n = 0;
+    own.is_all = false;
   }
 
   FOCAL_INLINE T* buffered_logit() {
@@ -111,25 +149,42 @@ struct Block {
   }
 };
 
-template <Gamma kGamma, bool kSoft, class T>
-FOCAL_INLINE auto terms_of(T logit, T target, T gamma, T smoothing) {
-  if constexpr (kSoft) {
-    return Soft<kGamma, T>(logit, target, gamma, smoothing);
-  } else {
-    return Hard<kGamma, T>(logit, gamma);
-  }
+/// Whether so many targets are not 0 that the formula for those, if it is right for all, takes less time without a list.
+FOCAL_INLINE bool is_crowded(const FocalLossParams& params, int64_t count, int64_t n) {
+  return 3 * count > n && serves_zero(params);
 }
 
-/// Results of a block: losses, or derivatives; or derivatives, while the losses go to block.other.
-template <Mode kMode, Gamma kGamma, bool kSoft, class T, class In, class Out>
-FOCAL_NOINLINE void evaluate(Block<T>& block, int64_t n, T gamma, T smoothing, const In* in, Out* out) {
+/// The target of a label's own class; the index of one that is out of range goes to the result.
+template <class T>
+FOCAL_INLINE T load_score(const FocalLossParams& params, int64_t index, Result& result) {
+  if (!params.score.data) return 1;
+  const T score = load_one<T>(params.score, index);
+  if (!(score >= 0 && score <= 1)) result.reject(index);
+  return score;
+}
+
+/// Results of n logits, each as if its target were 0: losses, or derivatives; or derivatives, while the losses go to
+/// block.other.
+template <Mode kMode, class Negative, class T, class In, class Out>
+FOCAL_NOINLINE void evaluate_negative(Block<T>& block, int64_t n, Negative negative, const In* in, Out* out) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
-    const T logit = convert<In, T>(in[i]);
-    const auto terms = terms_of<kGamma, kSoft>(logit, block.target[i], gamma, smoothing);
+    const auto terms = negative(convert<In, T>(in[i]));
     if (kMode == Mode::kBoth) block.other[i] = terms.loss() * block.factor[i];
     const T value = kMode == Mode::kLoss ? terms.loss() : terms.derivative();
     out[i] = convert<T, Out>(value * block.factor[i]);
+  }
+}
+
+/// Losses and derivatives of own logits, which may take the place of their targets and of the logits.
+template <class Formula, class T>
+FOCAL_NOINLINE void evaluate_positive(Formula formula, int64_t n, const T* logit, const T* target, const T* factor,
+                                      T* loss, T* derivative) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const auto terms = formula.positive(logit[i], target[i]);
+    derivative[i] = static_cast<T>(terms.derivative()) * factor[i];
+    loss[i] = static_cast<T>(terms.loss()) * factor[i];
   }
 }
 

@@ -21,13 +21,13 @@ int status_of(const cpu::Result& result) {
     return FOCAL_FAILED;
   }
   if (result.invalid_label < 0) return FOCAL_OK;
-  set_error("label[%lld] is out of range", static_cast<long long>(result.invalid_label));
+  set_error("the label or score of index %lld is out of range", static_cast<long long>(result.invalid_label));
   return FOCAL_INVALID_LABEL;
 }
 
 /// One long run of labels instead of many short ones.
 FocalLossParams with_long_runs(FocalLossParams params) {
-  if (params.loss == FOCAL_SIGMOID && params.classes == 1 && params.inner == 1) {
+  if (params.loss != FOCAL_SOFTMAX && params.classes == 1 && params.inner == 1) {
     params.inner = params.outer;
     params.outer = 1;
     params.weight.inner = params.weight.outer;
@@ -38,7 +38,7 @@ FocalLossParams with_long_runs(FocalLossParams params) {
 int run(const cpu::Pass& pass, double* sum) {
   const cpu::Kernels* kernels = cpu::select_kernels();
   if (!kernels) return FOCAL_FAILED;
-  const cpu::Result result = pass.params.loss == FOCAL_SIGMOID ? kernels->sigmoid(pass) : kernels->softmax(pass);
+  const cpu::Result result = pass.params.loss == FOCAL_SOFTMAX ? kernels->softmax(pass) : kernels->elementwise(pass);
   *sum = result.sum;
   return status_of(result);
 }

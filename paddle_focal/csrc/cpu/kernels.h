@@ -31,7 +31,7 @@ struct Product {
 
 struct Kernels {
   const char* name;
-  Result (*sigmoid)(const Pass& pass);
+  Result (*elementwise)(const Pass& pass);
   Result (*softmax)(const Pass& pass);
   Result (*multiply)(const Product& product);
 };

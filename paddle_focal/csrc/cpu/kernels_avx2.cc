@@ -17,7 +17,7 @@
 namespace paddle_focal {
 namespace cpu {
 
-const Kernels kAvx2 = {"avx2", avx2::sigmoid, avx2::softmax, avx2::multiply};
+const Kernels kAvx2 = {"avx2", avx2::elementwise, avx2::softmax, avx2::multiply};
 
 }  // namespace cpu
 }  // namespace paddle_focal

@@ -166,7 +166,7 @@ struct IndexKernel {
   static void run_tile(const Pass& pass, const LabelLanes& labels, Tile<T>& tile, Result& result) {
     const FocalLossParams& params = pass.params;
     const int64_t classes = params.classes;
-    const double smoothing = params.label_smoothing;
+    const double smoothing = params.numbers[1];
     alignas(64) T own[kLanes], highest[kLanes];
     alignas(64) double factor[kLanes], total[kLanes], extra[kLanes];
     int64_t target[kLanes];
@@ -198,11 +198,11 @@ struct IndexKernel {
     exponentiate(classes, highest, tile, total);
 
     alignas(64) double loss[kLanes], slope[kLanes], modulator[kLanes];
-    visit_gamma(kind_of(params.gamma), [&](auto kind) FOCAL_INLINE_LAMBDA {
+    visit_gamma(kind_of(params.numbers[0]), [&](auto kind) FOCAL_INLINE_LAMBDA {
 #pragma omp simd
       for (int64_t i = 0; i < kLanes; ++i) {
         const double z = logarithm_of_sum(total[i]) + (static_cast<double>(highest[i]) - static_cast<double>(own[i]));
-        Hard<decltype(kind)::value, double> at(z, params.gamma);
+        Hard<decltype(kind)::value, double> at(z, params.numbers[0]);
         at.cross_entropy += extra[i];
         loss[i] = factor[i] * at.loss();
         slope[i] = factor[i] * at.derivative();
@@ -259,7 +259,7 @@ struct SoftKernel {
                                     Tile<double>& share, Result& result) {
     const FocalLossParams& params = pass.params;
     const int64_t classes = params.classes;
-    const double smoothing = params.label_smoothing;
+    const double smoothing = params.numbers[1];
     alignas(64) double factor[kLanes], highest[kLanes], total[kLanes], others[kLanes], mean[kLanes];
     alignas(64) double loss[kLanes], taken[kLanes], taken_by_highest[kLanes], even[kLanes];
     int64_t first_highest[kLanes];
@@ -288,13 +288,13 @@ struct SoftKernel {
       }
     }
     // For each class t: its share of the loss, and what its z takes to the gradients of the other classes.
-    visit_gamma(kind_of(params.gamma), [&](auto kind) FOCAL_INLINE_LAMBDA {
+    visit_gamma(kind_of(params.numbers[0]), [&](auto kind) FOCAL_INLINE_LAMBDA {
       for (int64_t c = 0; c < classes; ++c) {
         double *x = logit.row(c), *e = power.row(c), *y = share.row(c);
         const double scale = class_scale(params, c);
         for (int64_t i = 0; i < kLanes; ++i) {
           const double rest = first_highest[i] == c ? others[i] : total[i] - e[i];
-          Hard<decltype(kind)::value, double> at(logarithm_of_sum(rest) + (highest[i] - x[i]), params.gamma);
+          Hard<decltype(kind)::value, double> at(logarithm_of_sum(rest) + (highest[i] - x[i]), params.numbers[0]);
           if (smoothing != 0) at.cross_entropy += smoothing * (x[i] - mean[i]);
           const double part = factor[i] * scale * y[i];
           // A class without a share may be ruled out, by a logit of -infinity.

@@ -47,7 +47,7 @@ class Thread {
     foreground = scale_of<T>(params.scales[0], 0) * foreground_multiplier();
     background = scale_of<T>(params.scales[1], 0) * multiplier;
     const bool is_dense = kSoft && pass.is_dense;
-    const T gamma = static_cast<T>(params.gamma), smoothing = static_cast<T>(params.label_smoothing);
+    const T gamma = static_cast<T>(params.numbers[0]), smoothing = static_cast<T>(params.numbers[1]);
     if (!is_dense && !partition.is_flat) load_labels();
     for (; walk.left > 0; walk.advance(partition)) {
       load<S>(params.logit.data, walk.place.logit, z);

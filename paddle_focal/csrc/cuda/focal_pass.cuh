@@ -23,7 +23,7 @@ struct Pass {
         grad_out(grad_out),
         out(out),
         partition(params, width),
-        gamma(kind_of(params.gamma)),
+        gamma(kind_of(params.numbers[0])),
         is_dense(paddle_focal::is_dense(params)) {
     const auto is_aligned = [](const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; };
     is_packed = partition.lane_stride == 1 && is_aligned(params.logit.data) && is_aligned(params.label.data) &&
@@ -43,6 +43,9 @@ struct Pass {
   X(focal_sigmoid_loss_soft_##NAME, S, false, true) \
   X(focal_sigmoid_gradient_##NAME, S, true, false) \
   X(focal_sigmoid_gradient_soft_##NAME, S, true, true)
+
+/// Whether a target may be another number than 0 and 1.
+inline bool is_soft(const FocalLossParams& params) { return is_dense(params) || params.numbers[1] != 0; }
 
 inline int kernel_index(const FocalLossParams& params, bool is_gradient) {
   return 4 * static_cast<int>(params.logit.type) + 2 * is_gradient + is_soft(params);

@@ -4,74 +4,11 @@
 //
 //   1 - p_t = sigmoid(z)        -log(p_t) = softplus(z)        FL = alpha_t (1 - p_t)^gamma * -log(p_t)
 //   d FL / dz = alpha_t (1 - p_t)^gamma * (gamma p_t * -log(p_t) + (1 - p_t))
-//
-// Every function is branch-free in its arguments, so that a loop over it is vectorised; T is float or double.
 #pragma once
 
-#include "formulas/elementary.h"
+#include "formulas/logistic.h"
 
 namespace paddle_focal {
-
-/// What loss and gradient share: the logistic function at distance |x| from its centre.
-template <class T>
-struct Logistic {
-  T small;    // exp(-|x|)
-  T inverse;  // 1 / (1 + small) = sigmoid(|x|)
-  T tail;     // log(1 + small) = softplus(-|x|)
-
-  FOCAL_INLINE explicit Logistic(T distance) {
-    small = exp_nonpositive(-distance);
-#if defined(FOCAL_HAS_APPROXIMATIONS)
-    if constexpr (std::is_same<T, float>::value) {
-      inverse = approximate_reciprocal(1 + small);
-      // Minimax on [0, 1]: longer than that of atanh, but without its quotient.
-      tail = small * polynomial<T>(small, 0.9999998057f, -0.4999740531f, 0.3327547825f, -0.2449545429f, 0.1774521909f,
-                                   -0.1076814115f, 0.04408942902f, -0.008539154675f);
-      return;
-    }
-#endif
-    const T one = 1 + small, two = 2 + small;
-    const T shared = 1 / (one * two);  // one division for both quotients
-    inverse = shared * two;
-    tail = twice_atanh(small * (shared * one));
-  }
-};
-
-/// The exponents that have a form without exp and log, and all others.
-enum class Gamma { kZero, kOne, kTwo, kAny };
-
-FOCAL_INLINE Gamma kind_of(double gamma) {
-  return gamma == 0 ? Gamma::kZero : gamma == 1 ? Gamma::kOne : gamma == 2 ? Gamma::kTwo : Gamma::kAny;
-}
-
-/// Calls function with the kind of gamma as a compile-time constant.
-template <class Function>
-FOCAL_INLINE void visit_gamma(Gamma kind, Function function) {
-  switch (kind) {
-    case Gamma::kZero:
-      return function(std::integral_constant<Gamma, Gamma::kZero>());
-    case Gamma::kOne:
-      return function(std::integral_constant<Gamma, Gamma::kOne>());
-    case Gamma::kTwo:
-      return function(std::integral_constant<Gamma, Gamma::kTwo>());
-    default:
-      return function(std::integral_constant<Gamma, Gamma::kAny>());
-  }
-}
-
-/// base^gamma; log_base is read for Gamma::kAny only.
-template <Gamma kGamma, class T>
-FOCAL_INLINE T power(T base, T log_base, T gamma) {
-  if constexpr (kGamma == Gamma::kZero) {
-    return 1;
-  } else if constexpr (kGamma == Gamma::kOne) {
-    return base;
-  } else if constexpr (kGamma == Gamma::kTwo) {
-    return base * base;
-  } else {
-    return exp_nonpositive(gamma * log_base);
-  }
-}
 
 /// The terms of FL / alpha_t of a 0/1 target at z, the logit of the wrong answer.
 template <Gamma kGamma, class T>
@@ -98,9 +35,7 @@ struct Hard {
 
 /// The terms of FL / alpha_t of any target y in [0, 1] at x; smoothing moves the cross entropy's target only.
 ///
-/// 1 - p_t = sigmoid(x) (1 - y) + sigmoid(-x) y and the cross entropy are sums of two terms, of which one vanishes as
-/// |x| grows; both are written with the share of the other one, `lost`, so that a 0/1 target leaves exactly the right
-/// one.
+/// 1 - p_t = sigmoid(x) (1 - y) + sigmoid(-x) y is written as the cross entropy is, see Classifier.
 template <Gamma kGamma, class T>
 struct Soft {
   T cross_entropy;
@@ -110,18 +45,14 @@ struct Soft {
   T gamma;
 
   FOCAL_INLINE Soft(T x, T y, T gamma, T smoothing) : gamma(gamma) {
-    const T distance = std::fabs(x);
-    const Logistic<T> at(distance);
-    const T positive = x > 0 ? T(1) : T(0);
-    const T smoothed = y * (1 - smoothing) + smoothing / 2;
-    const T lost = std::fabs(positive - y);
+    const Classifier<T> smoothed(x, y * (1 - smoothing) + smoothing / 2);
+    const Logistic<T>& at = smoothed.at;
+    const T lost = x > 0 ? 1 - y : y;
     const T mixed = lost + (1 - lost) * at.small;
-    cross_entropy = distance * std::fabs(positive - smoothed) + at.tail;
-    const T log_one_minus_p_t = (lost == 0 ? -distance : logarithm(mixed)) - at.tail;
+    const T log_one_minus_p_t = (lost == 0 ? -std::fabs(x) : logarithm(mixed)) - at.tail;
+    cross_entropy = smoothed.cross_entropy;
     modulator = power<kGamma>(mixed * at.inverse, log_one_minus_p_t, gamma);
-    const T near = at.small * at.inverse;
-    const T p = x > 0 ? at.inverse : near, q = x > 0 ? near : at.inverse;
-    d_cross_entropy = (1 - smoothed) * p - smoothed * q;
+    d_cross_entropy = smoothed.difference;
     d_log_one_minus_p_t = (1 - 2 * y) * (lost == 0 ? T(1) : at.small / mixed) * at.inverse;
   }
 
@@ -129,6 +60,43 @@ struct Soft {
   FOCAL_INLINE T derivative() const {  // by x
     return modulator * (gamma * d_log_one_minus_p_t * cross_entropy + d_cross_entropy);
   }
+};
+
+/// The loss of a logit whose target is 0.
+template <Gamma kGamma, class T>
+struct HardNegative {
+  T gamma;
+
+  FOCAL_INLINE Hard<kGamma, T> operator()(T x) const { return {x, gamma}; }
+};
+
+/// The same with label smoothing.
+template <Gamma kGamma, class T>
+struct SmoothNegative {
+  T gamma, smoothing;
+
+  FOCAL_INLINE Soft<kGamma, T> operator()(T x) const { return {x, T(0), gamma, smoothing}; }
+};
+
+/// Numbers: gamma, label smoothing.
+template <Gamma kGamma, bool kSmooth, class T>
+struct SigmoidFocal {
+  using Negative = std::conditional_t<kSmooth, SmoothNegative<kGamma, T>, HardNegative<kGamma, T>>;
+  static constexpr bool kIsPlain = std::is_same<Negative, HardNegative<kGamma, T>>::value;
+
+  T gamma, smoothing;
+
+  FOCAL_INLINE explicit SigmoidFocal(const double* numbers)
+      : gamma(static_cast<T>(numbers[0])), smoothing(static_cast<T>(numbers[1])) {}
+
+  FOCAL_INLINE Negative negative() const {
+    if constexpr (kSmooth) {
+      return {gamma, smoothing};
+    } else {
+      return {gamma};
+    }
+  }
+  FOCAL_INLINE Soft<kGamma, T> positive(T x, T y) const { return {x, y, gamma, smoothing}; }
 };
 
 }  // namespace paddle_focal

@@ -64,12 +64,14 @@ Shape shape_of_losses(Shape logit, int64_t axis, bool keeps_class_axis) {
 
 DataType compute_dtype(DataType logit) { return logit == DataType::FLOAT64 ? DataType::FLOAT64 : DataType::FLOAT32; }
 
-#define ATTRIBUTES                                                                                             \
-  int64_t loss, bool keeps_class_axis, int64_t axis, int64_t first_scale, int64_t second_scale, int64_t gamma, \
-      int64_t label_smoothing, int64_t ignore_index, bool reduce
+#define INPUTS                                                                                               \
+  const Tensor &logit, const Tensor &label, const Optional &score, const Optional &first, const Optional &second, \
+      const Optional &weight
+#define ATTRIBUTES                                                                                 \
+  int64_t loss, bool keeps_class_axis, int64_t axis, int64_t first_scale, int64_t second_scale,    \
+      int64_t first_number, int64_t second_number, int64_t third_number, int64_t ignore_index, bool reduce
 
-FocalLossParams params_of(const Tensor& logit, const Tensor& label, const Optional& first, const Optional& second,
-                          const Optional& weight, ATTRIBUTES) {
+FocalLossParams params_of(INPUTS, ATTRIBUTES) {
   const Shape shape = logit.shape();
   FocalLossParams params = {};
   params.loss = loss;
@@ -78,6 +80,7 @@ FocalLossParams params_of(const Tensor& logit, const Tensor& label, const Option
   params.inner = product(shape, axis + 1, shape.size());
   params.logit = array_of(logit);
   params.label = array_of(label);
+  if (score) params.score = array_of(*score);
   params.scales[0] = scale_of(first, first_scale);
   params.scales[1] = scale_of(second, second_scale);
   if (weight && keeps_class_axis) {
@@ -87,8 +90,9 @@ FocalLossParams params_of(const Tensor& logit, const Tensor& label, const Option
   } else if (weight) {
     params.weight = {array_of(*weight), params.inner, 0, 1};
   }
-  params.gamma = number_of(gamma);
-  params.label_smoothing = number_of(label_smoothing);
+  params.numbers[0] = number_of(first_number);
+  params.numbers[1] = number_of(second_number);
+  params.numbers[2] = number_of(third_number);
   params.ignore_index = ignore_index;
   params.reduce = reduce;
   return params;
@@ -98,10 +102,10 @@ void require_ok(int status) {
   if (status != FOCAL_OK) PD_THROW(focal_error());
 }
 
-std::vector<Tensor> forward(const Tensor& logit, const Tensor& label, const Optional& first, const Optional& second,
-                            const Optional& weight, ATTRIBUTES) {
-  const FocalLossParams params = params_of(logit, label, first, second, weight, loss, keeps_class_axis, axis,
-                                           first_scale, second_scale, gamma, label_smoothing, ignore_index, reduce);
+std::vector<Tensor> forward(INPUTS, ATTRIBUTES) {
+  const FocalLossParams params = params_of(logit, label, score, first, second, weight, loss, keeps_class_axis, axis,
+                                           first_scale, second_scale, first_number, second_number, third_number,
+                                           ignore_index, reduce);
   Tensor result = reduce ? paddle::empty(Shape{}, compute_dtype(logit.dtype()), logit.place())
                          : paddle::empty(shape_of_losses(logit.shape(), axis, keeps_class_axis), logit.dtype(),
                                          logit.place());
@@ -109,10 +113,10 @@ std::vector<Tensor> forward(const Tensor& logit, const Tensor& label, const Opti
   return {result};
 }
 
-std::vector<Tensor> backward(const Tensor& logit, const Tensor& label, const Optional& first, const Optional& second,
-                             const Optional& weight, const Tensor& grad_out, ATTRIBUTES) {
-  const FocalLossParams params = params_of(logit, label, first, second, weight, loss, keeps_class_axis, axis,
-                                           first_scale, second_scale, gamma, label_smoothing, ignore_index, reduce);
+std::vector<Tensor> backward(INPUTS, const Tensor& grad_out, ATTRIBUTES) {
+  const FocalLossParams params = params_of(logit, label, score, first, second, weight, loss, keeps_class_axis, axis,
+                                           first_scale, second_scale, first_number, second_number, third_number,
+                                           ignore_index, reduce);
   Tensor grad = paddle::empty(logit.shape(), logit.dtype(), logit.place());
   const FocalArray upstream = array_of(grad_out);
   require_ok(focal_backward(&params, &upstream, grad.data()));
@@ -120,15 +124,16 @@ std::vector<Tensor> backward(const Tensor& logit, const Tensor& label, const Opt
 }
 
 std::vector<Shape> infer_shape(const Shape& logit, const Shape&, const paddle::optional<Shape>&,
-                               const paddle::optional<Shape>&, const paddle::optional<Shape>&, int64_t,
-                               bool keeps_class_axis, int64_t axis, int64_t, int64_t, int64_t, int64_t, int64_t,
-                               bool reduce) {
+                               const paddle::optional<Shape>&, const paddle::optional<Shape>&,
+                               const paddle::optional<Shape>&, int64_t, bool keeps_class_axis, int64_t axis, int64_t,
+                               int64_t, int64_t, int64_t, int64_t, int64_t, bool reduce) {
   return {reduce ? Shape{} : shape_of_losses(logit, axis, keeps_class_axis)};
 }
 
 std::vector<DataType> infer_dtype(const DataType& logit, const DataType&, const paddle::optional<DataType>&,
-                                  const paddle::optional<DataType>&, const paddle::optional<DataType>&, int64_t, bool,
-                                  int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, bool reduce) {
+                                  const paddle::optional<DataType>&, const paddle::optional<DataType>&,
+                                  const paddle::optional<DataType>&, int64_t, bool, int64_t, int64_t, int64_t, int64_t,
+                                  int64_t, int64_t, int64_t, bool reduce) {
   return {reduce ? compute_dtype(logit) : logit};
 }
 
@@ -137,12 +142,13 @@ std::vector<DataType> infer_dtype(const DataType& logit, const DataType&, const 
 #define DECLARED_ATTRIBUTES                                                                                      \
   {                                                                                                              \
     "loss: int64_t", "keeps_class_axis: bool", "axis: int64_t", "first_scale: int64_t", "second_scale: int64_t", \
-        "gamma: int64_t", "label_smoothing: int64_t", "ignore_index: int64_t", "reduce: bool"                    \
+        "first_number: int64_t", "second_number: int64_t", "third_number: int64_t", "ignore_index: int64_t",     \
+        "reduce: bool"                                                                                           \
   }
 
 PD_BUILD_OP(paddle_focal_loss)
-    .Inputs({"Logit", "Label", paddle::Optional("FirstScale"), paddle::Optional("SecondScale"),
-             paddle::Optional("Weight")})
+    .Inputs({"Logit", "Label", paddle::Optional("Score"), paddle::Optional("FirstScale"),
+             paddle::Optional("SecondScale"), paddle::Optional("Weight")})
     .Outputs({"Loss"})
     .Attrs(DECLARED_ATTRIBUTES)
     .SetKernelFn(PD_KERNEL(forward))
@@ -150,8 +156,8 @@ PD_BUILD_OP(paddle_focal_loss)
     .SetInferDtypeFn(PD_INFER_DTYPE(infer_dtype));
 
 PD_BUILD_GRAD_OP(paddle_focal_loss)
-    .Inputs({"Logit", "Label", paddle::Optional("FirstScale"), paddle::Optional("SecondScale"),
-             paddle::Optional("Weight"), paddle::Grad("Loss")})
+    .Inputs({"Logit", "Label", paddle::Optional("Score"), paddle::Optional("FirstScale"),
+             paddle::Optional("SecondScale"), paddle::Optional("Weight"), paddle::Grad("Loss")})
     .Outputs({paddle::Grad("Logit")})
     .Attrs(DECLARED_ATTRIBUTES)
     .SetKernelFn(PD_KERNEL(backward));

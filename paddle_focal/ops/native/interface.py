@@ -14,9 +14,9 @@ REMEDY = "build it with `python -m paddle_focal.build`"
 OK, INVALID_LABEL, FAILED = range(3)
 #: Number formats.
 FORMATS = {name: number for number, name in enumerate(("float16", "bfloat16", "float32", "float64", "int32", "int64"))}
-#: FocalArray; and the parts of FocalLossParams: logit and label, two scales, weight, and the numbers after them.
+#: FocalArray; and the parts of FocalLossParams: logit, label and score, two scales, weight, and the numbers after them.
 ARRAY = struct.Struct("Pq")
-ARRAYS, SCALES, WEIGHT, NUMBERS = (struct.Struct(layout) for layout in ("PqPq", "dPqdPq", "Pq3q", "4q2d2q"))
+ARRAYS, SCALES, WEIGHT, NUMBERS = (struct.Struct(layout) for layout in ("PqPqPq", "dPqdPq", "Pq3q", "4q3d2q"))
 
 _POINTER = ctypes.c_void_p
 #: By function, the types of its result and of its arguments. Structs travel as bytes.

@@ -37,7 +37,7 @@ class Plan(NamedTuple):
 def plan_of(spec: LossSpec) -> Plan:
     shape, axis, reduce = list(spec.shape), spec.axis, spec.reduction == "sum"
     outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-    numbers = spec.numbers.values()
+    numbers = [*spec.numbers.values(), 0.0, 0.0][:3]
     return Plan(
         logit_format=FORMATS[spec.dtype],
         label_format=FORMATS[spec.label_dtype],
@@ -53,7 +53,8 @@ def plan_of(spec: LossSpec) -> Plan:
 
 def packed(plan: Plan, logit: Tensor, params: LossParams) -> bytes:
     """The struct; its pointers are valid while the tensors live and keep their memory. All of them are contiguous."""
-    arrays = ARRAYS.pack(logit.data_ptr(), plan.logit_format, params.label.data_ptr(), plan.label_format)
+    score = (0, 0) if params.score is None else (params.score.data_ptr(), FORMATS[params.score.dtype])
+    arrays = ARRAYS.pack(logit.data_ptr(), plan.logit_format, params.label.data_ptr(), plan.label_format, *score)
     scales = tuple(params.scales.values())
     if params.weight is None and type(scales[0]) is float:
         return arrays + _packed_numbers(params.spec, scales)

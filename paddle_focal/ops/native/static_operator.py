@@ -17,15 +17,16 @@ from paddle_focal.ops.native.library import library
 
 NAME = "paddle_focal_loss"
 #: Inputs and attributes in the order in which csrc/paddle/operator.cc declares them.
-INPUTS = ("Logit", "Label", "FirstScale@OPTIONAL", "SecondScale@OPTIONAL", "Weight@OPTIONAL")
+INPUTS = ("Logit", "Label", "Score@OPTIONAL", "FirstScale@OPTIONAL", "SecondScale@OPTIONAL", "Weight@OPTIONAL")
 ATTRIBUTES = (
     "loss",
     "keeps_class_axis",
     "axis",
     "first_scale",
     "second_scale",
-    "gamma",
-    "label_smoothing",
+    "first_number",
+    "second_number",
+    "third_number",
     "ignore_index",
     "reduce",
 )
@@ -58,12 +59,12 @@ def compute(logit: Tensor, params: LossParams) -> Tensor:
     scales = [*params.scales.values(), 0.0][:2]
     tensors = [None if isinstance(scale, float) else scale for scale in scales]
     numbers = [scale if isinstance(scale, float) else 0.0 for scale in scales]
-    inputs = (logit, params.label.detach(), *tensors, params.weight)
+    inputs = (logit, params.label.detach(), params.score, *tensors, params.weight)
     attributes = (
         spec.loss.number,
         spec.loss.keeps_class_axis,
         spec.axis,
-        *map(_bits, [*numbers, *spec.numbers.values()]),
+        *map(_bits, [*numbers, *spec.numbers.values(), 0.0, 0.0][:5]),
         spec.ignore_index,
         spec.reduction == "sum",
     )

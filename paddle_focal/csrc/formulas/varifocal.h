@@ -1,0 +1,53 @@
+// The varifocal loss of one logit, on host and device (Zhang et al., arXiv:2008.13367, eq. 2).
+//
+// With p = sigmoid(x), it is q BCE(p, q) where the target is a score q, and alpha p^gamma softplus(x) where it is 0:
+//
+//   dL / dx = q (p - q)        dL / dx = alpha p^gamma (gamma (1 - p) softplus(x) + p)
+//
+// or, with the weight p^gamma taken as a constant, alpha p^(gamma + 1).
+#pragma once
+
+#include "formulas/sigmoid_focal.h"
+
+namespace paddle_focal {
+
+template <class T>
+struct ScoreTerms {
+  Classifier<T> at;
+  T score;
+
+  FOCAL_INLINE ScoreTerms(T x, T score) : at(x, score), score(score) {}
+
+  FOCAL_INLINE T loss() const { return score * at.cross_entropy; }
+  FOCAL_INLINE T derivative() const { return score * at.difference; }
+};
+
+template <Gamma kGamma, class T>
+struct DetachedTerms : Hard<kGamma, T> {
+  FOCAL_INLINE DetachedTerms(T x, T gamma) : Hard<kGamma, T>(x, gamma) {}
+
+  FOCAL_INLINE T derivative() const { return this->modulator * this->one_minus_p_t; }
+};
+
+template <Gamma kGamma, class T>
+struct DetachedNegative {
+  T gamma;
+
+  FOCAL_INLINE DetachedTerms<kGamma, T> operator()(T x) const { return {x, gamma}; }
+};
+
+/// Numbers: gamma, whether the weight is a constant for the gradient.
+template <Gamma kGamma, bool kDetached, class T>
+struct Varifocal {
+  using Negative = std::conditional_t<kDetached, DetachedNegative<kGamma, T>, HardNegative<kGamma, T>>;
+  static constexpr bool kIsPlain = std::is_same<Negative, HardNegative<kGamma, T>>::value;
+
+  T gamma;
+
+  FOCAL_INLINE explicit Varifocal(const double* numbers) : gamma(static_cast<T>(numbers[0])) {}
+
+  FOCAL_INLINE Negative negative() const { return {gamma}; }
+  FOCAL_INLINE ScoreTerms<T> positive(T x, T score) const { return {x, score}; }
+};
+
+}  // namespace paddle_focal
