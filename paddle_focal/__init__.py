@@ -4,11 +4,20 @@ from paddle_focal import _paddle  # noqa: F401 - must come first, see that modul
 from paddle_focal.losses import (
     ForegroundNormalizer,
     GammaSchedule,
+    GaussianFocalLoss,
+    QualityFocalLoss,
     SigmoidFocalLoss,
     SoftmaxFocalLoss,
+    VarifocalLoss,
     binary_focal_loss,
+    binary_gaussian_focal_loss,
+    binary_quality_focal_loss,
+    binary_varifocal_loss,
+    gaussian_focal_loss,
+    quality_focal_loss,
     sigmoid_focal_loss,
     softmax_focal_loss,
+    varifocal_loss,
 )
 from paddle_focal.ops import backend_report
 
@@ -17,10 +26,19 @@ __version__ = "0.1.0"
 __all__ = [
     "ForegroundNormalizer",
     "GammaSchedule",
+    "GaussianFocalLoss",
+    "QualityFocalLoss",
     "SigmoidFocalLoss",
     "SoftmaxFocalLoss",
+    "VarifocalLoss",
     "backend_report",
     "binary_focal_loss",
+    "binary_gaussian_focal_loss",
+    "binary_quality_focal_loss",
+    "binary_varifocal_loss",
+    "gaussian_focal_loss",
+    "quality_focal_loss",
     "sigmoid_focal_loss",
     "softmax_focal_loss",
+    "varifocal_loss",
 ]

@@ -1,5 +1,5 @@
 """The public names of the losses as layers."""
 
-from paddle_focal.losses import SigmoidFocalLoss, SoftmaxFocalLoss
+from paddle_focal.losses import GaussianFocalLoss, QualityFocalLoss, SigmoidFocalLoss, SoftmaxFocalLoss, VarifocalLoss
 
-__all__ = ["SigmoidFocalLoss", "SoftmaxFocalLoss"]
+__all__ = ["GaussianFocalLoss", "QualityFocalLoss", "SigmoidFocalLoss", "SoftmaxFocalLoss", "VarifocalLoss"]

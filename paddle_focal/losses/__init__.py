@@ -4,16 +4,28 @@ Functions check, normalise and reduce; layers hold hyper-parameters. Imports ``o
 """
 
 from paddle_focal.losses.gamma_schedule import GammaSchedule
+from paddle_focal.losses.gaussian import GaussianFocalLoss, binary_gaussian_focal_loss, gaussian_focal_loss
 from paddle_focal.losses.normalizer import ForegroundNormalizer
+from paddle_focal.losses.quality import QualityFocalLoss, binary_quality_focal_loss, quality_focal_loss
 from paddle_focal.losses.sigmoid import SigmoidFocalLoss, binary_focal_loss, sigmoid_focal_loss
 from paddle_focal.losses.softmax import SoftmaxFocalLoss, softmax_focal_loss
+from paddle_focal.losses.varifocal import VarifocalLoss, binary_varifocal_loss, varifocal_loss
 
 __all__ = [
     "ForegroundNormalizer",
     "GammaSchedule",
+    "GaussianFocalLoss",
+    "QualityFocalLoss",
     "SigmoidFocalLoss",
     "SoftmaxFocalLoss",
+    "VarifocalLoss",
     "binary_focal_loss",
+    "binary_gaussian_focal_loss",
+    "binary_quality_focal_loss",
+    "binary_varifocal_loss",
+    "gaussian_focal_loss",
+    "quality_focal_loss",
     "sigmoid_focal_loss",
     "softmax_focal_loss",
+    "varifocal_loss",
 ]

@@ -12,14 +12,13 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from paddle_focal.arguments import check_integer, check_number, check_positive
+from paddle_focal.arguments import check_integer, check_number, check_positive, described
 from paddle_focal.ops import devices
-from paddle_focal.ops.loss import Loss, LossSpec, highest_label, loss_shape, result_dtype
+from paddle_focal.ops.loss import Loss, LossSpec, highest_label, result_dtype
 
 REDUCTIONS = ("none", "mean", "sum")
 FLOATING = (paddle.float16, paddle.bfloat16, paddle.float32, paddle.float64)
 INDEX = (paddle.int32, paddle.int64)
-WEIGHT = (*FLOATING, *INDEX, paddle.bool)
 
 
 def remembered(check: Callable) -> Callable:
@@ -74,8 +73,23 @@ def check_loss_weight(loss_weight: Real) -> float:
     return check_number("loss_weight", loss_weight, "a finite number >= 0", lambda number: 0 <= number < math.inf)
 
 
-#: The checks of the parameters that are numbers.
-NUMBERS: dict[str, Callable[[Real], float]] = {"gamma": check_gamma, "label_smoothing": check_label_smoothing}
+def check_beta(beta: Real) -> float:
+    return check_number("beta", beta, "a finite number >= 0", lambda number: 0 <= number < math.inf)
+
+
+def check_detach_weight(detach_weight: bool) -> float:
+    if not isinstance(detach_weight, bool):
+        raise TypeError(f"detach_weight must be True or False, but got {described(detach_weight)}")
+    return detach_weight
+
+
+#: The checks of the parameters that are numbers to the backends.
+NUMBERS: dict[str, Callable[[Any], float]] = {
+    "gamma": check_gamma,
+    "label_smoothing": check_label_smoothing,
+    "beta": check_beta,
+    "detach_weight": check_detach_weight,
+}
 
 
 def _dtype_name(dtype: paddle.dtype) -> str:
@@ -87,12 +101,12 @@ def _accepted(dtypes: Sequence[paddle.dtype]) -> str:
     return f"a Tensor of dtype {', '.join(names)} or {last}"
 
 
-def _check_is_tensor(name: str, value: Tensor, dtypes: Sequence[paddle.dtype]) -> None:
+def check_is_tensor(name: str, value: Tensor, dtypes: Sequence[paddle.dtype]) -> None:
     if not isinstance(value, Tensor) and not paddle.is_tensor(value):
         raise TypeError(f"{name} must be {_accepted(dtypes)}, but got {value!r} ({type(value).__name__})")
 
 
-def _check_dtype(name: str, dtype: paddle.dtype, dtypes: Sequence[paddle.dtype]) -> None:
+def check_dtype(name: str, dtype: paddle.dtype, dtypes: Sequence[paddle.dtype]) -> None:
     if dtype not in dtypes:
         raise TypeError(f"{name} must be {_accepted(dtypes)}, but its dtype is {_dtype_name(dtype)}")
 
@@ -101,8 +115,8 @@ def spec_of(
     loss: Loss, logit: Tensor, label: Tensor, axis: int, ignore_index: int, reduction: str, *numbers: float
 ) -> tuple[LossSpec, bool]:
     """What the arguments say, and whether the reduction is 'mean'. ``numbers`` come in the order of the loss's."""
-    _check_is_tensor("logit", logit, FLOATING)
-    _check_is_tensor("label", label, INDEX + FLOATING)
+    check_is_tensor("logit", logit, FLOATING)
+    check_is_tensor(loss.label, label, INDEX + FLOATING if loss.takes_index else FLOATING)
     shapes = tuple(logit.shape), logit.dtype, tuple(label.shape), label.dtype
     return _spec(loss, *shapes, axis, ignore_index, reduction, *numbers)
 
@@ -137,12 +151,12 @@ def _spec(
 
 def check_logit(logit: Tensor, axis: int, name: str = "logit") -> int:
     """The class axis, counted from the front."""
-    _check_is_tensor(name, logit, FLOATING)
+    check_is_tensor(name, logit, FLOATING)
     return _class_axis(name, tuple(logit.shape), logit.dtype, axis)
 
 
 def _class_axis(name: str, shape: tuple[int, ...], dtype: paddle.dtype, axis: int) -> int:
-    _check_dtype(name, dtype, FLOATING)
+    check_dtype(name, dtype, FLOATING)
     if not shape:
         raise ValueError(f"{name} must have at least one axis, but its shape is []")
     ndim, axis = len(shape), check_integer("axis", axis)
@@ -156,17 +170,19 @@ def _class_axis(name: str, shape: tuple[int, ...], dtype: paddle.dtype, axis: in
 
 def check_label(loss: Loss, logit: Tensor, label: Tensor, axis: int, ignore_index: int) -> bool:
     """Whether the label holds class indices; otherwise it holds dense targets."""
-    _check_is_tensor("label", label, INDEX + FLOATING)
+    check_is_tensor("label", label, INDEX + FLOATING)
     return _check_label(loss, tuple(logit.shape), tuple(label.shape), label.dtype, axis, ignore_index)
 
 
 def _check_label(
     loss: Loss, of_logit: tuple[int, ...], of_label: tuple[int, ...], dtype: paddle.dtype, axis: int, ignore_index: int
 ) -> bool:
-    _check_dtype("label", dtype, INDEX + FLOATING)
+    check_dtype(loss.label, dtype, INDEX + FLOATING if loss.takes_index else FLOATING)
     shape, given, indexed = list(of_logit), list(of_label), dtype in INDEX
     expected = shape[:axis] + shape[axis + 1 :] if indexed else shape
-    if not _same_shape(given, expected):
+    if not same_shape(given, expected):
+        if not loss.takes_index:
+            raise ValueError(f"{loss.label} must have the shape of the predictions, {shape}, but its shape is {given}")
         hint = ""
         if indexed and given == shape:
             hint = "; for 0/1 targets in the shape of the predictions, cast label to a floating dtype"
@@ -183,61 +199,25 @@ def _check_label(
     return indexed
 
 
-def _same_shape(one: list[int], other: list[int]) -> bool:
+def same_shape(one: list[int], other: list[int]) -> bool:
     """Whether two shapes agree, as far as they are known: a static graph has -1 for sizes of the batch."""
     return len(one) == len(other) and all(m == n or -1 in (m, n) for m, n in zip(one, other))
 
 
-def check_weight(loss: Loss, weight: Tensor, logit: Tensor, label: Tensor, axis: int) -> Tensor:
-    """The weight as a floating tensor that has the rank of the losses and broadcasts to them."""
-    _check_is_tensor("weight", weight, WEIGHT)
-    _check_dtype("weight", weight.dtype, WEIGHT)
-    weight = weight.detach()
-    weight = weight if weight.dtype in FLOATING else weight.astype("float32")
-    if loss.keeps_class_axis:
-        return _weight_of_logits(weight, logit, label, axis)
-    return _weight_of_labels(weight, loss_shape(loss, logit.shape, axis))
-
-
-def _weight_of_logits(weight: Tensor, logit: Tensor, label: Tensor, axis: int) -> Tensor:
-    """The weight, broadcast along all axes before the class axis or along none, and likewise for the axes after it.
-
-    A backend can then treat the axes on each side as one.
-    """
-    shape, given = list(logit.shape), list(weight.shape)
-    if len(label.shape) < len(shape) and _same_shape(given, list(label.shape)):
-        return weight.unsqueeze(axis)
-    if len(given) == 1 < len(shape) and given[0] == math.prod(shape) != shape[-1]:  # [N * C] of Weighted_FocalLoss
-        return weight.reshape(shape)
-    full = [1] * (len(shape) - len(given)) + given
-    if not _broadcasts(full, shape):
+def check_score(label: Tensor, score: Tensor) -> Tensor:
+    """The targets of the labels' own classes, in the labels' shape; backends check their range."""
+    check_is_tensor("score", score, FLOATING)
+    check_dtype("score", score.dtype, FLOATING)
+    if label.is_floating_point():
         raise ValueError(
-            f"weight must have the shape of label, {list(label.shape)}, or broadcast to that of the "
-            f"predictions, {shape}, or be that flattened, but its shape is {given}"
+            f"score is the target of a class index, but label of dtype {_dtype_name(label.dtype)} holds the targets "
+            "themselves: leave score out"
         )
-    per_label = [*given[:axis], 1, *given[axis:]]
-    if given == shape[:axis] + shape[axis + 1 :] and per_label != full:  # as many labels as classes
+    if not same_shape(list(score.shape), list(label.shape)):
         raise ValueError(
-            f"weight must say by its shape what it is of, labels or classes: {per_label} or {full} for dense labels of "
-            f"shape {shape}, but its shape is {given}"
+            f"score must have the shape of label, {list(label.shape)}, but its shape is {list(score.shape)}"
         )
-    target = list(full)
-    for group in (slice(None, axis), slice(axis + 1, None)):
-        if any(n != 1 for n in full[group]):
-            target[group] = shape[group]
-    weight = weight.unsqueeze(list(range(len(full) - len(given)))) if len(given) < len(full) else weight
-    return weight if target == full else weight.expand(target)
-
-
-def _weight_of_labels(weight: Tensor, shape: list[int]) -> Tensor:
-    given = list(weight.shape)
-    if not _broadcasts([1] * (len(shape) - len(given)) + given, shape):
-        raise ValueError(f"weight must broadcast to the shape of the labels, {shape}, but its shape is {given}")
-    return weight if given == shape else weight.expand(shape)
-
-
-def _broadcasts(given: list[int], shape: list[int]) -> bool:
-    return len(given) <= len(shape) and _same_shape([n if m == 1 else m for m, n in zip(given, shape)], shape)
+    return score.detach()
 
 
 #: The largest finite number of each dtype that scales have.
@@ -256,7 +236,7 @@ def scales_of(
     if normalizer is None and (alpha is None or (type(alpha) is float and alpha <= 1.0)):
         return _kept_factors(loss, alpha)
     dtype = result_dtype(dtype)
-    divisor = _check_normalizer(normalizer, classes, dtype)
+    divisor = _check_normalizer(normalizer, classes if loss.takes_index else 1, dtype)
     _check_magnitude(alpha, 1.0 if paddle.is_tensor(divisor) or divisor is None else divisor, dtype)
     if isinstance(alpha, tuple):
         if len(alpha) not in (1, classes):
@@ -289,8 +269,8 @@ def _check_normalizer(normalizer: float | Tensor | None, classes: int, dtype: pa
     if not paddle.is_tensor(normalizer):
         return check_positive("normalizer", normalizer)
     if list(normalizer.shape) not in ([], [1], [classes]):
+        shapes = "[] or [1]" if classes == 1 else f"[], [1] or [{classes}]"
         raise ValueError(
-            f"normalizer must be a number or a Tensor of shape [], [1] or [{classes}], "
-            f"but its shape is {list(normalizer.shape)}"
+            f"normalizer must be a number or a Tensor of shape {shapes}, but its shape is {list(normalizer.shape)}"
         )
     return normalizer.detach().reshape([-1]).astype(dtype)

@@ -11,17 +11,21 @@ from paddle import Tensor, nn
 from paddle.base import core
 
 from paddle_focal import ops
-from paddle_focal.arguments import check_integer, check_positive
+from paddle_focal.arguments import check_integer, check_positive, described
 from paddle_focal.losses.arguments import (
     NUMBERS,
     check_alpha,
+    check_logit,
     check_loss_weight,
     check_reduction,
-    check_weight,
+    check_score,
     scales_of,
     spec_of,
 )
-from paddle_focal.ops.loss import Loss, LossParams, LossSpec
+from paddle_focal.losses.weights import check_weight
+from paddle_focal.ops import probability
+from paddle_focal.ops.loss import Loss, LossParams, LossSpec, result_dtype
+from paddle_focal.ops.rounding import rounded
 
 
 def compute_loss(
@@ -36,6 +40,7 @@ def compute_loss(
     ignore_index: int,
     axis: int,
     backend: str | None,
+    score: Tensor | None = None,
     **numbers: float,
 ) -> Tensor:
     """Check the arguments of a loss, have a backend compute it, and take the mean where one is asked for."""
@@ -44,11 +49,22 @@ def compute_loss(
         spec, is_mean = spec_of(loss, logit, label, axis, ignore_index, reduction, *numbers.values())
         alpha = check_alpha(alpha, loss.highest_alpha)
         scales = scales_of(loss, alpha, normalizer, spec.shape[spec.axis], spec.dtype, logit)
-        weight = None if weight is None else check_weight(loss, weight, logit, label, spec.axis)
-        result = ops.compute(logit, LossParams(spec, label, scales, weight), backend)
+        weight = None if weight is None else check_weight(loss, weight, logit, spec.axis)
+        score = None if score is None else check_score(label, score)
+        result = ops.compute(logit, LossParams(spec, label, scales, weight, score), backend)
         return _mean(result, spec, label) if is_mean else result
     finally:
         core.set_eval_frame(tracer)
+
+
+def compute_on_probabilities(
+    loss: Loss, prob: Tensor, label: Tensor, *, axis: int, reduction: str, **arguments: Any
+) -> Tensor:
+    """The loss of the logits of probabilities, in float64 whatever their dtype, rounded to what the loss returns."""
+    check_logit(prob, axis, "prob")
+    logit = probability.logit_of(prob, loss.name)
+    result = compute_loss(loss, logit, label, axis=axis, reduction=reduction, **arguments)
+    return rounded(result, prob.dtype if reduction == "none" else result_dtype(prob.dtype))
 
 
 def _mean(total: Tensor, spec: LossSpec, label: Tensor) -> Tensor:
@@ -68,25 +84,44 @@ def _check_name(name: str | None) -> str | None:
     return name
 
 
-#: The checks of the hyper-parameters that every layer has.
-_SHARED = {
+def _check_activated(activated: bool) -> bool:
+    if not isinstance(activated, bool):
+        raise TypeError(f"activated must be True or False, but got {described(activated)}")
+    return activated
+
+
+def _check_use_sigmoid(use_sigmoid: bool) -> bool:
+    if use_sigmoid is not True:
+        raise ValueError(f"use_sigmoid must be True: this is the loss of sigmoid classifiers, but got {use_sigmoid!r}")
+    return use_sigmoid
+
+
+#: The checks of the hyper-parameters that are no arguments of the functions.
+_OF_LAYERS = {
+    "use_sigmoid": _check_use_sigmoid,
     "loss_weight": check_loss_weight,
-    "ignore_index": partial(check_integer, "ignore_index"),
     "reduction": _check_reduction,
-    "axis": partial(check_integer, "axis"),
+    "activated": _check_activated,
     "name": _check_name,
+}
+_SHARED = {
+    "ignore_index": partial(check_integer, "ignore_index"),
+    "axis": partial(check_integer, "axis"),
+    **_OF_LAYERS,
 }
 
 
 class FocalLoss(nn.Layer):
     """What the layers share: hyper-parameters that are checked whenever they are set, and the call.
 
-    A subclass names its loss in ``_loss``, the function that computes it in ``_function``, and in ``_OWN_CHECKS`` the
-    checks of hyper-parameters that the loss's description does not have. It hands all of them to ``__init__``.
+    A subclass names its loss in ``_loss``, the functions that compute it from logits and from probabilities in
+    ``_of_logits`` and ``_of_probabilities``, and in ``_OWN_CHECKS`` the checks of hyper-parameters of its own. It hands
+    all hyper-parameters to ``__init__``.
     """
 
     _loss: ClassVar[Loss]
-    _function: Callable[..., Tensor]
+    _of_logits: Callable[..., Tensor]
+    _of_probabilities: Callable[..., Tensor] | None = None
     _OWN_CHECKS: ClassVar[dict[str, Callable]] = {}
     _checks: ClassVar[dict[str, Callable]] = {}
 
@@ -101,6 +136,7 @@ class FocalLoss(nn.Layer):
         for name, value in hyper_parameters.items():
             setattr(self, name, value)
         self._names = tuple(hyper_parameters)
+        self._arguments = tuple(name for name in self._names if name not in _OF_LAYERS and name not in self._OWN_CHECKS)
 
     def __setattr__(self, name: str, value: Any) -> None:
         check = self._checks.get(name)
@@ -119,7 +155,8 @@ class FocalLoss(nn.Layer):
 
         Args:
             pred: C classes along the class axis; ``[N, C]`` in PaddleDetection.
-            target: class indices or dense targets, see the function.
+            target: class indices or dense targets, see the function; for losses that take a score, class indices and
+                scores as a pair, too.
             weight: factors, see the function.
             avg_factor: a number > 0 or a scalar tensor: the result is the sum divided by it. Only with 'mean'.
             reduction: overrides the attribute.
@@ -133,21 +170,27 @@ class FocalLoss(nn.Layer):
         """
         if reduction is None:
             reduction = self.reduction or ("none" if avg_factor is None else "mean")
-        axis = self.axis if axis is None else axis
         if avg_factor is not None:
             self._check_avg_factor(avg_factor, reduction)
-        numbers = {name: getattr(self, name) for name in self._loss.numbers}
-        return self.loss_weight * self._function(
+        arguments = {name: getattr(self, name) for name in self._arguments}
+        if axis is not None:
+            arguments["axis"] = axis
+        if self._loss.takes_score and isinstance(target, (tuple, list)):
+            target, arguments["score"] = target
+        function = self._of_probabilities if self.is_activated else self._of_logits
+        return self.loss_weight * function(
             pred,
             target,
-            normalizer=self._divisor(pred, target, avg_factor, reduction, axis),
-            alpha=self.alpha,
+            normalizer=self._divisor(pred, target, avg_factor, reduction, arguments.get("axis")),
             reduction=reduction if avg_factor is None else "sum",
             weight=weight,
-            ignore_index=self.ignore_index,
-            axis=axis,
-            **numbers,
+            **arguments,
         )
+
+    @property
+    def is_activated(self) -> bool:
+        """Whether predictions are probabilities."""
+        return getattr(self, "activated", False)
 
     def _divisor(self, pred: Tensor, target: Tensor, avg_factor: float | Tensor | None, reduction: str, axis: int):
         return avg_factor

@@ -8,14 +8,10 @@ from typing import Any, Callable, ClassVar
 import paddle
 from paddle import Tensor
 
-from paddle_focal.arguments import described
 from paddle_focal.losses.arguments import check_label, check_logit
-from paddle_focal.losses.base import FocalLoss, compute_loss
+from paddle_focal.losses.base import FocalLoss, compute_loss, compute_on_probabilities
 from paddle_focal.losses.normalizer import ForegroundNormalizer
-from paddle_focal.ops import probability
-from paddle_focal.ops.loss import result_dtype
 from paddle_focal.ops.registry import SIGMOID
-from paddle_focal.ops.rounding import rounded
 
 
 @paddle.jit.not_to_static  # traced unchanged: it branches only on shapes and numbers
@@ -164,21 +160,20 @@ def binary_focal_loss(
         TypeError, ValueError, RuntimeError: as :func:`sigmoid_focal_loss`. A probability outside [0, 1] is a ValueError
             on the CPU, and gives NaN elsewhere.
     """
-    check_logit(prob, axis, "prob")
-    loss = sigmoid_focal_loss(
-        probability.logit_of(prob),
+    return compute_on_probabilities(
+        SIGMOID,
+        prob,
         label,
-        normalizer,
-        alpha,
-        gamma,
-        reduction,
+        normalizer=normalizer,
+        alpha=alpha,
+        gamma=gamma,
+        reduction=reduction,
         weight=weight,
         ignore_index=ignore_index,
         label_smoothing=label_smoothing,
         axis=axis,
         backend=backend,
     )
-    return rounded(loss, prob.dtype if reduction == "none" else result_dtype(prob.dtype))
 
 
 #: The values of ``normalizer``, and the mode of :class:`ForegroundNormalizer` that each one stands for.
@@ -190,18 +185,6 @@ def _check_normalizer(normalizer: str | None) -> str | None:
         accepted = ", ".join(repr(name) for name in NORMALIZERS)
         raise ValueError(f"normalizer must be None or one of {accepted}, but got {normalizer!r}")
     return normalizer
-
-
-def _check_activated(activated: bool) -> bool:
-    if not isinstance(activated, bool):
-        raise TypeError(f"activated must be True or False, but got {described(activated)}")
-    return activated
-
-
-def _check_use_sigmoid(use_sigmoid: bool) -> bool:
-    if use_sigmoid is not True:
-        raise ValueError(f"use_sigmoid must be True: this is the loss of sigmoid classifiers, but got {use_sigmoid!r}")
-    return use_sigmoid
 
 
 class SigmoidFocalLoss(FocalLoss):
@@ -243,11 +226,9 @@ class SigmoidFocalLoss(FocalLoss):
     """
 
     _loss = SIGMOID
-    _OWN_CHECKS: ClassVar[dict[str, Callable]] = {
-        "use_sigmoid": _check_use_sigmoid,
-        "normalizer": _check_normalizer,
-        "activated": _check_activated,
-    }
+    _of_logits = staticmethod(sigmoid_focal_loss)
+    _of_probabilities = staticmethod(binary_focal_loss)
+    _OWN_CHECKS: ClassVar[dict[str, Callable]] = {"normalizer": _check_normalizer}
 
     def __init__(
         self,
@@ -281,10 +262,6 @@ class SigmoidFocalLoss(FocalLoss):
         super().__setattr__(name, value)
         if name == "normalizer":
             self.foreground_normalizer = None if value is None else ForegroundNormalizer(NORMALIZERS[value])
-
-    @property
-    def _function(self) -> Callable[..., Tensor]:
-        return binary_focal_loss if self.activated else sigmoid_focal_loss
 
     def _divisor(
         self, pred: Tensor, target: Tensor, avg_factor: float | Tensor | None, reduction: str, axis: int

@@ -114,7 +114,7 @@ class SoftmaxFocalLoss(FocalLoss):
     """
 
     _loss = SOFTMAX
-    _function = staticmethod(softmax_focal_loss)
+    _of_logits = staticmethod(softmax_focal_loss)
 
     def __init__(
         self,

@@ -32,7 +32,10 @@ def _check_alive(context: weakref.ref, name: str, grad: Tensor) -> None:
 def versions(logit: Tensor, params: LossParams) -> tuple[int, ...]:
     """How often each tensor that the backward pass reads has been changed in place."""
     found = (logit.inplace_version, params.label.inplace_version)
-    return found if params.weight is None else (*found, params.weight.inplace_version)
+    for tensor in (params.weight, params.score):
+        if tensor is not None:
+            found = (*found, tensor.inplace_version)
+    return found
 
 
 def check(logit: Tensor, params: LossParams, before: tuple[int, ...]) -> None:
@@ -40,4 +43,6 @@ def check(logit: Tensor, params: LossParams, before: tuple[int, ...]) -> None:
     if paddle.is_grad_enabled():
         raise RuntimeError(f"{params.spec.loss.name} cannot be differentiated twice: call it without create_graph")
     if versions(logit, params) != before:
-        raise RuntimeError("logit, label or weight was changed in place between the forward and the backward pass")
+        raise RuntimeError(
+            "logit, label, score or weight was changed in place between the forward and the backward pass"
+        )

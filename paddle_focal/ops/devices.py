@@ -44,7 +44,7 @@ def check_same(logit: Tensor, params: LossParams) -> None:
         return
     expected = name(logit)
     scales = [("normalizer", scale) for scale in params.scales.values()]
-    for argument, tensor in [("label", params.label), ("weight", params.weight), *scales]:
+    for argument, tensor in [("label", params.label), ("score", params.score), ("weight", params.weight), *scales]:
         if isinstance(tensor, Tensor) and name(tensor) != expected:
             raise ValueError(f"{argument} must be on the device of logit, {expected}, but is on {name(tensor)}")
 

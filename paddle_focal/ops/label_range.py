@@ -17,19 +17,26 @@ def is_wanted_everywhere() -> bool:
 
 def check(params: LossParams) -> None:
     """Raises a ValueError that names the first label out of range."""
-    label, spec = params.label, params.spec
+    label, score, spec = params.label, params.score, params.spec
     loss, classes, ignore_index = spec.loss, spec.shape[spec.axis], spec.ignore_index
     if params.label.is_floating_point():
-        return check_unit_interval("label", label)
+        return check_unit_interval(loss.label, label)
     highest = highest_label(loss, classes)
     valid = (label >= 0).logical_and(label <= highest).logical_or(label == ignore_index)
     background = f" ({classes} is background)" if loss.has_background else ""
     _check("label", label, valid, f"in [0, {highest}]{background} or ignore_index {ignore_index}")
+    if score is not None:  # of labels that are no class, it is not read
+        unread = (label < 0).logical_or(label >= classes)
+        _check("score", score, _in_unit_interval(score).logical_or(unread), "in [0, 1]")
 
 
 def check_unit_interval(name: str, values: Tensor) -> None:
     """Raises a ValueError that names the first value outside [0, 1]."""
-    _check(name, values, (values >= 0).logical_and(values <= 1.0), "in [0, 1]")
+    _check(name, values, _in_unit_interval(values), "in [0, 1]")
+
+
+def _in_unit_interval(values: Tensor) -> Tensor:
+    return (values >= 0).logical_and(values <= 1.0)
 
 
 def _check(name: str, values: Tensor, valid: Tensor, accepted: str) -> None:

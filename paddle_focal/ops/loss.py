@@ -55,10 +55,10 @@ class LossParams(NamedTuple):
     score: Tensor | None = None
 
 
-#: Computes, for a block of logits ``[n, C, inner]`` with labels ``[n, inner]`` or ``[n, C, inner]``, the losses
-#: ``[n, C, inner]`` (``[n, 1, inner]`` if there is one for each label) times the scales; or, if the last argument is
-#: true, their derivatives ``[n, C, inner]`` with respect to the logits.
-Formula = Callable[[Tensor, Tensor, LossParams, bool], Tensor]
+#: Computes, for a block of logits ``[n, C, inner]`` with labels ``[n, inner]`` or ``[n, C, inner]`` and scores
+#: ``[n, inner]``, the losses ``[n, C, inner]`` (``[n, 1, inner]`` if there is one for each label) times the scales; or,
+#: if the last argument is true, their derivatives ``[n, C, inner]`` with respect to the logits.
+Formula = Callable[[Tensor, LossParams, bool], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +73,9 @@ class Loss:
         scales: the factors of the loss in the library's order, each as a function of alpha.
         highest_alpha: the largest alpha that is accepted.
         numbers: the parameters that are numbers, in the library's order.
+        label: what the function calls its labels.
+        takes_index: whether labels may be class indices, not dense targets only; if not, there are no classes.
+        takes_score: whether class indices may come with the target of their own class.
         keeps_class_axis: whether there is one loss for each logit, not one for each label.
         has_background: whether the class index C is a valid label, meaning no class.
         devices: the kinds of devices that the native library has kernels for.
@@ -88,6 +91,9 @@ class Loss:
     keeps_class_axis: bool
     has_background: bool
     devices: tuple[str, ...]
+    label: str = "label"
+    takes_index: bool = True
+    takes_score: bool = False
 
 
 # Functions, not methods: Paddle's bytecode tracer cannot handle methods of dataclasses.

@@ -16,8 +16,12 @@ from paddle_focal.ops.rounding import rounded
 _SMALLEST = 1e-300
 
 
-def logit_of(prob: Tensor) -> Tensor:
+def logit_of(prob: Tensor, loss: str) -> Tensor:
     """The float64 logits log(p / (1 - p)), finite for 0 and 1, too; its gradient is finite in the dtype of ``prob``.
+
+    Args:
+        prob: floating.
+        loss: that the logit is for, for messages.
 
     Raises:
         ValueError: a probability is outside [0, 1]. On devices other than the CPU, its logit is NaN instead.
@@ -26,7 +30,7 @@ def logit_of(prob: Tensor) -> Tensor:
         label_range.check_unit_interval("prob", prob)
     contexts: list[weakref.ref] = []
     logit = _Logit.apply(prob, contexts)
-    return logit if logit.stop_gradient else backward_checks.refuse_second(logit, contexts[0], "binary_focal_loss")
+    return logit if logit.stop_gradient else backward_checks.refuse_second(logit, contexts[0], loss)
 
 
 class _Logit(PyLayer):

@@ -6,7 +6,7 @@ import math
 
 import paddle
 
-from paddle_focal.ops.composite import sigmoid, softmax
+from paddle_focal.ops.composite import gaussian, quality, sigmoid, softmax, varifocal
 from paddle_focal.ops.loss import Loss, result_dtype
 
 SIGMOID = Loss(
@@ -33,4 +33,44 @@ SOFTMAX = Loss(
     has_background=False,
     devices=("cpu",),
 )
-LOSSES = {loss.name: loss for loss in (SIGMOID, SOFTMAX)}
+QUALITY = Loss(
+    name="quality_focal_loss",
+    number=2,
+    formula=quality.formula,
+    composite_dtype=lambda dtype: paddle.float64,  # near p = y, powers below 1 make much of the rounding of p
+    scales=SIGMOID.scales,
+    highest_alpha=1.0,
+    numbers=("gamma",),
+    keeps_class_axis=True,
+    has_background=True,
+    devices=("cpu",),
+    takes_score=True,
+)
+VARIFOCAL = Loss(
+    name="varifocal_loss",
+    number=3,
+    formula=varifocal.formula,
+    composite_dtype=result_dtype,
+    scales={"foreground_scale": lambda alpha: 1.0, "background_scale": lambda alpha: alpha},
+    highest_alpha=math.inf,
+    numbers=("gamma", "detach_weight"),
+    keeps_class_axis=True,
+    has_background=True,
+    devices=("cpu",),
+    takes_score=True,
+)
+GAUSSIAN = Loss(
+    name="gaussian_focal_loss",
+    number=4,
+    formula=gaussian.formula,
+    composite_dtype=result_dtype,
+    scales={"foreground_scale": lambda alpha: 1.0, "background_scale": lambda alpha: 1.0},
+    highest_alpha=1.0,
+    numbers=("gamma", "beta"),
+    keeps_class_axis=True,
+    has_background=False,
+    devices=("cpu",),
+    label="heatmap",
+    takes_index=False,
+)
+LOSSES = {loss.name: loss for loss in (SIGMOID, SOFTMAX, QUALITY, VARIFOCAL, GAUSSIAN)}

@@ -17,19 +17,19 @@ struct QualityTerms {
   Classifier<double> at;
   double gamma;
   double modulator;  // |d|^gamma
+  double slope;      // |d|^(gamma - 1) sgn(d); 0 at d = 0, where it may have no limit
 
   FOCAL_INLINE QualityTerms(double x, double y, double gamma) : at(x, y), gamma(gamma) {
     const double distance = std::fabs(at.difference);
-    const double raised = power<kGamma>(distance, logarithm(distance), gamma);
-    modulator = kGamma == Gamma::kAny && distance == 0 ? 0 : raised;
+    const bool is_met = distance < Format<double>::kSmallest;
+    modulator = power<kGamma>(is_met ? 0 : distance, logarithm(distance), gamma);
+    if (kGamma == Gamma::kAny) modulator = is_met ? 0 : modulator;
+    slope = kGamma == Gamma::kTwo ? at.difference : is_met ? 0 : modulator / at.difference;
   }
 
   FOCAL_INLINE double loss() const { return modulator * at.cross_entropy; }
   FOCAL_INLINE double derivative() const {
-    const double d = at.difference;
-    // |d|^(gamma - 1) sgn(d); at d = 0, where it may have no limit, 0
-    const double slope = kGamma == Gamma::kTwo ? d : d == 0 ? 0 : modulator / d;
-    return modulator * d + gamma * slope * (at.near * at.at.inverse * at.cross_entropy);
+    return modulator * at.difference + gamma * slope * (at.near * at.at.inverse * at.cross_entropy);
   }
 };
 

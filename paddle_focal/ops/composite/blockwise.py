@@ -62,7 +62,8 @@ def _params_in_view(logit: Tensor, params: LossParams, view: list[int]) -> LossP
         weight = weight.reshape([outer, weight.shape[axis], inner])
     elif weight is not None:
         weight = weight.reshape([outer, 1, inner])
-    return params._replace(label=label, weight=weight)
+    score = None if params.score is None else params.score.reshape([outer, inner])
+    return params._replace(label=label, weight=weight, score=score)
 
 
 class _Call:
@@ -112,8 +113,9 @@ class _Call:
     def _block(self, logit: Tensor, rows: slice, grad_out: Tensor | None, has_excluded: bool) -> Tensor:
         """The losses of some rows, or the gradients of their logits."""
         params, dtype = self.params, self.loss.composite_dtype(logit.dtype)
-        label = params.label[rows]
-        value = self.loss.formula(logit[rows].astype(dtype), label, params, grad_out is not None)
+        label, score = params.label[rows], None if params.score is None else params.score[rows]
+        of_rows = params._replace(label=label, score=score)
+        value = self.loss.formula(logit[rows].astype(dtype), of_rows, grad_out is not None)
         if params.weight is not None:
             value = _weighted(value, params.weight[rows])
         if grad_out is not None:

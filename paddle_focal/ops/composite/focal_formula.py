@@ -42,28 +42,48 @@ def modulator(z: Tensor, gamma: float) -> Tensor:
     return power(F.sigmoid(z), lambda: z.clip(max=0.0).subtract_(log1p_exp_neg(z.abs())), gamma)
 
 
+class Classifier:
+    """A logit x with a target y: the cross entropy, and the distance of p = sigmoid(x) from y.
+
+    Both are sums of two terms, of which one vanishes as |x| grows. Each is written with the share of the other one, so
+    that a 0/1 target leaves exactly the right one.
+
+    Attributes:
+        tail: log(1 + exp(-|x|)).
+        small: exp(-|x|).
+        far: sigmoid(|x|).
+        cross_entropy: y softplus(-x) + (1 - y) softplus(x).
+        difference: p - y.
+        variance: p (1 - p).
+    """
+
+    def __init__(self, x: Tensor, target: Tensor) -> None:
+        distance, is_positive = x.abs(), x > 0
+        self.tail = log1p_exp_neg(distance)
+        self.small = paddle.exp(-distance)
+        self.far = 1.0 / (1.0 + self.small)
+        near = self.small * self.far
+        rest = 1.0 - target
+        self.cross_entropy = distance * paddle.where(is_positive, rest, target) + self.tail
+        self.difference = paddle.where(is_positive, rest - near, near - target)
+        self.variance = near * self.far
+
+
 def soft(x: Tensor, target: Tensor, gamma: float, smoothing: float, gradient: bool) -> Tensor:
     """Loss of any target in [0, 1], or its derivative with respect to x.
 
-    Here 1 - p_t = sigmoid(x) (1 - y) + sigmoid(-x) y. Both the cross entropy and 1 - p_t are sums of two terms, one of
-    which vanishes as |x| grows. Each sum is written with the share of the other term, ``lost``, so that a 0/1 target
-    leaves exactly the right term.
+    1 - p_t = sigmoid(x) (1 - y) + sigmoid(-x) y is written as the cross entropy is, see :class:`Classifier`.
     """
-    distance = x.abs()
-    tail = log1p_exp_neg(distance)
-    small = paddle.exp(-distance)
-    positive = (x > 0).astype(x.dtype)
-    smoothed = target + smoothing * (0.5 - target)  # Paddle 2.6 rounds added constants to float32; 0.5 is exact
-    lost = (positive - target).abs()
-    cross_entropy = distance * (positive - smoothed).abs() + tail
-    mixed = lost + (1.0 - lost) * small
-    log_mixed = paddle.where(lost <= 0, -distance, paddle.log(mixed))  # Paddle's == takes 1e-9 as 0
-    modulator = power(mixed / (1.0 + small), lambda: log_mixed - tail, gamma)
+    # Paddle 2.6 rounds added constants to float32; 0.5 is exact
+    at = Classifier(x, target + smoothing * (0.5 - target))
+    lost = paddle.where(x > 0, 1.0 - target, target)
+    mixed = lost + (1.0 - lost) * at.small
+    log_mixed = paddle.where(lost <= 0, -x.abs(), paddle.log(mixed))  # Paddle's == takes 1e-9 as 0
+    modulator = power(mixed * at.far, lambda: log_mixed - at.tail, gamma)
     if not gradient:
-        return modulator * cross_entropy
-    d_log_one_minus_p_t = (1.0 - 2.0 * target) * paddle.exp(-distance - log_mixed) / (1.0 + small)
-    d_cross_entropy = (1.0 - smoothed) * F.sigmoid(x) - smoothed * F.sigmoid(-x)
-    return modulator * (gamma * d_log_one_minus_p_t * cross_entropy + d_cross_entropy)
+        return modulator * at.cross_entropy
+    d_log_one_minus_p_t = (1.0 - 2.0 * target) * paddle.exp(-x.abs() - log_mixed) * at.far
+    return modulator * (gamma * d_log_one_minus_p_t * at.cross_entropy + at.difference)
 
 
 def log1p_exp_neg(distance: Tensor) -> Tensor:
@@ -86,16 +106,3 @@ def power(base: Tensor, log_base: Callable[[], Tensor], gamma: float) -> Tensor:
     if gamma == 2:
         return base * base
     return log_base().scale_(gamma).exp_()
-
-
-def along_classes(scale: float | Tensor, dtype: paddle.dtype) -> float | Tensor:
-    """A factor, or one for each class, that multiplies ``[outer, C, inner]``."""
-    return scale.astype(dtype).reshape([1, -1, 1]) if isinstance(scale, Tensor) else scale
-
-
-def of_class(scale: float | Tensor, index: Tensor, dtype: paddle.dtype) -> float | Tensor:
-    """A factor, or that of the class at each ``index``."""
-    if not isinstance(scale, Tensor):
-        return scale
-    scale = scale.astype(dtype)
-    return scale.gather(index.flatten()).reshape(index.shape) if scale.shape[0] > 1 else scale

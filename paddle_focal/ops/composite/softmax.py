@@ -16,15 +16,16 @@ from __future__ import annotations
 import paddle
 from paddle import Tensor
 
-from paddle_focal.ops.composite.focal_formula import along_classes, hard, modulator, of_class
+from paddle_focal.ops.composite.elementwise import along_classes, of_class
+from paddle_focal.ops.composite.focal_formula import hard, modulator
 from paddle_focal.ops.loss import LossParams
 
 _LOWEST = -1.7976931348623157e308  # used in place of -infinity, the maximum over no classes
 
 
-def formula(x: Tensor, label: Tensor, params: LossParams, gradient: bool) -> Tensor:
+def formula(x: Tensor, params: LossParams, gradient: bool) -> Tensor:
     """Losses ``[n, 1, inner]`` or gradients ``[n, C, inner]``; see :data:`paddle_focal.ops.loss.Formula`."""
-    return (_soft if params.label.is_floating_point() else _indexed)(x, label, params, gradient)
+    return (_soft if params.label.is_floating_point() else _indexed)(x, params.label, params, gradient)
 
 
 def _indexed(x: Tensor, label: Tensor, params: LossParams, gradient: bool) -> Tensor:

@@ -83,7 +83,8 @@ def _backward(plan: Plan, logit: Tensor, params: LossParams, grad_out: Tensor) -
 
 
 def _contiguous(logit: Tensor, params: LossParams) -> tuple[Tensor, LossParams]:
-    label, weight = params.label, params.weight
-    if not (label.is_contiguous() and (weight is None or weight.is_contiguous())):
-        params = params._replace(label=label.contiguous(), weight=None if weight is None else weight.contiguous())
+    for name in ("label", "weight", "score"):
+        tensor = getattr(params, name)
+        if tensor is not None and not tensor.is_contiguous():
+            params = params._replace(**{name: tensor.contiguous()})
     return (logit if logit.is_contiguous() else logit.contiguous()), params

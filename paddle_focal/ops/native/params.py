@@ -56,7 +56,7 @@ def packed(plan: Plan, logit: Tensor, params: LossParams) -> bytes:
     score = (0, 0) if params.score is None else (params.score.data_ptr(), FORMATS[params.score.dtype])
     arrays = ARRAYS.pack(logit.data_ptr(), plan.logit_format, params.label.data_ptr(), plan.label_format, *score)
     scales = tuple(params.scales.values())
-    if params.weight is None and type(scales[0]) is float:
+    if params.weight is None and all(type(scale) is float for scale in scales):
         return arrays + _packed_numbers(params.spec, scales)
     weight = _NO_WEIGHT if params.weight is None else _packed_weight(params)
     return arrays + _packed_scales(scales) + weight + plan.packed
