@@ -10,6 +10,11 @@ contender that cannot serve is skipped with the reason; one whose numbers are wr
 
 compare RetinaNet's loss stage, and a whole training step, with PaddleDetection's own head, with only the loss replaced
 (drop-in), with FocalRetinaHead and with a loss stage that costs nothing (floor); they write head.* and step.*.
+
+    python tools/benchmark.py family
+
+compares the varifocal, quality and Gaussian focal losses with PaddleDetection's own, at the sizes of its
+configurations; it writes family.*.
 """
 
 from __future__ import annotations
@@ -21,6 +26,8 @@ from paddle_focal.benchmarks.contenders import CONTENDERS
 from paddle_focal.benchmarks.loss import LossBenchmark
 from paddle_focal.benchmarks.measuring import loss_memory
 
+FAMILY_CASES = ("ppyoloe", "picodet", "rtdetr", "gfl", "tood", "centernet")
+FAMILY_CONTENDERS = ("stock", "native", "composite", "floor")
 RETINA_CONTENDERS = ("stock", "drop-in", "FocalRetinaHead", "floor")
 
 
@@ -51,9 +58,15 @@ def run_step(options: argparse.Namespace) -> None:
     step.print_steps(options) if options.worker else step.run(options)
 
 
+def run_family(options: argparse.Namespace) -> None:
+    from paddle_focal.benchmarks import family
+
+    family.print_memory(options) if options.only_memory else family.run(options)
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="{loss,head,step}")
+    commands = parser.add_subparsers(required=True, metavar="{loss,head,step,family}")
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument(
         "--output", default="output/benchmark", metavar="DIR", help="folder to write (default: %(default)s)"
@@ -105,6 +118,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     step.add_argument("--steps", type=positive, default=2, metavar="N", help="timed in a turn (default: %(default)s)")
     step.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     step.set_defaults(run=run_step)
+    add_family(commands, [output])
     return parser.parse_args(arguments)
 
 
@@ -148,6 +162,30 @@ def add_loss(commands, parents: list[argparse.ArgumentParser]) -> None:
         "--rounds", type=positive, default=10, metavar="N", help="timed calls of each contender (default: %(default)s)"
     )
     loss.set_defaults(run=run_loss)
+
+
+def add_family(commands, parents: list[argparse.ArgumentParser]) -> None:
+    family = commands.add_parser(
+        "family",
+        parents=parents,
+        help="the other losses of the family, forward and backward",
+        description="Time and peak memory of the losses with scores and of heatmaps beside PaddleDetection's own.",
+    )
+    for name, values in (("cases", FAMILY_CASES), ("contenders", FAMILY_CONTENDERS)):
+        family.add_argument(
+            f"--{name}",
+            nargs="+",
+            choices=values,
+            default=values,
+            metavar=name[:-1].upper(),
+            help=f"of {', '.join(values)} (default: all)",
+        )
+    family.add_argument("--threads", nargs="+", type=positive, default=(1, 2), metavar="N", help="default: 1 2")
+    family.add_argument(
+        "--rounds", type=positive, default=5, metavar="N", help="timed calls of each (default: %(default)s)"
+    )
+    family.add_argument("--only-memory", action="store_true", help=argparse.SUPPRESS)
+    family.set_defaults(run=run_family)
 
 
 def main(arguments: list[str] | None = None) -> None:

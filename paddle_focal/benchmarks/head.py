@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import paddle
 
-from paddle_focal.benchmarks import measuring, tables
-from paddle_focal.benchmarks.result import Statistics, statistics
+from paddle_focal.benchmarks import comparison, measuring, tables
+from paddle_focal.benchmarks.comparison import REFERENCE
 from paddle_focal.benchmarks.retina import FLOOR, Batch, create_head
-from paddle_focal.files import write_whole
 
-REFERENCE = "stock"
 ALLOWED = 1e-4  # ppdet's own float32 rounding
 
 
@@ -62,18 +58,8 @@ def run(options: argparse.Namespace) -> None:
     for threads in options.threads:
         paddle.base.core.set_num_threads(threads)
         for name, calls in measuring.interleave(runs, options.rounds, settle).items():
-            forward, backward = zip(*calls)
-            rows.append(
-                {
-                    "contender": name,
-                    "threads": threads,
-                    "forward_ms": statistics(forward),
-                    "backward_ms": statistics(backward),
-                    "both_ms": statistics([sum(call) for call in calls]),
-                    "peak_extra_mib": memory[name],
-                    "peak_extra_per_logits": memory[name] / batch.logits_mib,
-                }
-            )
+            setting = {"contender": name, "threads": threads}
+            rows.append(comparison.row(setting, calls, memory[name], batch.logits_mib))
             print(f"  {name:16} threads: {threads}  {tables.interval(rows[-1]['both_ms'])} ms")
     _write(rows, batch, options)
 
@@ -122,36 +108,12 @@ def _check(runs: dict[str, StageRun]) -> None:
 
 
 def _write(rows: list[dict], batch: Batch, options: argparse.Namespace) -> None:
-    folder = Path(options.output)
-    folder.mkdir(parents=True, exist_ok=True)
     facts = {**tables.environment(), "rounds": options.rounds, "batch": str(batch)}
-    plain = [{k: vars(v) if isinstance(v, Statistics) else v for k, v in row.items()} for row in rows]
-    document = json.dumps({"environment": facts, "results": plain}, indent=1) + "\n"
-    write_whole(folder / "head.json", lambda path: path.write_text(document))
-    text = "\n".join(_markdown(rows, batch, facts)) + "\n"
-    write_whole(folder / "head.md", lambda path: path.write_text(text))
-    print("\n".join(tables.table(_table(rows))))
-
-
-def _markdown(rows: list[dict], batch: Batch, facts: dict) -> Iterable[str]:
-    yield "# RetinaNet's loss stage, forward and backward"
-    yield ""
-    yield (
+    lines = [
+        "# RetinaNet's loss stage, forward and backward",
+        "",
         "Milliseconds are medians [20th, 80th percentile]. Peak memory is above that of the outputs of the "
         f"convolutions, {tables.number(batch.logits_mib)} MiB of logits; it includes their gradient. The floor is the "
-        "mean of the outputs."
-    )
-    yield ""
-    yield from tables.facts_in_words(facts)
-    yield ""
-    yield from tables.table(_table(rows))
-
-
-def _table(rows: list[dict]) -> Iterable[list[str]]:
-    yield ["contender", "threads", "forward ms", "backward ms", "both ms", f"x {REFERENCE}", "peak MiB", "x logits"]
-    for row in rows:
-        reference = [r for r in rows if (r["contender"], r["threads"]) == (REFERENCE, row["threads"])]
-        ratio = tables.number(reference[0]["both_ms"].median / row["both_ms"].median) if reference else "-"
-        times = [tables.interval(row[name]) for name in ("forward_ms", "backward_ms", "both_ms")]
-        memory = [tables.number(row["peak_extra_mib"]), f"{row['peak_extra_per_logits']:.2f}"]
-        yield [row["contender"], str(row["threads"]), *times, ratio, *memory]
+        "mean of the outputs.",
+    ]
+    comparison.write(Path(options.output), "head", lines, facts, rows, ("contender", "threads"))

@@ -26,7 +26,7 @@ def environment() -> dict[str, object]:
         "cores": len(os.sched_getaffinity(0)),
         "system": platform.platform(),
         "python": platform.python_version(),
-        **{name: module.__version__ for name, module in loaded.items()},
+        **{name: getattr(module, "__version__", "a source tree") for name, module in loaded.items()},
         "backends": report() if report else None,
     }
 

@@ -14,7 +14,23 @@ namespace {
 constexpr int64_t kTaskSize = 1 << 14;  // logits: a task's sum is the same whichever thread runs it
 constexpr int64_t kStrip = 4;  // blocks of one class in a row, so that memory is read in runs of 32 KiB
 
-/// Dense targets, in own.target: which logits are not of target 0; heatmaps make factors for those that are.
+/// The factors of the logits off a heatmap's peaks.
+template <class T>
+FOCAL_NOINLINE void apply_heatmap(const T* heatmap, int64_t n, T beta, T* factor) {
+  if (beta == 4) {
+    for (int64_t i = 0; i < n; ++i) {
+      const T square = (1 - heatmap[i]) * (1 - heatmap[i]);
+      factor[i] *= heatmap[i] == 1 ? T(1) : square * square;
+    }
+  } else if (beta != 0) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) {
+      factor[i] *= heatmap[i] == 1 ? T(1) : exp_nonpositive(beta * logarithm(1 - heatmap[i]));
+    }
+  }
+}
+
+/// Dense targets, in own.target: which logits are not of target 0.
 template <class T>
 FOCAL_INLINE void apply_targets(const FocalLossParams& params, Block<T>& block, Result& result) {
   Own<T>& own = block.own;
@@ -30,10 +46,11 @@ FOCAL_INLINE void apply_targets(const FocalLossParams& params, Block<T>& block, 
   }
   if (is_crowded(params, count, n)) return own.take_all(n);
   if (params.loss == FOCAL_GAUSSIAN) {
-    const T beta = static_cast<T>(params.numbers[1]);
-    for (int64_t i = 0; i < n; ++i) block.factor[i] *= target[i] == 1 ? 1 : off_peak_factor(target[i], beta);
+    if (count) apply_heatmap(target, n, static_cast<T>(params.numbers[1]), block.factor);
+    own.collect(n, [&](int64_t i) FOCAL_INLINE_LAMBDA { return target[i] == 1; });
+  } else {
+    own.collect(n, [&](int64_t i) FOCAL_INLINE_LAMBDA { return target[i] != 0; });
   }
-  own.collect(n, [&](int64_t i) FOCAL_INLINE_LAMBDA { return is_positive(params, target[i]); });
   for (int64_t k = 0; k < own.n; ++k) target[k] = target[own.at[k]];
 }
 
