@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import oracle
@@ -78,6 +79,15 @@ class TestLadder:
         reasons = {"sigmoid_focal_loss": None, "softmax_focal_loss": "of a test"}
         monkeypatch.setattr(native, "reason_against", lambda device, loss: reasons[loss.name])
         assert ladder._serving("gpu") == "native; softmax_focal_loss composite, because of a test"
+
+
+def test_what_paddle_says_of_a_gpu(monkeypatch):
+    streams = {4: SimpleNamespace(cuda_stream=0x104)}
+    monkeypatch.setattr(native.gpu.core, "_get_current_stream", streams.get, raising=False)
+    monkeypatch.setattr(paddle, "CUDAPlace", lambda number: f"place {number}")
+    tensor = SimpleNamespace(place=SimpleNamespace(gpu_device_id=lambda: 3))
+    gpu = native.gpu
+    assert (gpu.device_number(tensor), gpu.place_of_gpu(2), gpu.current_stream(4)) == (3, "place 2", 0x104)
 
 
 class TestLibrary:
