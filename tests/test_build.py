@@ -47,9 +47,15 @@ def test_the_fingerprints_are_those_of_what_is_compiled(sources, changed, in_lib
 
 
 def test_the_fingerprint_holds_the_compilers_options(monkeypatch):
-    before = build.fingerprint()
-    monkeypatch.setattr(build, "FREESTANDING", (*build.FREESTANDING, "-g"))
-    assert build.fingerprint() != before
+    before = build.fingerprint(), build.kernels_fingerprint()
+    for name in ("FREESTANDING", "NVCC_FLAGS"):
+        monkeypatch.setattr(build, name, (*getattr(build, name), "-g"))
+    assert build.fingerprint() != before[0]
+    assert build.kernels_fingerprint() != before[1]
+
+
+def test_the_end_of_a_file_may_be_anything():
+    assert build.split_kernels(b"kernels" + b"\xff" * 16) == (b"kernels", "\ufffd" * 16)
 
 
 def test_the_operators_name_holds_what_it_is_built_from_and_for(sources, monkeypatch):
@@ -144,7 +150,7 @@ def test_kernels_that_are_insisted_on(commands, tmp_path, monkeypatch):
         build.build(tmp_path)
 
 
-def test_kernels_that_are_up_to_date_are_left_alone(commands, tmp_path, capsys):
+def test_kernels_that_are_up_to_date_are_left_alone(commands, tmp_path, capsys, monkeypatch):
     kernels = tmp_path / build.KERNELS
     kernels.write_bytes(b"of " + build.kernels_fingerprint().encode())
     build.build(tmp_path)
@@ -152,6 +158,9 @@ def test_kernels_that_are_up_to_date_are_left_alone(commands, tmp_path, capsys):
     kernels.write_bytes(b"of 0123456789abcdef")
     build.build(tmp_path)
     assert capsys.readouterr().out == "no kernels for GPUs were built: of a test\n"
+    monkeypatch.setattr(build, "_wants_kernels", lambda: False)
+    build.build(tmp_path)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_library_that_is_up_to_date_is_left_alone(commands, tmp_path):
@@ -192,9 +201,10 @@ def test_lint_looks_at_every_source(commands):
     assert all({"-Wall", "-Wextra", "-Werror", "-fsyntax-only"} <= set(command) for command in commands)
 
 
-def test_another_system(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "platform", "win32")
-    with pytest.raises(build.BuildError, match="the native library is built on Linux only, and this is win32"):
+@pytest.mark.parametrize("system", ["win32", "darwin"])
+def test_another_system(monkeypatch, tmp_path, system):
+    monkeypatch.setattr(sys, "platform", system)
+    with pytest.raises(build.BuildError, match=f"the native library is built on Linux only, and this is {system}"):
         build.build(tmp_path)
 
 
@@ -251,7 +261,14 @@ class TestKernels:
             "arch=compute_90,code=sm_90",
             "arch=compute_70,code=compute_70",
         ]
-        assert {"-std=c++17", "-O3", "-fatbin", f"-I{SOURCES}", str(SOURCES / "cuda/focal_kernels.cu")} <= set(call)
+        assert {
+            "-std=c++17",
+            "-O3",
+            "-fatbin",
+            "--threads=0",
+            f"-I{SOURCES}",
+            str(SOURCES / "cuda/focal_kernels.cu"),
+        } <= set(call)
         assert call[call.index("-Xfatbin") + 1] == "-compress-all"
 
     @pytest.mark.parametrize("accepted", ["-ccbin", "-allow-unsupported-compiler"])
@@ -265,6 +282,14 @@ class TestKernels:
         assert (
             tried == [[], ["-ccbin", str(older)], ["-allow-unsupported-compiler"]][: 2 if accepted == "-ccbin" else 3]
         )
+
+    def test_another_mistake_is_not_tried_again(self, nvcc, tmp_path):
+        nvcc(tmp_path / "bin", "-nothing")
+        script = tmp_path / "bin/nvcc"
+        script.write_text(script.read_text().replace("unsupported GNU version", "no room"))
+        with pytest.raises(build.BuildError, match="error: -- no room"):
+            build.build_kernels(tmp_path)
+        assert len(self.calls(tmp_path)) == 1
 
     def test_none_that_it_accepts(self, nvcc, tmp_path):
         nvcc(tmp_path / "bin", "-nothing")

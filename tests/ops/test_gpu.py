@@ -13,7 +13,7 @@ import oracle
 import paddle
 import pytest
 from accuracy import run
-from host_gpu import STREAM
+from host_gpu import IMAGE, STREAM
 from native_library import needs_library
 
 import paddle_focal
@@ -199,6 +199,8 @@ class TestContexts:
                 np.testing.assert_allclose(loss, 0.25 * 0.25 * np.log(2), rtol=1e-6)
                 assert host_gpu.driver.context_count() == 0
                 assert used == {host_gpu.number}
+        assert gpu.kernels_on(0)._context.value != gpu.kernels_on(1)._context.value
+        assert IMAGE in vars(gpu.kernels_on(0)).values()  # which the driver may read later
 
     def test_the_current_one_stays(self, host_gpu):
         contexts = [ctypes.c_void_p(), ctypes.c_void_p()]
