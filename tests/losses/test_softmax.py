@@ -101,6 +101,8 @@ class TestArguments:
         loss.sum().backward()
         assert logit.grad[0, 1] == 0
         assert logit.grad[1].tolist() == [0, 0, 0]
+        loss = softmax_focal_loss(logit, paddle.to_tensor([0, 0]), gamma=0.0, reduction="none", backend=backend)
+        np.testing.assert_allclose(loss.numpy(), [np.log(2), 0], rtol=2e-6)
 
     def test_soft_labels_with_classes_ruled_out(self, backend):
         logit = paddle.to_tensor([[0.0, -float("inf"), 0.0], [2.0, -float("inf"), -float("inf")]], stop_gradient=False)

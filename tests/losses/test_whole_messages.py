@@ -76,6 +76,7 @@ TINY = 1e-39
          "reduction must be one of ('none', 'mean', 'sum'), but got array('sum', dtype='<U3')"),
         (sigmoid_focal_loss, {"backend": "best"},
          "backend must be None or one of ('native', 'composite'), but got 'best'"),
+        (sigmoid_focal_loss, {"backend": ""}, "backend must be None or one of ('native', 'composite'), but got ''"),
         (sigmoid_focal_loss, {"label": paddle.to_tensor([0, 1, 4, 5])},
          "label must be in [0, 3] (3 is background) or ignore_index -1, but it contains 4"),
         (softmax_focal_loss, {"label": paddle.to_tensor([0, -2, 3, 5]), "ignore_index": -7},
@@ -93,6 +94,7 @@ def test_of_a_loss(function, changed, message):
 def test_limits_that_are_accepted():
     for index in (-(2**31), 2**31 - 1, -1, 4):
         sigmoid_focal_loss(LOGIT, LABEL, ignore_index=index, backend="composite")
+    sigmoid_focal_loss(LOGIT, LABEL, ignore_index=np.int32(-1), axis=np.int64(1), backend="composite")
     softmax_focal_loss(LOGIT, paddle.to_tensor([0, 1, 2, 3]), ignore_index=3, backend="composite")
     assert arguments.check_alpha(np.array([[0.0, 1.0]])) == (0.0, 1.0)
     assert arguments.check_alpha([0.3]) == (0.3,)

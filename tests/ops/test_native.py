@@ -57,6 +57,11 @@ class TestLadder:
         with pytest.raises(RuntimeError, match="backend 'native' cannot serve: of a test on the cpu"):
             sigmoid_focal_loss(paddle.zeros([2, 3]), paddle.to_tensor([0, 3]), backend="native")
 
+    def test_each_gpu_has_its_own_reason(self, unavailable, monkeypatch):
+        monkeypatch.setattr(devices, "name", lambda tensor: "gpu:1")
+        with pytest.raises(RuntimeError, match=r"of a test on the gpu:1$"):
+            ops.select("native", paddle.zeros([2, 3]))
+
     def test_a_device_without_kernels(self, monkeypatch):
         monkeypatch.setattr(devices, "kind", lambda tensor: "npu")
         with pytest.raises(RuntimeError, match="the native library has no kernels of sigmoid_focal_loss for npu"):
