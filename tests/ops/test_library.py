@@ -68,3 +68,8 @@ def test_a_reason_is_looked_for_once(monkeypatch):
     finally:
         module._reason_against.cache_clear()
     assert asked == ["library"]
+
+
+def test_a_gpu_needs_the_library_first(monkeypatch):
+    monkeypatch.setattr(module, "_reason_against", lambda kind, loss: f"no library for a {kind}")
+    assert module.reason_against("gpu:0", SIGMOID) == "no library for a gpu"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -331,9 +332,13 @@ class TestPasses:
         assert float(result.astype("float32").sum()) == 2**20
 
     def test_no_memory(self, monkeypatch):
+        released = []
         monkeypatch.setattr(library(), "focal_allocate", lambda size: None, raising=False)
+        monkeypatch.setattr(library(), "focal_release", lambda *block: released.append(block))
         with pytest.raises(MemoryError, match="no memory for a result of 8,388,608 bytes"):
             memory.empty([1024, 2048], paddle.float32)
+        gc.collect()
+        assert released == []
 
     def test_large_results_of_another_thread(self):
         code = (
