@@ -263,6 +263,12 @@ class TestPasses:
         gradient = x.grad.astype("float64").numpy()
         np.testing.assert_allclose(gradient, factor * expected, rtol=tolerance, atol=1e-6 if dtype == "float16" else 0)
 
+    def test_the_forward_pass_of_a_sum_writes_the_gradient(self, rng, monkeypatch):
+        x, loss, expected = self.call(rng)
+        monkeypatch.setattr(library(), "focal_backward", None)
+        loss.backward()
+        np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-6)
+
     def test_half_precision_is_rounded_once(self, rng):
         """A gradient that float16 has no number for, unless it is multiplied first."""
         x, loss, expected = self.call(rng, "float16", normalizer=1e6)
