@@ -164,3 +164,11 @@ def test_reduced_loss_is_a_scalar(backend, label, reduction):
     assert loss.shape == []
     # Every class has p = 1/4.
     assert float(loss) == pytest.approx((3 / 4) ** 2 * np.log(4) * (1 if reduction == "mean" else 3), rel=1e-6)
+
+
+def test_a_second_backward_names_the_loss(backend):
+    logit = paddle.to_tensor([[0.0, 1.0]], stop_gradient=False)
+    loss = softmax_focal_loss(logit, paddle.to_tensor([0]), backend=backend)
+    loss.backward(retain_graph=True)
+    with pytest.raises(OSError, match="a second time through softmax_focal_loss: "):
+        loss.backward()
