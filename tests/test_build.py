@@ -47,9 +47,15 @@ def test_the_fingerprints_are_those_of_what_is_compiled(sources, changed, in_lib
 
 
 def test_the_fingerprint_holds_the_compilers_options(monkeypatch):
-    before = build.fingerprint()
-    monkeypatch.setattr(build, "FREESTANDING", (*build.FREESTANDING, "-g"))
-    assert build.fingerprint() != before
+    before = build.fingerprint(), build.kernels_fingerprint()
+    for name in ("FREESTANDING", "NVCC_FLAGS"):
+        monkeypatch.setattr(build, name, (*getattr(build, name), "-g"))
+    assert build.fingerprint() != before[0]
+    assert build.kernels_fingerprint() != before[1]
+
+
+def test_the_end_of_a_file_may_be_anything():
+    assert build.split_kernels(b"kernels" + b"\xff" * 16) == (b"kernels", "\ufffd" * 16)
 
 
 def test_the_operators_name_holds_what_it_is_built_from_and_for(sources, monkeypatch):
@@ -95,6 +101,7 @@ def test_how_the_library_is_compiled_and_linked(commands, tmp_path, capsys):
     assert capsys.readouterr().out == "no kernels for GPUs were built: of a test\n"
     assert library == tmp_path / "new" / "libpaddle_focal.so"
     assert library.read_text() == "built"
+    assert library.stat().st_mode & 0o777 == 0o755
     assert [path.name for path in (tmp_path / "new").iterdir()] == [library.name]
     *compiled, linked = commands
     sources = [Path(command[command.index("-c") + 1]) for command in compiled]
@@ -144,7 +151,7 @@ def test_kernels_that_are_insisted_on(commands, tmp_path, monkeypatch):
         build.build(tmp_path)
 
 
-def test_kernels_that_are_up_to_date_are_left_alone(commands, tmp_path, capsys):
+def test_kernels_that_are_up_to_date_are_left_alone(commands, tmp_path, capsys, monkeypatch):
     kernels = tmp_path / build.KERNELS
     kernels.write_bytes(b"of " + build.kernels_fingerprint().encode())
     build.build(tmp_path)
@@ -152,6 +159,9 @@ def test_kernels_that_are_up_to_date_are_left_alone(commands, tmp_path, capsys):
     kernels.write_bytes(b"of 0123456789abcdef")
     build.build(tmp_path)
     assert capsys.readouterr().out == "no kernels for GPUs were built: of a test\n"
+    monkeypatch.setattr(build, "_wants_kernels", lambda: False)
+    build.build(tmp_path)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_library_that_is_up_to_date_is_left_alone(commands, tmp_path):
@@ -162,6 +172,17 @@ def test_a_library_that_is_up_to_date_is_left_alone(commands, tmp_path):
     library.write_bytes(b"of other sources")
     build.build(tmp_path)
     assert library.read_text() == "built"
+
+
+def test_a_file_is_there_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
+    def fail(*paths):
+        raise OSError("no room")
+
+    (tmp_path / "library.so").write_bytes(b"old")
+    monkeypatch.setattr(build.os, "replace", fail)
+    with pytest.raises(OSError, match="no room"):
+        build._put(b"new", tmp_path / "library.so")
+    assert (tmp_path / "library.so").read_bytes() == b"old"
 
 
 def test_how_the_operator_is_compiled_and_linked(commands, tmp_path, monkeypatch):
@@ -185,6 +206,29 @@ def test_how_the_operator_is_compiled_and_linked(commands, tmp_path, monkeypatch
     assert any(option.startswith("-L") for option in linked)
 
 
+def test_all_that_paddle_says_of_its_operators(commands, tmp_path, monkeypatch):
+    paddle_says = SimpleNamespace(
+        include_dirs=["include"], library_dirs=["lib"], runtime_library_dirs=["run"], extra_link_args=["-lpaddle"]
+    )
+    monkeypatch.setattr(paddle.utils.cpp_extension, "CppExtension", lambda **options: paddle_says)
+    (tmp_path / build.LIBRARY).touch()
+    build.build_operator(tmp_path)
+    compiled, linked = commands
+    assert "-isysteminclude" in compiled
+    *linked, _, target = linked
+    ours = [f"{tmp_path}/{build.LIBRARY}", "-Wl,-rpath,$ORIGIN"]
+    assert linked == ["c++", "-shared", compiled[-1], *ours, "-Llib", "-Wl,-rpath,run", "-lpaddle"]
+    assert Path(target).name == build.operator_name()
+
+
+def test_a_paddle_that_cannot_build_operators(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "paddle.utils.cpp_extension", SimpleNamespace())
+    with pytest.raises(
+        build.BuildError, match=r"^Paddle cannot be imported while its operator is built \(cannot import"
+    ):
+        build.build_operator(tmp_path)
+
+
 def test_lint_looks_at_every_source(commands):
     build.check()
     looked_at = sorted(Path(command[-1]) for command in commands)
@@ -192,9 +236,10 @@ def test_lint_looks_at_every_source(commands):
     assert all({"-Wall", "-Wextra", "-Werror", "-fsyntax-only"} <= set(command) for command in commands)
 
 
-def test_another_system(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "platform", "win32")
-    with pytest.raises(build.BuildError, match="the native library is built on Linux only, and this is win32"):
+@pytest.mark.parametrize("system", ["win32", "darwin"])
+def test_another_system(monkeypatch, tmp_path, system):
+    monkeypatch.setattr(sys, "platform", system)
+    with pytest.raises(build.BuildError, match=f"the native library is built on Linux only, and this is {system}"):
         build.build(tmp_path)
 
 
@@ -229,6 +274,7 @@ class TestKernels:
         for variable in ("CUDA_HOME", "CUDA_PATH"):
             monkeypatch.delenv(variable, raising=False)
         monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+        monkeypatch.setattr(build, "USUAL_CUDA", str(tmp_path / "cuda"))
 
         def make(folder: Path, accepted: str = "") -> None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -245,13 +291,21 @@ class TestKernels:
         built = build.build_kernels(tmp_path / "package")
         assert built == tmp_path / "package/paddle_focal_cuda.fatbin"
         assert built.read_bytes() == f"kernels{build.kernels_fingerprint()}".encode()
+        assert built.stat().st_mode & 0o777 == 0o644
         (call,) = self.calls(tmp_path)
         assert [option[9:] for option in call if option.startswith("-gencode")] == [
             "arch=compute_70,code=sm_70",
             "arch=compute_90,code=sm_90",
             "arch=compute_70,code=compute_70",
         ]
-        assert {"-std=c++17", "-O3", "-fatbin", f"-I{SOURCES}", str(SOURCES / "cuda/focal_kernels.cu")} <= set(call)
+        assert {
+            "-std=c++17",
+            "-O3",
+            "-fatbin",
+            "--threads=0",
+            f"-I{SOURCES}",
+            str(SOURCES / "cuda/focal_kernels.cu"),
+        } <= set(call)
         assert call[call.index("-Xfatbin") + 1] == "-compress-all"
 
     @pytest.mark.parametrize("accepted", ["-ccbin", "-allow-unsupported-compiler"])
@@ -266,6 +320,35 @@ class TestKernels:
             tried == [[], ["-ccbin", str(older)], ["-allow-unsupported-compiler"]][: 2 if accepted == "-ccbin" else 3]
         )
 
+    def test_which_compilers_it_is_offered(self, tmp_path, monkeypatch):
+        for version in (8, 9, 10, 11, 12):
+            (tmp_path / f"g++-{version}").touch(mode=0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        older = [("-ccbin", f"{tmp_path}/g++-{version}") for version in (11, 10, 9, 8)]
+        assert build._host_compilers() == [(), *older, ("-allow-unsupported-compiler",)]
+
+    @pytest.mark.parametrize(
+        ("script", "said"),
+        [
+            ("echo a warning >&2; echo an error >&2; echo 1 of them >&2", "an error"),
+            ("echo a warning >&2; echo the end >&2; echo out", "the end"),
+            ("echo out", "out"),
+            ("true", "without a message"),
+        ],
+    )
+    def test_what_it_says(self, script, said):
+        with pytest.raises(build.BuildError) as error:
+            build._ask_nvcc("sh", "-c", f"{script}; exit 2")
+        assert str(error.value) == f"sh failed: {said}"
+
+    def test_another_mistake_is_not_tried_again(self, nvcc, tmp_path):
+        nvcc(tmp_path / "bin", "-nothing")
+        script = tmp_path / "bin/nvcc"
+        script.write_text(script.read_text().replace("unsupported GNU version", "no room"))
+        with pytest.raises(build.BuildError, match="error: -- no room"):
+            build.build_kernels(tmp_path)
+        assert len(self.calls(tmp_path)) == 1
+
     def test_none_that_it_accepts(self, nvcc, tmp_path):
         nvcc(tmp_path / "bin", "-nothing")
         with pytest.raises(build.BuildError, match=r"bin/nvcc failed: error: -- unsupported GNU version! gcc versions"):
@@ -274,13 +357,12 @@ class TestKernels:
 
     @pytest.mark.parametrize("variable", ["CUDA_HOME", "CUDA_PATH"])
     def test_where_it_is_looked_for(self, nvcc, tmp_path, monkeypatch, variable):
-        nvcc(tmp_path / "bin"), nvcc(tmp_path / "home/bin")
+        nvcc(tmp_path / "bin"), nvcc(tmp_path / "home/bin"), nvcc(tmp_path / "cuda/bin")
         assert build._find_nvcc() == f"{tmp_path}/bin/nvcc"
         monkeypatch.setenv(variable, f"{tmp_path}/home")
         assert build._find_nvcc() == f"{tmp_path}/home/bin/nvcc"
 
-    def test_none(self, nvcc, tmp_path, monkeypatch):
-        monkeypatch.setattr(build, "USUAL_CUDA", str(tmp_path / "cuda"))
+    def test_none(self, nvcc, tmp_path):
         nvcc(tmp_path / "cuda/bin")
         assert build._find_nvcc() == f"{tmp_path}/cuda/bin/nvcc"
         shutil.rmtree(tmp_path / "cuda")

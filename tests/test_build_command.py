@@ -66,6 +66,8 @@ def test_what_the_compiler_says_is_shown(capfd):
     assert capfd.readouterr().err == "odd\n\n"
     build._run(["sh", "-c", "echo fine"])
     assert tuple(capfd.readouterr()) == ("", "")
+    with pytest.raises(build.BuildError, match="/etc/passwd cannot be run: Permission denied"):
+        build._run(["/etc/passwd"])
     with pytest.raises(build.BuildError) as failure:
         build._run(["sh", "-c", "echo ' worse ' >&2; exit 3"])
     assert str(failure.value) == "sh -c echo ' worse ' >&2; exit 3\nfailed with exit code 3:\nworse"

@@ -40,6 +40,21 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
         os.fstat(descriptor)
 
 
+def test_a_disk_that_fails(tmp_path, monkeypatch):
+    tried = []
+
+    def fsync(descriptor: int) -> None:
+        tried.append(descriptor)
+        raise OSError("of a test")
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    with pytest.raises(OSError, match="of a test"):
+        write_whole(tmp_path / "a.json", lambda partial: partial.write_text("new"))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError):  # noqa: PT011 - it has been closed
+        os.fstat(tried[0])
+
+
 def test_nothing_to_clean_up(tmp_path):
     def fail(partial):
         raise ValueError("before a file was made")

@@ -56,7 +56,9 @@ def test_letters_that_the_default_has(caplog):
 def test_a_font_of_the_system_that_has_the_others(system, caplog):
     character, path = rare_character()
     system += [LATIN, path, str(BUNDLED / "none.ttf"), __file__]
-    with fonts.in_figures({1: f"cat {character}"}, [character]) as shown:
+    with fonts.in_figures({1: "cat"}, [character]):
+        assert matplotlib.rcParams["font.family"] == ["DejaVu Sans", FT2Font(path).family_name]
+    with fonts.in_figures({1: f"cat {character}"}) as shown:
         assert shown == {1: f"cat {character}"}
         assert matplotlib.rcParams["font.family"] == ["DejaVu Sans", FT2Font(path).family_name]
         figure = Figure()
@@ -100,8 +102,15 @@ def test_other_scripts_need_other_fonts(caplog):
     assert message.endswith("Install, for example, one of the Noto fonts")
 
 
+def test_what_only_directs_others_needs_no_font():
+    assert fonts._characters(["a \u200d\x07", "b\u3000"]) == {"a", "b"}
+
+
 def test_pillows_own_font_serves_where_it_can():
-    assert fonts.for_pillow({1: "cat", 2: "dog_2"}) == ({1: "cat", 2: "dog_2"}, None)
+    names = {1: "cat", 2: "dog_2"}
+    shown, file = fonts.for_pillow(names)
+    assert (shown, file) == ({1: "cat", 2: "dog_2"}, None)
+    assert shown is not names
     assert fonts.for_pillow({}) == ({}, None)
 
 
@@ -121,22 +130,23 @@ def invented(monkeypatch):
 
 
 def test_the_font_for_pillow_has_the_figures_of_the_scores(invented):
-    invented({"some": "0123", "letters": "猫abc", "both": "猫0123456789."})
+    invented({"some": "0123", "letters": "猫abc", "digits": "猫0123456789", "both": "猫0123456789."})
     assert fonts.for_pillow({1: "猫"}) == ({1: "猫"}, "both")
     assert fonts.for_pillow({1: "猫", 2: "abc猫"}) == ({1: "猫", 2: "class 2"}, "both")
 
 
 def test_fonts_of_pictures_and_of_boxes_show_no_letters(invented):
-    invented({fonts.DEFAULT: "a", "LastResort HE": "猫a"})
-    assert fonts.printable("a猫") == "a?"
+    for name in ("LastResort HE", "Last Resort"):
+        invented({fonts.DEFAULT: "a", name: "猫a"})
+        assert fonts.printable("a猫") == "a?"
     invented({fonts.DEFAULT: "猫"}, scalable=False)
     assert fonts.printable("猫") == "?"
 
 
 def test_upright_fonts_come_first(system):
-    system += [f"/f/{name}.ttf" for name in ("A-Bold", "B-MonoItalic", "C-Regular", "D")]
+    system += [f"/f/{name}.ttf" for name in ("A-MonoItalic", "B-Bold", "C-Regular", "D")]
     names = [os.path.basename(path) for path in fonts.font_files()]
-    assert names == ["DejaVuSans.ttf", "C-Regular.ttf", "D.ttf", "A-Bold.ttf", "B-MonoItalic.ttf"]
+    assert names == ["DejaVuSans.ttf", "C-Regular.ttf", "D.ttf", "B-Bold.ttf", "A-MonoItalic.ttf"]
 
 
 @pytest.mark.parametrize(
@@ -157,6 +167,7 @@ def test_variants_come_last(system, variant):
         ("한", "Noto Sans CJK (Debian and Ubuntu: apt install fonts-noto-cjk)"),
         ("አ猫", "Noto Sans CJK (Debian and Ubuntu: apt install fonts-noto-cjk)"),
         ("አሀ", "one of the Noto fonts"),
+        ("ሀሁሂሃሄህሆሇ", "one of the Noto fonts"),
         ("\U000e0fff", "one of the Noto fonts"),  # which has no name
     ],
 )

@@ -51,7 +51,10 @@ def test_the_package(read):
     assert options["long_description"] == (ROOT / "README.md").read_text(encoding="utf-8")
     assert options["entry_points"] == {"console_scripts": ["paddle-focal = paddle_focal.cli.main:main"]}
     assert options["install_requires"] == ["numpy"]  # and no Paddle
+    assert options["extras_require"] == {"cpu": ["paddlepaddle>=3.3"], "onnx": ["onnx>=1.17", "paddle2onnx>=2.1"]}
     assert options["python_requires"] == ">=3.9"
+    assert (options["name"], options["license"]) == ("paddle_focal", "Apache-2.0")
+    assert options["long_description_content_type"] == "text/markdown"
 
 
 @pytest.mark.parametrize(("value", "built"), [(None, True), ("", True), ("1", True), ("0", False)])

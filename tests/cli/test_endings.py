@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -209,6 +210,9 @@ def test_imports_leave_ctrl_c_as_it_was(monkeypatch):
         with _interrupt.at_once():
             assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with pytest.raises(ImportError), _interrupt.at_once():
+            raise ImportError
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
         with _interrupt.at_once():
             assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
@@ -247,6 +251,21 @@ def test_only_commands_are_ended_quietly(program, expected):
 def test_other_exceptions_have_a_traceback(capsys):
     _interrupt.end_quietly(ValueError, ValueError("a"), None)
     assert capsys.readouterr().err == "ValueError: a\n"
+    try:
+        raise ValueError("b")
+    except ValueError as error:
+        _interrupt.end_quietly(ValueError, error, error.__traceback__)
+    assert capsys.readouterr().err.startswith(f'Traceback (most recent call last):\n  File "{__file__}", line ')
+
+
+@pytest.mark.parametrize(("arguments", "is_ours"), [(["-m"], True), (["mine.py"], False), ([], False)])
+def test_programs_keep_their_hook(monkeypatch, arguments, is_ours):
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    specification = importlib.util.spec_from_file_location("another", _interrupt.__file__)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    assert (sys.excepthook is module.end_quietly) is is_ours
 
 
 def test_other_threads_leave_ctrl_c_alone(monkeypatch):
@@ -269,5 +288,8 @@ def test_other_threads_leave_ctrl_c_alone(monkeypatch):
 
 
 def test_a_ctrl_c_in_words(capsys):
-    _interrupt.end_quietly(KeyboardInterrupt, KeyboardInterrupt(), None)
+    class OfAnExtension(KeyboardInterrupt):
+        pass
+
+    _interrupt.end_quietly(OfAnExtension, OfAnExtension(), None)
     assert capsys.readouterr() == ("", "Interrupted\n")

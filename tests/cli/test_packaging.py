@@ -65,6 +65,24 @@ def test_without_paddle(code, message):
     assert re.search(f"^ImportError: {message}", result.stderr, re.MULTILINE), result.stderr
 
 
+@pytest.mark.parametrize(
+    ("paddle", "said"),
+    [
+        ("import sys, warnings; warnings.warn('no ccache'); sys.exit('after zlib: ' + str('zlib' in sys.modules))",
+         "after zlib: True"),
+        ("import nothing", "ModuleNotFoundError: No module named 'nothing'"),
+    ],
+)  # fmt: skip
+def test_how_paddle_is_imported(tmp_path, paddle, said):
+    """After zlib and without its warnings; what it lacks itself is not said to be Paddle."""
+    (tmp_path / "paddle.py").write_text(paddle)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    command = [sys.executable, "-c", "import paddle_focal"]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.stderr.splitlines()[-1] == said
+    assert "ccache" not in result.stderr
+
+
 @pytest.fixture
 def source(tmp_path) -> Path:
     """The files of the checkout, in a folder of their own."""

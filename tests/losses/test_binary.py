@@ -76,6 +76,15 @@ def test_outside_the_interval(value):
         binary_focal_loss(paddle.to_tensor([[0.5, value]], dtype="float64"), paddle.to_tensor([0]))
 
 
+def test_a_second_backward_through_the_logits_is_refused():
+    prob = paddle.to_tensor([0.25, 0.5], dtype="float64", stop_gradient=False)
+    total = probability.logit_of(prob).sum()
+    total.backward(retain_graph=True)
+    np.testing.assert_allclose(prob.grad.numpy(), [16 / 3, 4], rtol=1e-12)
+    with pytest.raises(OSError, match="a second time through binary_focal_loss"):
+        total.backward()
+
+
 @pytest.mark.parametrize("value", [-0.1, 1.5])
 def test_outside_the_interval_where_nobody_looks(monkeypatch, value):
     monkeypatch.setattr(probability.label_range, "check_unit_interval", lambda *_: None)

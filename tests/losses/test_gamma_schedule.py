@@ -37,6 +37,10 @@ def test_by_epoch():
     assert [schedule(*at) for at in [(1, 0, 5), (1, 4, 5), (2, 0, 5)]] == [1, 1, 2]
 
 
+def test_an_epoch_of_one_iteration():
+    assert GammaSchedule("linear", gammas=[0, 4], epochs=[0, 4])(0, 1) == 1
+
+
 def test_repr_makes_the_same_schedule():
     schedule = GammaSchedule("linear", gammas=[0, 4], epochs=[0, 4], by="epoch")
     assert repr(schedule) == "GammaSchedule('linear', gammas=[0.0, 4.0], epochs=[0.0, 4.0], by='epoch')"

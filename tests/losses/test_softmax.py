@@ -101,6 +101,8 @@ class TestArguments:
         loss.sum().backward()
         assert logit.grad[0, 1] == 0
         assert logit.grad[1].tolist() == [0, 0, 0]
+        loss = softmax_focal_loss(logit, paddle.to_tensor([0, 0]), gamma=0.0, reduction="none", backend=backend)
+        np.testing.assert_allclose(loss.numpy(), [np.log(2), 0], rtol=2e-6)
 
     def test_soft_labels_with_classes_ruled_out(self, backend):
         logit = paddle.to_tensor([[0.0, -float("inf"), 0.0], [2.0, -float("inf"), -float("inf")]], stop_gradient=False)
@@ -162,3 +164,11 @@ def test_reduced_loss_is_a_scalar(backend, label, reduction):
     assert loss.shape == []
     # Every class has p = 1/4.
     assert float(loss) == pytest.approx((3 / 4) ** 2 * np.log(4) * (1 if reduction == "mean" else 3), rel=1e-6)
+
+
+def test_a_second_backward_names_the_loss(backend):
+    logit = paddle.to_tensor([[0.0, 1.0]], stop_gradient=False)
+    loss = softmax_focal_loss(logit, paddle.to_tensor([0]), backend=backend)
+    loss.backward(retain_graph=True)
+    with pytest.raises(OSError, match="a second time through softmax_focal_loss: "):
+        loss.backward()

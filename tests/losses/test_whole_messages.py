@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -35,6 +36,9 @@ TINY = 1e-39
         (sigmoid_focal_loss, {"label": paddle.zeros([4, 3], "int64")},
          "label of dtype int64 must have shape [4] for predictions of shape [4, 3] and class axis 1, but its shape is "
          "[4, 3]; for 0/1 targets in the shape of the predictions, cast label to a floating dtype"),
+        (sigmoid_focal_loss, {"label": paddle.zeros([3], "int64")},
+         "label of dtype int64 must have shape [4] for predictions of shape [4, 3] and class axis 1, but its shape is "
+         "[3]"),
         (sigmoid_focal_loss, {"label": paddle.zeros([4])},
          "label of dtype float32 must have shape [4, 3] for predictions of shape [4, 3] and class axis 1, but its "
          "shape is [4]"),
@@ -49,6 +53,9 @@ TINY = 1e-39
         (sigmoid_focal_loss, {"weight": paddle.ones([2, 3])},
          "weight must have the shape of label, [4], or broadcast to that of the predictions, [4, 3], or be that "
          "flattened, but its shape is [2, 3]"),
+        (sigmoid_focal_loss, {"weight": paddle.ones([4], "int8")},
+         "weight must be a Tensor of dtype float16, bfloat16, float32, float64, int32, int64 or bool, but its dtype is "
+         "int8"),
         (softmax_focal_loss, {"weight": paddle.ones([3]), "label": paddle.to_tensor([0, 1, 2, 2])},
          "weight must broadcast to the shape of the labels, [4], but its shape is [3]"),
         (sigmoid_focal_loss, {"alpha": [0.1, 0.2]}, "alpha must be one number or 3 numbers, one per class, but got 2"),
@@ -65,8 +72,11 @@ TINY = 1e-39
         (sigmoid_focal_loss, {"label_smoothing": 1}, "label_smoothing must be a number in [0, 1), but got 1"),
         (sigmoid_focal_loss, {"reduction": "avg"},
          "reduction must be one of ('none', 'mean', 'sum'), but got 'avg'"),
+        (sigmoid_focal_loss, {"reduction": np.array("sum")},
+         "reduction must be one of ('none', 'mean', 'sum'), but got array('sum', dtype='<U3')"),
         (sigmoid_focal_loss, {"backend": "best"},
          "backend must be None or one of ('native', 'composite'), but got 'best'"),
+        (sigmoid_focal_loss, {"backend": ""}, "backend must be None or one of ('native', 'composite'), but got ''"),
         (sigmoid_focal_loss, {"label": paddle.to_tensor([0, 1, 4, 5])},
          "label must be in [0, 3] (3 is background) or ignore_index -1, but it contains 4"),
         (softmax_focal_loss, {"label": paddle.to_tensor([0, -2, 3, 5]), "ignore_index": -7},
@@ -84,8 +94,10 @@ def test_of_a_loss(function, changed, message):
 def test_limits_that_are_accepted():
     for index in (-(2**31), 2**31 - 1, -1, 4):
         sigmoid_focal_loss(LOGIT, LABEL, ignore_index=index, backend="composite")
+    sigmoid_focal_loss(LOGIT, LABEL, ignore_index=np.int32(-1), axis=np.int64(1), backend="composite")
     softmax_focal_loss(LOGIT, paddle.to_tensor([0, 1, 2, 3]), ignore_index=3, backend="composite")
     assert arguments.check_alpha(np.array([[0.0, 1.0]])) == (0.0, 1.0)
+    assert arguments.check_alpha([0.3]) == (0.3,)
     assert arguments.check_alpha(7.0, math.inf) == 7.0
     assert arguments.check_label_smoothing(0) == 0
     assert arguments.check_loss_weight(0) == 0
@@ -93,6 +105,12 @@ def test_limits_that_are_accepted():
         arguments.check_loss_weight(math.inf)
     with pytest.raises(ValueError, match=r"^alpha must be None, a number in \[0, 2\] or a list"):
         arguments.check_alpha(3, 2.0)
+
+
+def test_sizes_that_a_static_graph_does_not_know_yet():
+    assert arguments.check_label(SIGMOID, SimpleNamespace(shape=[-1, 3]), LABEL, 1, -1) is True
+    with pytest.raises(ValueError, match="its shape is"):
+        arguments.check_label(SIGMOID, SimpleNamespace(shape=[-1, 3, 2]), LABEL.unsqueeze(1), 1, -1)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +186,19 @@ class TestDevices:
         monkeypatch.setattr(paddle, "in_dynamic_mode", lambda: False)
         monkeypatch.setattr(paddle, "get_device", lambda: "gpu:1")
         assert devices.kind(None) == "gpu"
+
+    def test_name_and_place(self, several, monkeypatch):
+        place = SimpleNamespace(is_cpu_place=lambda: False, is_gpu_place=lambda: True, gpu_device_id=lambda: 3)
+        tensor = SimpleNamespace(place=place)
+        assert (devices.name(tensor), devices.place_of(tensor)) == ("gpu:3", place)
+        monkeypatch.setattr(paddle, "in_dynamic_mode", lambda: False)
+        monkeypatch.setattr(paddle, "get_device", lambda: "gpu:1")
+        assert (devices.name(tensor), devices.place_of(tensor)) == ("gpu", None)
+
+    @pytest.mark.parametrize(("device", "number"), [("gpu:2", 2), ("cpu", 0), ("npu:1", 0)])
+    def test_current_gpu(self, monkeypatch, device, number):
+        monkeypatch.setattr(paddle, "get_device", lambda: device)
+        assert devices.current_gpu() == number
 
     @pytest.mark.parametrize(
         ("kinds", "custom", "compiled", "only"),

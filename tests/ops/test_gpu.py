@@ -13,6 +13,7 @@ import oracle
 import paddle
 import pytest
 from accuracy import run
+from host_gpu import IMAGE, STREAM
 from native_library import needs_library
 
 import paddle_focal
@@ -187,11 +188,19 @@ def test_on_a_machine_without_paddle(host_gpu, host_driver, largest, status):
 class TestContexts:
     """The driver's contexts, one a device: a launch needs its own to be the current one."""
 
-    def test_each_device_has_kernels_of_its_own(self, host_gpu):
-        for host_gpu.number in (0, 1, 0):
-            loss, _ = run([[0.0]], [0], backend="native")
-            np.testing.assert_allclose(loss, 0.25 * 0.25 * np.log(2), rtol=1e-6)
-            assert host_gpu.driver.context_count() == 0
+    def test_each_device_has_kernels_of_its_own(self, host_gpu, monkeypatch):
+        used, kernels_on = set(), gpu.kernels_on
+        with monkeypatch.context() as patch:
+            patch.setattr(gpu, "kernels_on", lambda number: used.add(number) or kernels_on(number))
+            patch.setattr(gpu, "current_stream", lambda number: used.add(number) or STREAM)
+            for host_gpu.number in (0, 1, 0):
+                used.clear()
+                loss, _ = run([[0.0]], [0], backend="native")
+                np.testing.assert_allclose(loss, 0.25 * 0.25 * np.log(2), rtol=1e-6)
+                assert host_gpu.driver.context_count() == 0
+                assert used == {host_gpu.number}
+        assert gpu.kernels_on(0)._context.value != gpu.kernels_on(1)._context.value
+        assert IMAGE in vars(gpu.kernels_on(0)).values()  # which the driver may read later
 
     def test_the_current_one_stays(self, host_gpu):
         contexts = [ctypes.c_void_p(), ctypes.c_void_p()]
@@ -205,9 +214,12 @@ class TestContexts:
 
 
 class TestProbe:
-    def test_it_serves(self, host_gpu):
+    def test_it_serves(self, host_gpu, monkeypatch):
+        probed = []
+        monkeypatch.setattr(gpu, "place_of_gpu", lambda number: probed.append(number) or paddle.CPUPlace())
         assert ops.select(None, paddle.zeros([2, 3])) is native
         assert reason_against("gpu:1", SIGMOID) is None
+        assert probed == [0, 1]
         assert host_gpu.driver.launch_count() == 2 * PROBE
         reason = "the native library has no kernels of softmax_focal_loss for gpu"
         assert reason_against("gpu", SOFTMAX) == reason
@@ -258,6 +270,9 @@ class TestProbe:
         host_gpu.kernels.unlink()
         host_gpu.forget()
         assert reason_against("gpu:0", SIGMOID) == f"the kernels for GPUs have not been built: {remedy}"
+        host_gpu.kernels.mkdir()
+        host_gpu.forget()
+        assert reason_against("gpu:0", SIGMOID) == f"[Errno 21] Is a directory: '{host_gpu.kernels}'"
         monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: False)
         host_gpu.forget()
         assert reason_against("gpu:0", SIGMOID) == "this Paddle is built without CUDA"

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from paddle_focal.ops.native import library as module
+from paddle_focal.ops.registry import SIGMOID
 
 REMEDY = "build it with `python -m paddle_focal.build`"
 
@@ -50,3 +51,25 @@ def test_the_first_openmp_that_serves(monkeypatch, tmp_path, runtimes, asked, gi
     module._share_threads(SimpleNamespace(focal_use_openmp=lambda *functions: passed.append(functions)))
     assert loaded == asked
     assert passed == [tuple(WHOLE.values())] * given
+
+
+def test_a_reason_is_looked_for_once(monkeypatch):
+    """Which takes the fingerprint of all sources."""
+    asked = []
+
+    def unavailable():
+        asked.append("library")
+        raise module.UnavailableError("of a test")
+
+    monkeypatch.setattr(module, "library", unavailable)
+    module._reason_against.cache_clear()
+    try:
+        assert [module.reason_against("cpu", SIGMOID) for _ in range(2)] == ["of a test"] * 2
+    finally:
+        module._reason_against.cache_clear()
+    assert asked == ["library"]
+
+
+def test_a_gpu_needs_the_library_first(monkeypatch):
+    monkeypatch.setattr(module, "_reason_against", lambda kind, loss: f"no library for a {kind}")
+    assert module.reason_against("gpu:0", SIGMOID) == "no library for a gpu"

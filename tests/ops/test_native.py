@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import oracle
@@ -56,6 +58,11 @@ class TestLadder:
         with pytest.raises(RuntimeError, match="backend 'native' cannot serve: of a test on the cpu"):
             sigmoid_focal_loss(paddle.zeros([2, 3]), paddle.to_tensor([0, 3]), backend="native")
 
+    def test_each_gpu_has_its_own_reason(self, unavailable, monkeypatch):
+        monkeypatch.setattr(devices, "name", lambda tensor: "gpu:1")
+        with pytest.raises(RuntimeError, match=r"of a test on the gpu:1$"):
+            ops.select("native", paddle.zeros([2, 3]))
+
     def test_a_device_without_kernels(self, monkeypatch):
         monkeypatch.setattr(devices, "kind", lambda tensor: "npu")
         with pytest.raises(RuntimeError, match="the native library has no kernels of sigmoid_focal_loss for npu"):
@@ -78,6 +85,15 @@ class TestLadder:
         reasons = {"sigmoid_focal_loss": None, "softmax_focal_loss": "of a test"}
         monkeypatch.setattr(native, "reason_against", lambda device, loss: reasons[loss.name])
         assert ladder._serving("gpu") == "native; softmax_focal_loss composite, because of a test"
+
+
+def test_what_paddle_says_of_a_gpu(monkeypatch):
+    streams = {4: SimpleNamespace(cuda_stream=0x104)}
+    monkeypatch.setattr(native.gpu.core, "_get_current_stream", streams.get, raising=False)
+    monkeypatch.setattr(paddle, "CUDAPlace", lambda number: f"place {number}")
+    tensor = SimpleNamespace(place=SimpleNamespace(gpu_device_id=lambda: 3))
+    gpu = native.gpu
+    assert (gpu.device_number(tensor), gpu.place_of_gpu(2), gpu.current_stream(4)) == (3, "place 2", 0x104)
 
 
 class TestLibrary:
@@ -247,6 +263,12 @@ class TestPasses:
         gradient = x.grad.astype("float64").numpy()
         np.testing.assert_allclose(gradient, factor * expected, rtol=tolerance, atol=1e-6 if dtype == "float16" else 0)
 
+    def test_the_forward_pass_of_a_sum_writes_the_gradient(self, rng, monkeypatch):
+        x, loss, expected = self.call(rng)
+        monkeypatch.setattr(library(), "focal_backward", None)
+        loss.backward()
+        np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-6)
+
     def test_half_precision_is_rounded_once(self, rng):
         """A gradient that float16 has no number for, unless it is multiplied first."""
         x, loss, expected = self.call(rng, "float16", normalizer=1e6)
@@ -316,9 +338,13 @@ class TestPasses:
         assert float(result.astype("float32").sum()) == 2**20
 
     def test_no_memory(self, monkeypatch):
+        released = []
         monkeypatch.setattr(library(), "focal_allocate", lambda size: None, raising=False)
+        monkeypatch.setattr(library(), "focal_release", lambda *block: released.append(block))
         with pytest.raises(MemoryError, match="no memory for a result of 8,388,608 bytes"):
             memory.empty([1024, 2048], paddle.float32)
+        gc.collect()
+        assert released == []
 
     def test_large_results_of_another_thread(self):
         code = (

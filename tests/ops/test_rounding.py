@@ -15,3 +15,9 @@ def test_ties_go_to_the_even_neighbour(dtype, bits):
     expected = [1 + step * share for share in (0, 0, 1, 2, 2)]
     result = rounded(paddle.to_tensor([*values, *(-value for value in values)]), getattr(paddle, dtype))
     assert result.astype("float32").tolist() == [*expected, *(-value for value in expected)]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_what_is_no_number_stays_so(dtype):
+    values = [float("inf"), -float("inf"), float("nan")]
+    assert str(rounded(paddle.to_tensor(values), getattr(paddle, dtype)).astype("float32").tolist()) == str(values)

@@ -87,10 +87,10 @@ def test_alpha_in_a_tensor(loss, backend, batch, alpha, dtype):
         np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "bool"])
 def test_weight(loss, backend, batch, dtype):
-    weight = np.array([1, 0, 1, 1, 1, 0])
-    options = {"weight": paddle.to_tensor(weight).astype(dtype), "reduction": "none", "backend": backend}
+    weight = np.array([1, 0, 4097, 1, 1, 0]).astype(dtype)  # of which half precision has no 4097
+    options = {"weight": paddle.to_tensor(weight), "reduction": "none", "backend": backend}
     losses, gradient = run(*batch, "float64", function=loss.function, **options)
     expected = loss.expected(*batch)
     np.testing.assert_allclose(losses, (expected[0].T * weight).T, rtol=1e-12)
@@ -110,7 +110,8 @@ def test_dtype_of_the_result(loss, backend, batch, dtype):
 def test_dense_labels_have_no_index_to_ignore(loss, batch):
     label = paddle.full([6, CLASSES], 0.5)
     expected = loss.function(paddle.to_tensor(batch[0]), label)
-    assert float(loss.function(paddle.to_tensor(batch[0]), label, ignore_index=1)) == float(expected)
+    for index in (1, 2**31):
+        assert float(loss.function(paddle.to_tensor(batch[0]), label, ignore_index=index)) == float(expected)
 
 
 def test_all_ignored(loss, backend, batch):
