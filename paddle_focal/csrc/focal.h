@@ -72,6 +72,9 @@ FOCAL_EXPORT int focal_backward(const FocalLossParams* params, const FocalArray*
 /* Multiplies `count` numbers, float or double, in place. */
 FOCAL_EXPORT int focal_multiply(void* numbers, int64_t type, int64_t count, double factor);
 
+/* How many of `count` floating numbers are 1, as a heatmap's peaks are. */
+FOCAL_EXPORT int64_t focal_count_ones(const FocalArray* numbers, int64_t count);
+
 /* A GPU whose context is current: its driver's cuLaunchKernel and cuGetErrorString, and by number the functions that
  * focal_gpu_kernel names. */
 enum { FOCAL_GPU_KERNELS = 18 };

@@ -192,8 +192,23 @@ class FocalLoss(nn.Layer):
         """Whether predictions are probabilities."""
         return getattr(self, "activated", False)
 
-    def _divisor(self, pred: Tensor, target: Tensor, avg_factor: float | Tensor | None, reduction: str, axis: int):
-        return avg_factor
+    def _divisor(
+        self, pred: Tensor, target: Tensor, avg_factor: float | Tensor | None, reduction: str, axis: int | None
+    ) -> float | Tensor | None:
+        normalizer = getattr(self, "normalizer", None)
+        if normalizer is None:
+            return avg_factor
+        if avg_factor is not None or reduction == "mean":
+            other = "reduction='mean'" if avg_factor is None else "avg_factor"
+            raise ValueError(
+                f"normalizer={normalizer!r} and {other} would divide the loss twice: "
+                "set normalizer to None, or call with reduction='sum' and without avg_factor"
+            )
+        return self._normalizer_of(pred, target, axis)
+
+    def _normalizer_of(self, pred: Tensor, target: Tensor, axis: int | None) -> float | Tensor:
+        """What the attribute ``normalizer`` stands for, where a layer has one."""
+        raise NotImplementedError
 
     def _check_avg_factor(self, avg_factor: float | Tensor, reduction: str) -> None:
         if reduction != "mean":

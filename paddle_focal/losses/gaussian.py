@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Callable, ClassVar
+
 import paddle
 from paddle import Tensor
 
+from paddle_focal import ops
+from paddle_focal.losses.arguments import FLOATING, check_is_tensor
 from paddle_focal.losses.base import FocalLoss, compute_loss, compute_on_probabilities
 from paddle_focal.ops.registry import GAUSSIAN
 
@@ -131,12 +135,18 @@ def binary_gaussian_focal_loss(
     )
 
 
+def _check_normalizer(normalizer: str | None) -> str | None:
+    if normalizer not in (None, "peaks"):
+        raise ValueError(f"normalizer must be None or 'peaks', but got {normalizer!r}")
+    return normalizer
+
+
 class GaussianFocalLoss(FocalLoss):
     """:func:`paddle_focal.gaussian_focal_loss` with its hyper-parameters (arXiv:1808.01244, eq. 1).
 
     .. code-block:: python
 
-        loss = GaussianFocalLoss(gamma=2.0, beta=4.0)(pred, heatmap, avg_factor=peaks)
+        loss = GaussianFocalLoss(gamma=2.0, beta=4.0, normalizer="peaks")(pred, heatmap, reduction="sum")
 
     Every argument is an attribute of the same name that can be read and set at any time; a value that is not accepted
     is refused when it is set. The state dict is empty.
@@ -145,6 +155,8 @@ class GaussianFocalLoss(FocalLoss):
         gamma: focusing parameter, a number >= 0; mmdetection calls it alpha.
         beta: a number >= 0: how much less the loss is near a peak; mmdetection calls it gamma.
         loss_weight: a number >= 0 that multiplies the result.
+        normalizer: None: the caller divides, as by ``avg_factor``. 'peaks': the loss divides by the number of peaks, at
+            least 1, as PaddleDetection's CTFocalLoss does.
         reduction: 'none', 'mean' or 'sum' where the call does not say; None: 'mean' in a call with ``avg_factor``,
             'none' in one without.
         activated: whether ``pred`` holds probabilities, as in mmdetection, instead of logits.
@@ -157,16 +169,28 @@ class GaussianFocalLoss(FocalLoss):
     _loss = GAUSSIAN
     _of_logits = staticmethod(gaussian_focal_loss)
     _of_probabilities = staticmethod(binary_gaussian_focal_loss)
+    _OWN_CHECKS: ClassVar[dict[str, Callable]] = {"normalizer": _check_normalizer}
 
     def __init__(
         self,
         gamma: float = 2.0,
         beta: float = 4.0,
         loss_weight: float = 1.0,
+        normalizer: str | None = None,
         reduction: str | None = None,
         activated: bool = False,
         name: str | None = None,
     ) -> None:
         super().__init__(
-            gamma=gamma, beta=beta, loss_weight=loss_weight, reduction=reduction, activated=activated, name=name
+            gamma=gamma,
+            beta=beta,
+            loss_weight=loss_weight,
+            normalizer=normalizer,
+            reduction=reduction,
+            activated=activated,
+            name=name,
         )
+
+    def _normalizer_of(self, pred: Tensor, target: Tensor, axis: None) -> Tensor:
+        check_is_tensor("heatmap", target, FLOATING)
+        return ops.count_ones(target).clip(min=1)

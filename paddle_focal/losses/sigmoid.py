@@ -263,17 +263,7 @@ class SigmoidFocalLoss(FocalLoss):
         if name == "normalizer":
             self.foreground_normalizer = None if value is None else ForegroundNormalizer(NORMALIZERS[value])
 
-    def _divisor(
-        self, pred: Tensor, target: Tensor, avg_factor: float | Tensor | None, reduction: str, axis: int
-    ) -> float | Tensor | None:
-        if self.normalizer is None:
-            return avg_factor
-        if avg_factor is not None or reduction == "mean":
-            other = "reduction='mean'" if avg_factor is None else "avg_factor"
-            raise ValueError(
-                f"normalizer={self.normalizer!r} and {other} would divide the loss twice: "
-                "set normalizer to None, or call with reduction='sum' and without avg_factor"
-            )
+    def _normalizer_of(self, pred: Tensor, target: Tensor, axis: int) -> Tensor:
         return self.foreground_normalizer(self._foreground_count(pred, target, axis))
 
     def _foreground_count(self, pred: Tensor, target: Tensor, axis: int) -> Tensor:

@@ -12,7 +12,7 @@ from paddle import Tensor
 from paddle_focal.ops import composite, devices, native
 from paddle_focal.ops.loss import Loss, LossParams
 from paddle_focal.ops.native.library import library
-from paddle_focal.ops.registry import LOSSES, SIGMOID
+from paddle_focal.ops.registry import GAUSSIAN, LOSSES, SIGMOID
 
 BACKENDS = ("native", "composite")
 #: Names that they had before.
@@ -51,6 +51,13 @@ def select(backend: str | None, logit: Tensor, loss: Loss = SIGMOID) -> ModuleTy
         raise RuntimeError(f"backend 'native' cannot serve: {reason}")
     _warn_of_fallback(reason)
     return composite
+
+
+def count_ones(tensor: Tensor) -> Tensor:
+    """How many numbers of a floating tensor in [0, 1] are 1, as a scalar of int64; it does not wait for a device."""
+    if paddle.in_dynamic_mode() and select(None, tensor, GAUSSIAN) is native and devices.kind(tensor) == "cpu":
+        return paddle.to_tensor(native.cpu.count_ones(tensor))
+    return (tensor >= 1.0).astype("int64").sum()
 
 
 def _known(backend: str) -> str:

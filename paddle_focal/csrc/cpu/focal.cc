@@ -91,6 +91,11 @@ int focal_multiply(void* numbers, int64_t type, int64_t count, double factor) {
   return kernels ? status_of(kernels->multiply({numbers, type, count, factor})) : FOCAL_FAILED;
 }
 
+int64_t focal_count_ones(const FocalArray* numbers, int64_t count) {
+  const cpu::Kernels* kernels = cpu::select_kernels();
+  return kernels ? static_cast<int64_t>(kernels->count_ones({*numbers, count}).sum) : -1;
+}
+
 const char* focal_error(void) { return paddle_focal::error; }
 
 const char* focal_fingerprint(void) { return FOCAL_FINGERPRINT; }

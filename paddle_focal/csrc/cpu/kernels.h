@@ -29,11 +29,18 @@ struct Product {
   double factor;
 };
 
+/// Numbers of which those that are 1 are counted.
+struct Counted {
+  FocalArray numbers;
+  int64_t count;
+};
+
 struct Kernels {
   const char* name;
   Result (*elementwise)(const Pass& pass);
   Result (*softmax)(const Pass& pass);
   Result (*multiply)(const Product& product);
+  Result (*count_ones)(const Counted& counted);  // in its sum
 };
 
 extern const Kernels kBaseline;

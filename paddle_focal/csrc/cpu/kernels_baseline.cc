@@ -6,7 +6,7 @@
 namespace paddle_focal {
 namespace cpu {
 
-const Kernels kBaseline = {"baseline", baseline::elementwise, baseline::softmax, baseline::multiply};
+const Kernels kBaseline = {"baseline", baseline::elementwise, baseline::softmax, baseline::multiply, baseline::count_ones};
 
 }  // namespace cpu
 }  // namespace paddle_focal

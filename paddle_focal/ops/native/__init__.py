@@ -6,10 +6,10 @@ import paddle
 from paddle import Tensor
 
 from paddle_focal.ops.loss import LossParams
-from paddle_focal.ops.native import layer
+from paddle_focal.ops.native import cpu, layer
 from paddle_focal.ops.native.library import reason_against
 
-__all__ = ["compute", "reason_against"]
+__all__ = ["compute", "cpu", "reason_against"]
 
 
 def compute(logit: Tensor, params: LossParams) -> Tensor:

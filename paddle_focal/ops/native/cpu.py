@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from paddle import Tensor
 
 from paddle_focal.ops import label_range
@@ -9,7 +11,7 @@ from paddle_focal.ops.loss import LossParams
 from paddle_focal.ops.native import memory
 from paddle_focal.ops.native.interface import FAILED, OK
 from paddle_focal.ops.native.library import library
-from paddle_focal.ops.native.params import Plan, packed, packed_array
+from paddle_focal.ops.native.params import FORMATS, Plan, packed, packed_array
 
 
 def forward(plan: Plan, logit: Tensor, params: LossParams, grad: Tensor | None = None) -> Tensor:
@@ -26,6 +28,12 @@ def backward(plan: Plan, logit: Tensor, params: LossParams, grad_out: Tensor) ->
     factor = packed_array(grad_out, plan.result_format)
     _check(library().focal_backward(packed(plan, logit, params), factor, grad.data_ptr()), params)
     return grad
+
+
+def count_ones(tensor: Tensor) -> int:
+    """How many numbers of a floating tensor are 1."""
+    tensor = tensor.contiguous()
+    return library().focal_count_ones(packed_array(tensor, FORMATS[tensor.dtype]), math.prod(tensor.shape))
 
 
 def _check(status: int, params: LossParams) -> None:

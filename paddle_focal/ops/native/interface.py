@@ -24,6 +24,7 @@ _FUNCTIONS = {
     "focal_forward": (ctypes.c_int, (ctypes.c_char_p, _POINTER, _POINTER)),
     "focal_backward": (ctypes.c_int, (ctypes.c_char_p, ctypes.c_char_p, _POINTER)),
     "focal_multiply": (ctypes.c_int, (_POINTER, ctypes.c_int64, ctypes.c_int64, ctypes.c_double)),
+    "focal_count_ones": (ctypes.c_int64, (ctypes.c_char_p, ctypes.c_int64)),
     "focal_gpu_kernel": (ctypes.c_char_p, (ctypes.c_int64,)),
     "focal_gpu_workspace": (ctypes.c_int64, (ctypes.c_char_p,)),
     "focal_gpu_forward": (ctypes.c_int, (ctypes.c_char_p, ctypes.c_char_p, _POINTER, _POINTER, _POINTER)),
