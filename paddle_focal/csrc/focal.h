@@ -72,6 +72,12 @@ FOCAL_EXPORT int focal_backward(const FocalLossParams* params, const FocalArray*
 /* Multiplies `count` numbers, float or double, in place. */
 FOCAL_EXPORT int focal_multiply(void* numbers, int64_t type, int64_t count, double factor);
 
+/* Logits of (sigmoid(a) sigmoid(b))^power, of `count` floating numbers a and b of a type, and their gradients. */
+FOCAL_EXPORT int focal_joint_forward(const void* a, const void* b, int64_t type, int64_t count, double power,
+                                     void* joint);
+FOCAL_EXPORT int focal_joint_backward(const void* a, const void* b, int64_t type, int64_t count, double power,
+                                      const void* grad_out, void* grad_a, void* grad_b);
+
 /* How many of `count` floating numbers are 1, as a heatmap's peaks are. */
 FOCAL_EXPORT int64_t focal_count_ones(const FocalArray* numbers, int64_t count);
 

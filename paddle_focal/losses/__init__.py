@@ -5,6 +5,7 @@ Functions check, normalise and reduce; layers hold hyper-parameters. Imports ``o
 
 from paddle_focal.losses.gamma_schedule import GammaSchedule
 from paddle_focal.losses.gaussian import GaussianFocalLoss, binary_gaussian_focal_loss, gaussian_focal_loss
+from paddle_focal.losses.joint import joint_logit
 from paddle_focal.losses.normalizer import ForegroundNormalizer
 from paddle_focal.losses.quality import QualityFocalLoss, binary_quality_focal_loss, quality_focal_loss
 from paddle_focal.losses.sigmoid import SigmoidFocalLoss, binary_focal_loss, sigmoid_focal_loss
@@ -24,6 +25,7 @@ __all__ = [
     "binary_quality_focal_loss",
     "binary_varifocal_loss",
     "gaussian_focal_loss",
+    "joint_logit",
     "quality_focal_loss",
     "sigmoid_focal_loss",
     "softmax_focal_loss",

@@ -91,6 +91,19 @@ int focal_multiply(void* numbers, int64_t type, int64_t count, double factor) {
   return kernels ? status_of(kernels->multiply({numbers, type, count, factor})) : FOCAL_FAILED;
 }
 
+int focal_joint_forward(const void* a, const void* b, int64_t type, int64_t count, double power, void* joint) {
+  const cpu::Kernels* kernels = cpu::select_kernels();
+  if (!kernels) return FOCAL_FAILED;
+  return status_of(kernels->joint({a, b, type, count, power, nullptr, joint, nullptr, nullptr}));
+}
+
+int focal_joint_backward(const void* a, const void* b, int64_t type, int64_t count, double power, const void* grad_out,
+                         void* grad_a, void* grad_b) {
+  const cpu::Kernels* kernels = cpu::select_kernels();
+  if (!kernels) return FOCAL_FAILED;
+  return status_of(kernels->joint({a, b, type, count, power, grad_out, nullptr, grad_a, grad_b}));
+}
+
 int64_t focal_count_ones(const FocalArray* numbers, int64_t count) {
   const cpu::Kernels* kernels = cpu::select_kernels();
   return kernels ? static_cast<int64_t>(kernels->count_ones({*numbers, count}).sum) : -1;

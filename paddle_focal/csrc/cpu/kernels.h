@@ -35,11 +35,21 @@ struct Counted {
   int64_t count;
 };
 
+/// Pairs of logits whose probabilities are multiplied: joint logits are written, or, given their gradient, that of each.
+struct Joint {
+  const void *a, *b;
+  int64_t type, count;
+  double power;
+  const void* grad_out;
+  void *joint, *grad_a, *grad_b;
+};
+
 struct Kernels {
   const char* name;
   Result (*elementwise)(const Pass& pass);
   Result (*softmax)(const Pass& pass);
   Result (*multiply)(const Product& product);
+  Result (*joint)(const Joint& joint);
   Result (*count_ones)(const Counted& counted);  // in its sum
 };
 

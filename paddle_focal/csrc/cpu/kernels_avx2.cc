@@ -17,7 +17,8 @@
 namespace paddle_focal {
 namespace cpu {
 
-const Kernels kAvx2 = {"avx2", avx2::elementwise, avx2::softmax, avx2::multiply, avx2::count_ones};
+const Kernels kAvx2 = {"avx2",      avx2::elementwise, avx2::softmax,
+                        avx2::multiply, avx2::joint,       avx2::count_ones};
 
 }  // namespace cpu
 }  // namespace paddle_focal

@@ -17,7 +17,8 @@
 namespace paddle_focal {
 namespace cpu {
 
-const Kernels kAvx512 = {"avx512", avx512::elementwise, avx512::softmax, avx512::multiply, avx512::count_ones};
+const Kernels kAvx512 = {"avx512",      avx512::elementwise, avx512::softmax,
+                        avx512::multiply, avx512::joint,       avx512::count_ones};
 
 }  // namespace cpu
 }  // namespace paddle_focal

@@ -6,7 +6,8 @@
 namespace paddle_focal {
 namespace cpu {
 
-const Kernels kBaseline = {"baseline", baseline::elementwise, baseline::softmax, baseline::multiply, baseline::count_ones};
+const Kernels kBaseline = {"baseline",      baseline::elementwise, baseline::softmax,
+                        baseline::multiply, baseline::joint,       baseline::count_ones};
 
 }  // namespace cpu
 }  // namespace paddle_focal

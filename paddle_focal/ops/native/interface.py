@@ -19,11 +19,14 @@ ARRAY = struct.Struct("Pq")
 ARRAYS, SCALES, WEIGHT, NUMBERS = (struct.Struct(layout) for layout in ("PqPqPq", "dPqdPq", "Pq3q", "4q3d2q"))
 
 _POINTER = ctypes.c_void_p
+_PAIR = (_POINTER, _POINTER, ctypes.c_int64, ctypes.c_int64, ctypes.c_double)
 #: By function, the types of its result and of its arguments. Structs travel as bytes.
 _FUNCTIONS = {
     "focal_forward": (ctypes.c_int, (ctypes.c_char_p, _POINTER, _POINTER)),
     "focal_backward": (ctypes.c_int, (ctypes.c_char_p, ctypes.c_char_p, _POINTER)),
     "focal_multiply": (ctypes.c_int, (_POINTER, ctypes.c_int64, ctypes.c_int64, ctypes.c_double)),
+    "focal_joint_forward": (ctypes.c_int, (*_PAIR, _POINTER)),
+    "focal_joint_backward": (ctypes.c_int, (*_PAIR, _POINTER, _POINTER, _POINTER)),
     "focal_count_ones": (ctypes.c_int64, (ctypes.c_char_p, ctypes.c_int64)),
     "focal_gpu_kernel": (ctypes.c_char_p, (ctypes.c_int64,)),
     "focal_gpu_workspace": (ctypes.c_int64, (ctypes.c_char_p,)),
