@@ -81,6 +81,20 @@ def test_remarks_are_said_once(capsys):
     assert findings.report.warnings == ["1 files are odd: a"]
 
 
+def test_a_thousand_remarks():
+    findings = Findings(DataReport())
+    for number in range(1000):
+        findings.remark("files are odd", f"{number}")
+    findings.summarize()
+    assert findings.report.warnings == ["1,000 files are odd: 0, 1, 2, ..."]
+
+
+def test_lists_in_another_encoding(data):
+    data.draw("JPEGImages/猫.jpg", "JPEGImages/b.jpg")
+    data.write({"Annotations/猫.xml": CAT, "Annotations/b.xml": CAT, "train.txt": "猫".encode("gbk"), "val.txt": "b"})
+    assert data.read(encoding="gbk").names == {"train": ["JPEGImages/猫.jpg"], "val": ["JPEGImages/b.jpg"]}
+
+
 def test_names_that_are_not_utf8_can_be_printed():
     findings = Findings(DataReport())
     name = Path(os.fsdecode(b"a\xff.xml"))
