@@ -145,6 +145,9 @@ class TestText:
         path.write_bytes(f"{declaration}<猫/>".encode("gbk"))
         assert text.read_text(path) == f"{declaration}<猫/>"
 
+    def test_lines(self):
+        assert text.lines("\r\n a\t\n\nb c \n \n") == ["", "a", "", "b c"]
+
     def test_what_cannot_be_opened(self, data):
         data.draw("a.jpg")
         data.write({"a.xml": CAT})
@@ -195,6 +198,18 @@ class TestVOC:
         assert data.read().errors[1:] == [
             "val.txt: is not in the encoding utf-8: save it as UTF-8, or name its encoding, as in --encoding gbk"
         ]
+
+    @pytest.mark.parametrize("folder", ["", "ImageSets/Main/"])
+    def test_letters_of_any_size_in_the_names_of_lists(self, data, folder):
+        data.draw("JPEGImages/a.jpg", "JPEGImages/b.jpg")
+        data.write({"Annotations/a.xml": CAT, "Annotations/b.xml": CAT})
+        data.write({f"{folder}TrainVal.txt": "a", f"{folder}VAL.txt": "b"})
+        assert data.read().names == {"train": ["JPEGImages/a.jpg"], "val": ["JPEGImages/b.jpg"]}
+
+    def test_lists_of_other_folders_are_none(self, data):
+        data.draw("JPEGImages/a.jpg", "JPEGImages/b.jpg")
+        data.write({"Annotations/a.xml": CAT, "Other/Main/train.txt": "a", "ImageSets/Layout/val.txt": "b"})
+        assert data.read().names == {"": ["JPEGImages/a.jpg", "JPEGImages/b.jpg"]}
 
     def test_all_of_training_and_validation_serves_where_there_is_no_list_for_training(self, data):
         data.draw("JPEGImages/a.jpg", "JPEGImages/b.jpg")
