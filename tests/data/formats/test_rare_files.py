@@ -206,6 +206,18 @@ class TestVOC:
         data.write({f"{folder}TrainVal.txt": "a", f"{folder}VAL.txt": "b"})
         assert data.read().names == {"train": ["JPEGImages/a.jpg"], "val": ["JPEGImages/b.jpg"]}
 
+    def test_several_lists_of_a_split_are_one(self, data):
+        data.draw(*(f"JPEGImages/{name}.jpg" for name in "abc"))
+        data.write({f"Annotations/{name}.xml": CAT for name in "abc"})
+        data.write({"train.txt": "a", "train2.txt": "b", "val.txt": "c"})
+        assert data.read().names == {"train": ["JPEGImages/a.jpg", "JPEGImages/b.jpg"], "val": ["JPEGImages/c.jpg"]}
+
+    @pytest.mark.parametrize("side", ["xmin", "ymin", "xmax", "ymax"])
+    def test_a_side_that_is_not_there(self, data, side):
+        data.draw("a.jpg")
+        data.write({"a.xml": CAT.replace(side, "side")})
+        assert data.read().errors == [f"a.xml: object 1 (cat): {side} must be a finite number, but is ''"]
+
     def test_lists_of_other_folders_are_none(self, data):
         data.draw("JPEGImages/a.jpg", "JPEGImages/b.jpg")
         data.write({"Annotations/a.xml": CAT, "Other/Main/train.txt": "a", "ImageSets/Layout/val.txt": "b"})
