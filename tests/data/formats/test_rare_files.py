@@ -319,6 +319,9 @@ class TestYOLO:
             ({"data.yaml": "names: [a, b]", "labels/classes.txt": "a", "z.names": "a\nb"},
              "{0}/data.yaml and {0}/labels/classes.txt name different classes, or in a different order: --label_list "
              "says which file is right"),
+            ({"classes.txt": "a", "b.names": "a\nb"},
+             "{0}/classes.txt and {0}/b.names name different classes, or in a different order: --label_list says which "
+             "file is right"),
             ({"data.yaml": "names: [a, b]\ntrain: 5\nval: images\n"},
              "{0}/data.yaml: train is 5, but there are no images of {0} in {0}/5"),
             ({"data.yaml": "path: ../of\nnames: [a, b]\ntrain: [images, pics]\n"},
@@ -353,6 +356,11 @@ class TestYOLO:
         assert read.names == {"train": ["one/a.jpg", "two/b.jpg", "c.jpg"], "val": ["d.jpg"]}
         assert read.errors == ["train.txt: line 3: no such image: no.jpg"]
         assert read.warnings == ["2 splits are named by data.yaml but have no images: test: none, test: nil"]
+
+    def test_lists_beside_a_description_without_splits(self, data):
+        data.draw("a.jpg", "b.jpg")
+        data.write({"data.yaml": "names: [a]", "train.txt": "b.jpg", "val.txt": "a.jpg"})
+        assert data.read("yolo").names == {"train": ["b.jpg"], "val": ["a.jpg"]}
 
     def test_lists_of_any_name(self, data):
         data.draw("a.jpg", "b.jpg", "c.jpg")
