@@ -322,6 +322,8 @@ class TestYOLO:
             ({"classes.txt": "a", "b.names": "a\nb"},
              "{0}/classes.txt and {0}/b.names name different classes, or in a different order: --label_list says which "
              "file is right"),
+            ({"data.yaml": "path:\nnames: [a, b]\ntrain: pics\nval: images\n"},
+             "{0}/data.yaml: train is 'pics', but there are no images of {0} in {0}/pics"),
             ({"data.yaml": "names: [a, b]\ntrain: 5\nval: images\n"},
              "{0}/data.yaml: train is 5, but there are no images of {0} in {0}/5"),
             ({"data.yaml": "path: ../of\nnames: [a, b]\ntrain: [images, pics]\n"},

@@ -254,3 +254,30 @@ def test_shares_are_those_of_the_turned_image(data):
     data.draw("a.jpg", orientation=6)  # 10 x 20 when it is turned
     data.write({"classes.txt": "cat", "a.txt": "0 0.5 0.5 0.2 0.4"})
     assert data.read().boxes == {"a.jpg": [("cat", 4, 6, 6, 14)]}
+
+
+def test_a_place_may_be_named_from_the_folder_of_the_data_set_on(data):
+    data.draw("train/a.jpg", "val/b.jpg")
+    data.write({"data.yaml": NAMES + "path: sub\ntrain: train\nval: ../set/val"})
+    assert data.read("yolo").names == {"train": ["train/a.jpg"], "val": ["val/b.jpg"]}
+
+
+def test_only_what_lies_beside_the_folders_describes_them(data):
+    data.draw("images/a.jpg")
+    data.write({"classes.txt": "cat", "sub/data.yaml": NAMES, "labels/a.txt": "", "labels/train.txt": ""})
+    read = data.read()
+    assert read.classes == ["cat"]
+    assert [error.partition("{")[0] for error in read.errors] == ["labels/train.txt: no image named train"]
+
+
+def test_a_description_in_another_encoding(data):
+    data.draw("a.jpg")
+    data.write({"data.yaml": "names: [猫]".encode("gbk"), "a.txt": "0 0.5 0.5 0.2 0.4"})
+    assert data.read(encoding="gbk").boxes == {"a.jpg": [("猫", 8, 3, 12, 7)]}
+
+
+def test_a_list_of_classes_that_is_no_description(data):
+    data.draw("a.jpg")
+    data.write({"names.yaml": "[cat, dog]"})
+    with pytest.raises(FormatError, match=r"names.yaml: names must be a list, or names by number, but is None$"):
+        data.read("yolo", label_list=data.folder / "names.yaml")
