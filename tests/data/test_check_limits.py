@@ -134,6 +134,32 @@ def test_objects_of_one_class_in_one_image(report):
     ]
 
 
+def test_what_does_no_harm_to_training(report):
+    entries = [annotation(i, 1, 1, (i / 50, 1, 2, 2), area=2e10) for i in range(101)]
+    kept = check_boxes(Coco([image(1, "a.png")], CATEGORIES, [*entries, annotation(101, 1, 1, None)]), report)
+    assert len(kept) == 101
+    assert report.errors == []
+    assert report.warnings == ["1 of 102 annotations have no bbox, and have no effect: a.png None"]
+
+
+@pytest.mark.parametrize(
+    ("others", "kept", "said"),
+    [
+        ({"area": 0}, False, ["1 of 1 boxes have a width, height or area that is not > 0, and are left out"]),
+        ({"area": -1}, False, ["1 of 1 boxes have a width, height or area that is not > 0, and are left out"]),
+        ({"area": 1e-9}, True, []),
+        ({"ignore": 0}, True, []),
+        ({"ignore": 1}, False, ["1 of 1 boxes are marked ignore, and are left out"]),
+        ({"iscrowd": 1}, False, []),
+    ],
+    ids=str,
+)
+def test_which_boxes_are_left_out(report, others, kept, said):
+    entry = annotation(1, 1, 1, **others)
+    assert check_boxes(Coco([image(1, "a.png")], CATEGORIES, [entry]), report) == [entry] * kept
+    assert [warning.partition(":")[0] for warning in report.warnings] == said
+
+
 def test_segmentations_that_drop_boxes(report):
     harmless = [None, [], {}, "", [[1, 2, 3, 4, 5, 6]], [[], [1, 2]], {"counts": []}, [[1]], "[]"]
     hollow = [[[]], [[], []], [[[]]]]
