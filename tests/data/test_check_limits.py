@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -225,6 +226,12 @@ def test_up_to_32_images_are_decoded(tmp_path, monkeypatch, report):
     image_checks.check_files(str(tmp_path), [image(i, f"{i}.png") for i in range(34)], report)
     assert len(set(decoded)) == 32
     assert {f"{tmp_path}/0.png", f"{tmp_path}/33.png"} <= set(decoded)
+
+
+def test_files_of_images_by_their_ids():
+    records = [{"im_id": [3], "im_file": "a.jpg"}, {"im_id": [4]}, {"im_file": "b.jpg"}]
+    assert truths.image_files(SimpleNamespace(roidbs=records)) == {3: "a.jpg"}
+    assert truths.image_files(SimpleNamespace(roidbs=None)) == truths.image_files(SimpleNamespace()) == {}
 
 
 def test_ground_truth_of_voc(tmp_path):
