@@ -9,7 +9,7 @@ pytest.importorskip("ppdet")
 from foreign_data import labelme, voc, voc_object
 
 from paddle_focal.data.formats.findings import FormatError
-from paddle_focal.data.formats.layout import split_name
+from paddle_focal.data.formats.layout import files_below, split_name
 
 XML = voc(voc_object("cat", 1, 2, 3, 4))
 BOX = [("cat", 1, 2, 3, 4)]
@@ -114,6 +114,12 @@ def test_links_to_folders(data):
     read = data.read()
     assert read.errors == []
     assert read.boxes == {"images/a.jpg": BOX}
+
+
+def test_a_link_that_leads_back_adds_no_files(data):
+    data.write({"a.txt": "", "sub/b.txt": ""})
+    (data.folder / "sub/up").symlink_to(data.folder)
+    assert files_below(data.folder) == [data.folder / "a.txt", data.folder / "sub/b.txt"]
 
 
 def test_two_formats(data):
