@@ -88,6 +88,12 @@ def test_a_case_on_which_nobody_could_be_measured():
     assert "| tiny | float32 | 1 | - |\n" in markdown
 
 
+def test_rows_in_the_order_of_threads():
+    results = [result(name, 4.0, threads=threads) for threads in (2, 1) for name in ("native", "memcpy")]
+    _, *rows = report._measured_rows(results, results)
+    assert [row[:2] for row in rows] == [["native", "1"], ["memcpy", "1"], ["native", "2"], ["memcpy", "2"]]
+
+
 def test_a_time_in_words():
     row = result("native", 4.0)
     assert report.time_in_words(row) == "4 [3.6, 4.8] ms = forward 1 + backward 3"
@@ -99,7 +105,8 @@ def test_the_files(tmp_path):
     folder = tmp_path / "not/there"
     report.write(RESULTS, 11, folder)
     assert sorted(path.name for path in folder.iterdir()) == ["loss.json", "loss.md", "loss.png"]
-    document = json.loads((folder / "loss.json").read_text())
+    document = json.loads(text := (folder / "loss.json").read_text())
+    assert (text[:4], text[-2:]) == ('{\n "', "}\n")
     assert document["environment"]["rounds"] == 11
     assert len(document["results"]) == len(RESULTS)
     assert document["results"][0] == {
