@@ -4,6 +4,7 @@ import json
 import os
 import platform
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -149,6 +150,12 @@ def test_the_environment():
     assert facts["backends"] == paddle_focal.backend_report()
     assert facts["date"].startswith("20")
     assert facts["date"].endswith("+00:00")
+    assert len(facts["date"]) == len("2026-01-02T03:04:05+00:00")
+
+
+def test_a_processor_of_which_linux_says_no_name(monkeypatch):
+    monkeypatch.setattr(tables, "Path", lambda _: SimpleNamespace(read_text=lambda: "processor\t: 0\n"))
+    assert tables.environment()["cpu"] == platform.machine()
 
 
 def test_numbers():
