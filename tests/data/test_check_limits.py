@@ -20,6 +20,7 @@ from paddle_focal.data import annotations as truths
 from paddle_focal.data import digits
 from paddle_focal.data.checks import images as image_checks
 from paddle_focal.data.checks.boxes import check_boxes
+from paddle_focal.data.checks.categories import check_categories
 from paddle_focal.data.checks.coco_check import whole_sizes
 from paddle_focal.data.checks.coco_file import Coco, read_coco
 from paddle_focal.data.checks.data_report import DataReport, some
@@ -82,6 +83,12 @@ def test_categories_that_there_are_not_are_named_once(read, report):
     assert report.errors == [
         "3 of 4 annotations are of categories that there are not: category_id 7, 8; there are 1, 2"
     ]
+
+
+@pytest.mark.parametrize("name", ["background", "BackGround", "_background_", "__background__", " background "])
+def test_names_of_the_background(report, name):
+    check_categories([{"name": "backgrounds"}, {"name": name}], 2, report)
+    assert [warning.partition(" is a class")[0] for warning in report.warnings] == [f"category {name}"]
 
 
 @pytest.mark.parametrize(
