@@ -243,14 +243,18 @@ def test_images_without_any_box(rng):
 
 
 def test_the_images_of_an_analysis(small_runs, monkeypatch, capsys):
-    drawn, categories, distributions = [], [], []
+    drawn, categories, distributions, bars = [], [], [], []
+    assert analysis.SHEET == 12
     monkeypatch.setattr(analysis, "SHEET", 2)
+    monkeypatch.setattr(analysis, "tqdm", lambda batches, **options: bars.append(options) or batches)
     monkeypatch.setattr(analysis, "get_infer_results", lambda _, ids: categories.append(ids) or {"bbox": [len(ids)]})
     monkeypatch.setattr(analysis.report, "draw_images", lambda *arguments: drawn.append(arguments))
     monkeypatch.setattr(analysis, "draw_distribution", lambda *arguments: distributions.append(arguments))
     small_runs.train("epoch=1")
     small_runs.analyze(f"weights={small_runs.folder / 'model_final'}", flags=["--images", "3"])
-    results = json.loads((small_runs.folder / "analysis.json").read_text())
+    assert bars == [{"desc": "analyze", "unit": "image", "total": 3, "dynamic_ncols": True}]
+    results = json.loads(text := (small_runs.folder / "analysis.json").read_text())
+    assert (text[:6], text[-2:]) == ('{\n  "w', "}\n")
     files = "analysis.json, loss_distribution.png, hardest_images.png"
     assert f"{summary(results)}\n\n{small_runs.folder}: {files}\n" in capsys.readouterr().out
     assert sorted(image["image_id"] for image in results["images"]) == [1, 7, 12]  # of twelve, evenly spaced
@@ -307,10 +311,11 @@ def test_what_the_distribution_picture_shows(monkeypatch, tmp_path):
         assert (axes.get_xlim(), axes.get_ylim()) == ((0, 1), (0, 1))
         assert {line.get_alpha() for line in axes.get_xgridlines() + axes.get_ygridlines()} == {0.3}
     assert len(first.lines) == 2
+    assert first.get_shared_y_axes().joined(first, second)
     assert first.lines[0].get_color().tolist() != first.lines[1].get_color().tolist()
 
 
-@pytest.mark.parametrize(("total", "count", "indices"), [(5, 3, [0, 2, 4]), (3, 9, [0, 1, 2]), (4, 1, [0]), (0, 3, [])])
+@pytest.mark.parametrize(("total", "count", "indices"), [(4, 3, [0, 2, 3]), (3, 9, [0, 1, 2]), (4, 1, [0]), (0, 3, [])])
 def test_evenly_spaced(total, count, indices):
     assert evenly_spaced(total, count) == indices
 
@@ -379,13 +384,7 @@ Highest loss of an image: 0.png 9.12, 1.png 3.00, 2.png 2.00"""
 
 def test_the_whole_summary():
     gammas = [(0.5, 0.123, 0.456, 0.877, 0.0789), (2.0, 0.6, 0.02, 0.4, 1.0)]
-    names = (
-        "gamma",
-        "foreground_share",
-        "foreground_hardest_share",
-        "background_share",
-        "background_hardest_share",
-    )
+    names = ("gamma", "foreground_share", "foreground_hardest_share", "background_share", "background_hardest_share")
     classes = [("car", 1000, 2000, 0.25), ("zebra", 3, 4, 0.9)]
     images = [{"file_name": f"{i}.png", "loss": loss} for i, loss in enumerate([9.123, 3.0, 2.0, *[1.0] * 1231])]
     results = {

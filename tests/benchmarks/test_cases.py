@@ -4,7 +4,7 @@ import numpy as np
 import oracle
 import pytest
 
-from paddle_focal.benchmarks import cases, truth
+from paddle_focal.benchmarks import cases, losses, truth
 from paddle_focal.benchmarks.cases import Case
 
 
@@ -22,6 +22,13 @@ def test_truth(gamma, shape, axis):
     expected_loss, expected_gradient = oracle.loss_and_gradient(inputs.logit, target, 0.25, gamma)
     assert truth.true_loss(inputs) == pytest.approx(expected_loss.sum() / 7, rel=1e-12)
     np.testing.assert_allclose(truth.true_gradient(inputs), expected_gradient / 7, rtol=1e-9)
+
+
+def test_softmax_of_large_logits():
+    is_class = np.array([[[True, False], [False, True]]])
+    loss, gradient = losses.softmax(np.array([[[1000.0, 600.0], [0.0, 0.0]]]), is_class, 2.0)
+    np.testing.assert_allclose(loss, [[[0, 600]]], atol=1e-12)
+    np.testing.assert_allclose(gradient, [[[0, 1], [0, -1]]], atol=1e-12)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.5, 2.0])

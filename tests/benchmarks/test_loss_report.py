@@ -4,6 +4,7 @@ import json
 import os
 import platform
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -88,6 +89,12 @@ def test_a_case_on_which_nobody_could_be_measured():
     assert "| tiny | float32 | 1 | - |\n" in markdown
 
 
+def test_rows_in_the_order_of_threads():
+    results = [result(name, 4.0, threads=threads) for threads in (2, 1) for name in ("native", "memcpy")]
+    _, *rows = report._measured_rows(results, results)
+    assert [row[:2] for row in rows] == [["native", "1"], ["memcpy", "1"], ["native", "2"], ["memcpy", "2"]]
+
+
 def test_a_time_in_words():
     row = result("native", 4.0)
     assert report.time_in_words(row) == "4 [3.6, 4.8] ms = forward 1 + backward 3"
@@ -99,7 +106,8 @@ def test_the_files(tmp_path):
     folder = tmp_path / "not/there"
     report.write(RESULTS, 11, folder)
     assert sorted(path.name for path in folder.iterdir()) == ["loss.json", "loss.md", "loss.png"]
-    document = json.loads((folder / "loss.json").read_text())
+    document = json.loads(text := (folder / "loss.json").read_text())
+    assert (text[:4], text[-2:]) == ('{\n "', "}\n")
     assert document["environment"]["rounds"] == 11
     assert len(document["results"]) == len(RESULTS)
     assert document["results"][0] == {
@@ -142,6 +150,12 @@ def test_the_environment():
     assert facts["backends"] == paddle_focal.backend_report()
     assert facts["date"].startswith("20")
     assert facts["date"].endswith("+00:00")
+    assert len(facts["date"]) == len("2026-01-02T03:04:05+00:00")
+
+
+def test_a_processor_of_which_linux_says_no_name(monkeypatch):
+    monkeypatch.setattr(tables, "Path", lambda _: SimpleNamespace(read_text=lambda: "processor\t: 0\n"))
+    assert tables.environment()["cpu"] == platform.machine()
 
 
 def test_numbers():

@@ -63,6 +63,20 @@ def test_a_call_is_timed_in_two_parts_and_cleared():
     assert 0.01 <= forward < 0.03 <= backward
 
 
+def test_each_part_is_timed_on_its_own(monkeypatch):
+    monkeypatch.setattr(measuring.time, "perf_counter", iter([1.0, 3.0, 8.0]).__next__)
+    assert measuring._time_once(contenders.CopyRun(np.zeros(1), 1)) == (2.0, 5.0)
+
+
+def test_garbage_is_collected_before_each_call(monkeypatch):
+    events = []
+    monkeypatch.setattr(measuring.gc, "collect", lambda: events.append("collect"))
+    monkeypatch.setattr(measuring, "_wake", lambda run: events.append("wake"))
+    monkeypatch.setattr(measuring, "_time_once", lambda run: events.append("call") or (1.0, 2.0))
+    measuring.interleave({"a": None, "b": None}, rounds=2, settle=0)
+    assert events == ["collect", *["collect", "wake", "call"] * 4]
+
+
 def test_the_cores_are_woken_and_the_others_have_settled(monkeypatch):
     slept = []
     monkeypatch.setattr(measuring.time, "sleep", slept.append)

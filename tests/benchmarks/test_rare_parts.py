@@ -6,6 +6,8 @@ import json
 import random
 import resource
 import sys
+from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -171,6 +173,17 @@ class TestLoss:
             "  memcpy         4 [4, 4] ms = forward 1 + backward 3\n"
             "  memcpy         peak memory 1,234.6 MiB above the inputs, 13367.72 x logits\n"
         )
+
+    def test_a_run_is_cleared_after_it_was_checked(self, tmp_path, monkeypatch):
+        calls = []
+        run = SimpleNamespace(**{part: partial(calls.append, part) for part in ("forward", "backward", "clear")})
+        memcpy = replace(contenders.CONTENDERS["memcpy"], prepare=lambda *_: run)
+        monkeypatch.setitem(contenders.CONTENDERS, "memcpy", memcpy)
+        monkeypatch.setattr(measuring, "interleave", lambda *_: calls.append("times") or {"memcpy": [(1.0, 2.0)]})
+        monkeypatch.setattr(loss, "_memory_in_fresh_process", lambda *_: None)
+        arguments = ["--cases", "tiny", "--threads", "1", "--output", str(tmp_path)]
+        benchmark.main(["loss", *arguments, "--contenders", "memcpy"])
+        assert calls == ["forward", "backward", "clear", "times"]
 
     def test_memory_that_is_not_there(self, monkeypatch):
         monkeypatch.setattr(measuring, "available_bytes", lambda: 2000 * 2**20)

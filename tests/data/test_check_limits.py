@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from paddle_focal.data import annotations as truths
 from paddle_focal.data import digits
 from paddle_focal.data.checks import images as image_checks
 from paddle_focal.data.checks.boxes import check_boxes
+from paddle_focal.data.checks.categories import check_categories
 from paddle_focal.data.checks.coco_check import whole_sizes
 from paddle_focal.data.checks.coco_file import Coco, read_coco
 from paddle_focal.data.checks.data_report import DataReport, some
@@ -83,6 +85,12 @@ def test_categories_that_there_are_not_are_named_once(read, report):
     ]
 
 
+@pytest.mark.parametrize("name", ["background", "BackGround", "_background_", "__background__", " background "])
+def test_names_of_the_background(report, name):
+    check_categories([{"name": "backgrounds"}, {"name": name}], 2, report)
+    assert [warning.partition(" is a class")[0] for warning in report.warnings] == [f"category {name}"]
+
+
 @pytest.mark.parametrize(
     ("bbox", "kept", "said"),
     [
@@ -132,6 +140,32 @@ def test_objects_of_one_class_in_one_image(report):
         "1 of 2 images have more than 100 objects of a class, of which COCO's evaluation finds 100 at most: b.png 101 "
         "x cat"
     ]
+
+
+def test_what_does_no_harm_to_training(report):
+    entries = [annotation(i, 1, 1, (i / 50, 1, 2, 2), area=2e10) for i in range(101)]
+    kept = check_boxes(Coco([image(1, "a.png")], CATEGORIES, [*entries, annotation(101, 1, 1, None)]), report)
+    assert len(kept) == 101
+    assert report.errors == []
+    assert report.warnings == ["1 of 102 annotations have no bbox, and have no effect: a.png None"]
+
+
+@pytest.mark.parametrize(
+    ("others", "kept", "said"),
+    [
+        ({"area": 0}, False, ["1 of 1 boxes have a width, height or area that is not > 0, and are left out"]),
+        ({"area": -1}, False, ["1 of 1 boxes have a width, height or area that is not > 0, and are left out"]),
+        ({"area": 1e-9}, True, []),
+        ({"ignore": 0}, True, []),
+        ({"ignore": 1}, False, ["1 of 1 boxes are marked ignore, and are left out"]),
+        ({"iscrowd": 1}, False, []),
+    ],
+    ids=str,
+)
+def test_which_boxes_are_left_out(report, others, kept, said):
+    entry = annotation(1, 1, 1, **others)
+    assert check_boxes(Coco([image(1, "a.png")], CATEGORIES, [entry]), report) == [entry] * kept
+    assert [warning.partition(":")[0] for warning in report.warnings] == said
 
 
 def test_segmentations_that_drop_boxes(report):
@@ -199,6 +233,12 @@ def test_up_to_32_images_are_decoded(tmp_path, monkeypatch, report):
     image_checks.check_files(str(tmp_path), [image(i, f"{i}.png") for i in range(34)], report)
     assert len(set(decoded)) == 32
     assert {f"{tmp_path}/0.png", f"{tmp_path}/33.png"} <= set(decoded)
+
+
+def test_files_of_images_by_their_ids():
+    records = [{"im_id": [3], "im_file": "a.jpg"}, {"im_id": [4]}, {"im_file": "b.jpg"}]
+    assert truths.image_files(SimpleNamespace(roidbs=records)) == {3: "a.jpg"}
+    assert truths.image_files(SimpleNamespace(roidbs=None)) == truths.image_files(SimpleNamespace()) == {}
 
 
 def test_ground_truth_of_voc(tmp_path):

@@ -34,6 +34,12 @@ def test_effective_number():
     )
 
 
+def test_effective_number_with_the_beta_of_the_paper():
+    # beta 0.999: effective numbers of 1000 and 10 objects are 632.305 and 9.95512, so the weights 0.031 and 1.969.
+    alphas = class_alpha({"a": 1000, "b": 10}, "effective_number")
+    assert alphas == pytest.approx({"a": 0.0102277, "b": 0.3962568}, rel=1e-5)
+
+
 def test_effective_number_between_its_limits():
     # Cui et al.: beta -> 0 is no weighting, beta -> 1 is inverse frequency.
     assert class_alpha(CELLS, "effective_number", beta=1e-9) == pytest.approx(dict.fromkeys(CELLS, 0.25))

@@ -58,6 +58,18 @@ def test_coco_format(tmp_path):
                 assert inside.max() > np.median(image.mean(axis=-1)) + 30
 
 
+def test_a_digit_is_of_the_category_of_its_name(tmp_path, monkeypatch):
+    objects = [(label, np.array([1, 2, 4, 6])) for label in (0, 9)]
+    monkeypatch.setattr(digits, "compose", lambda *_: (np.zeros((8, 8, 3), np.uint8), objects))
+    run(tmp_path / "set")
+    document = json.loads((tmp_path / "set/annotations/instances_val.json").read_text())
+    names = {category["id"]: category["name"] for category in document["categories"]}
+    assert [names[entry["category_id"]] for entry in document["annotations"]] == ["0", "9"] * 6
+    assert document["annotations"][3] == {
+        "id": 4, "image_id": 2, "category_id": 10, "bbox": [1, 2, 3, 4], "area": 12, "iscrowd": 0,
+    }  # fmt: skip
+
+
 def test_the_greatest_number_and_size_are_drawn_too(tmp_path):
     run(tmp_path / "set", "--image-size", "64", "--digit-size", "12", "12", "--digits-per-image", "1", "2")
     document = json.loads((tmp_path / "set/annotations/instances_train.json").read_text())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -198,6 +199,9 @@ class TestCache:
         monkeypatch.setattr(header_cache, "_VERSION", b"0")
         read_headers(str(folder), ["a.png"])
         assert opened == ["a.png"] * 2
+
+    def test_the_version_is_that_of_the_libraries_too(self):
+        assert header_cache._VERSION.decode() == f"1, Pillow {PIL.__version__}, OpenCV {cv2.__version__}"
 
     @pytest.mark.parametrize("occupied", ["cache", "cache/paddle_focal"])
     def test_a_folder_that_cannot_be_written(self, folder, occupied):

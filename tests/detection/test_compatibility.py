@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,29 @@ def test_what_is_missing_is_said(module, remedy):
     (message,) = (line for line in result.stderr.splitlines() if line.startswith("ImportError: paddle_focal.detection"))
     assert "needs PaddleDetection (ppdet), which cannot be imported: " in message
     assert remedy in message
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (ModuleNotFoundError("No module named 'cv2'", name="cv2"), "`pip install opencv-python-headless` brings it."),
+        (ModuleNotFoundError("No module named 'yaml'", name="yaml"), "`pip install PyYAML` brings it."),
+        (ModuleNotFoundError("No module named 'cv2.dnn'", name="cv2.dnn"), "Install it with `pip install --no-deps"),
+        (ModuleNotFoundError("No module"), "Install it with `pip install --no-deps"),
+        (ImportError("cannot import name 'x' from 'cv2'", name="cv2"), "Install it with `pip install --no-deps"),
+    ],
+    ids=str,
+)
+def test_the_remedy_of_an_import_that_fails(error, remedy):
+    assert compatibility._remedy(error).startswith(remedy)
+
+
+def test_suppression_in_graphs_has_the_arguments_of_ppdet():
+    arguments, ppdets = (
+        [(name, parameter.default) for name, parameter in inspect.signature(function).parameters.items()]
+        for function in (compatibility._multiclass_nms, ops.multiclass_nms)
+    )
+    assert arguments == ppdets[: len(arguments)]
 
 
 def test_what_ppdet_logs_later_is_seen():

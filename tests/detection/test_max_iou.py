@@ -128,6 +128,11 @@ class TestAssignerFor:
             assigner_for(MaxIoUAssigner(0.5, 0.4)), BlockMaxIoUAssigner if COMPARES_EXACTLY else MaxIoUAssigner
         )
 
+    def test_a_paddle_that_does_not_compare_exactly(self, monkeypatch):
+        monkeypatch.setattr(max_iou, "_compares_exactly", lambda: False)
+        configured = MaxIoUAssigner(0.5, 0.4)
+        assert assigner_for(configured) is configured
+
     def test_any_other(self):
         class Own(MaxIoUAssigner):
             pass

@@ -229,6 +229,13 @@ class TestAnchors:
             anchors([paddle.zeros([1, 1, 1, width])])
         assert calls == [1, 2, 3, 2]
 
+    def test_32_sizes_are_kept(self):
+        calls = []
+        anchors = Anchors(lambda outputs: calls.append(outputs[0].shape[-1]) or [paddle.zeros([calls[-1], 4])])
+        for width in (*range(1, 34), 2, 1):
+            anchors([paddle.zeros([1, 1, 1, width])])
+        assert calls == [*range(1, 34), 1]
+
     def test_kind_before_place(self):
         # Two kinds at each of 1 x 2 places, as ppdet orders them: place, then kind.
         generated = [paddle.to_tensor([[0, 0, 1, 1], [0, 0, 2, 2], [8, 0, 9, 1], [8, 0, 10, 2]], dtype="float32")]

@@ -9,6 +9,9 @@ import pytest
 
 pytest.importorskip("ppdet")
 
+from foreign_data import ForeignData
+
+from paddle_focal.data.checks.data_report import DataReport
 from paddle_focal.data.formats import coco
 from paddle_focal.data.formats.boxes import Box
 from paddle_focal.data.formats.layout import Sample
@@ -42,6 +45,12 @@ class TestSplit:
         moved = [Sample(Path("/elsewhere") / sample.image.name, None) for sample in reversed(SAMPLES)]
         assert names(coco.split_by_seed(moved, 0.05, 0)["val"]) == names(splits["val"])
         assert names(coco.split_by_seed(SAMPLES, 0.05, 1)["val"]) != names(splits["val"])
+
+    def test_images_of_one_name_are_told_apart_by_their_folders(self):
+        samples = [Sample(Path(f"/data/{number:03}/a.jpg"), None) for number in range(100)]
+        for found in (samples, samples[::-1]):
+            folders = {sample.image.parent.name for sample in coco.split_by_seed(found, 0.05, 0)["val"]}
+            assert folders == {"001", "039", "043", "080", "083"}
 
     def test_most_images_stay_where_they_are_when_some_are_added(self):
         before, after = (names(coco.split_by_seed(samples, 0.2, 0)["val"]) for samples in (SAMPLES[:95], SAMPLES))
@@ -77,6 +86,19 @@ def test_document():
         "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cow"}, {"id": 3, "name": "cat"}],
     }  # fmt: skip
     assert [entry["iscrowd"] for entry in evaluated["annotations"]] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["TrainDataset", "EvalDataset", "test"])
+def test_only_training_leaves_out_images_without_boxes(tmp_path, name):
+    data = ForeignData(tmp_path)
+    data.draw("a.jpg", "b.jpg")
+    images = [AnnotatedImage(tmp_path / "a.jpg", (20, 10), [Box("cat", 1, 2, 9, 9)])]
+    images += [AnnotatedImage(tmp_path / "b.jpg", (20, 10), [])]
+    report = DataReport()
+    coco.check(tmp_path, {name: (tmp_path, coco.document(images, tmp_path, ["cat"], is_evaluated=False))}, report)
+    cure = "PaddleDetection leaves them out, allow_empty: true keeps them"
+    warnings = [f"TrainDataset: 1 of 2 images have no boxes: b.jpg; {cure}"] if name == "TrainDataset" else []
+    assert report.warnings == warnings
 
 
 def test_files_are_ascii_and_whole(tmp_path, monkeypatch):

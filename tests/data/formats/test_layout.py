@@ -9,7 +9,7 @@ pytest.importorskip("ppdet")
 from foreign_data import labelme, voc, voc_object
 
 from paddle_focal.data.formats.findings import FormatError
-from paddle_focal.data.formats.layout import split_name
+from paddle_focal.data.formats.layout import files_below, split_name
 
 XML = voc(voc_object("cat", 1, 2, 3, 4))
 BOX = [("cat", 1, 2, 3, 4)]
@@ -49,6 +49,14 @@ def test_folders_of_other_names(data):
     assert read.boxes == {"pics/a.jpg": BOX}
 
 
+def test_of_a_folder_that_is_named_all_files_count(data):
+    data.draw("pics/images/a.jpg", "pics/b.jpg")
+    data.write({"marks/labels/a.xml": XML, "marks/b.xml": XML})
+    read = data.read(image_dir="pics", anno_dir="marks")
+    assert read.errors == read.warnings == []
+    assert read.boxes == {"pics/images/a.jpg": BOX, "pics/b.jpg": BOX}
+
+
 def test_background_and_orphans(data):
     data.draw("a.jpg", "b.jpg")
     data.write({"a.xml": XML, "c.xml": XML, "B.xml": XML})
@@ -63,7 +71,9 @@ def test_background_and_orphans(data):
 def test_two_of_one_name(data):
     data.draw("images/a.jpg", "images/a.png", "images/b.jpg")
     data.write({"annotations/a.xml": XML, "labels/b.xml": XML, "xml/b.xml": XML})
-    assert data.read().errors == [
+    read = data.read()
+    assert read.names == {"": ["images/a.jpg", "images/b.jpg"]}
+    assert read.errors == [
         "images/a.jpg: one of 2 images of one name: images/a.jpg, images/a.png; rename them",
         "labels/b.xml: one of 2 .xml files of one name: labels/b.xml, xml/b.xml; rename them",
     ]
@@ -106,6 +116,12 @@ def test_links_to_folders(data):
     assert read.boxes == {"images/a.jpg": BOX}
 
 
+def test_a_link_that_leads_back_adds_no_files(data):
+    data.write({"a.txt": "", "sub/b.txt": ""})
+    (data.folder / "sub/up").symlink_to(data.folder)
+    assert files_below(data.folder) == [data.folder / "a.txt", data.folder / "sub/b.txt"]
+
+
 def test_two_formats(data):
     data.draw("a.jpg")
     data.write({"a.xml": XML, "a.json": labelme(), "classes.txt": "cat"})
@@ -115,12 +131,24 @@ def test_two_formats(data):
     assert data.read("labelme").boxes == {"a.jpg": []}
 
 
+def test_thousands_of_files_of_two_formats(data):
+    data.write({f"{number}.{suffix}": "" for number in range(1000) for suffix in ("jpg", "xml")} | {"7.json": ""})
+    with pytest.raises(FormatError) as error:
+        data.read()
+    assert str(error.value) == (
+        f"{data.folder} has 1,000 images and, of the same names, 1,000 .xml (voc), 0 .txt (yolo), 1 .json (labelme): "
+        "--dataset_type says what to read, --image_dir and --anno_dir where"
+    )
+
+
 def test_no_images(data):
     data.write({"a.xml": XML, "a.heic": ""})
     with pytest.raises(
         FormatError, match=r"no images in .*set; accepted are .jpg, .jpeg, .jpe, .png, .bmp, .dib, .tif"
     ):
         data.read()
+    with pytest.raises(FormatError, match=r"no images in .*set/pics; accepted are"):
+        data.read(image_dir="pics")
 
 
 def test_split_folders(data):
@@ -132,9 +160,18 @@ def test_split_folders(data):
 
 
 def test_one_split_is_none(data):
-    data.draw("train/a.jpg", "bus/b.jpg")
+    data.draw("train/a.jpg", "bus/b.jpg", "test.jpg")
     data.write({"train/a.xml": XML})
-    assert data.read().names == {"": ["bus/b.jpg", "train/a.jpg"]}
+    assert data.read().names == {"": ["bus/b.jpg", "test.jpg", "train/a.jpg"]}
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_one_list_says_which_images_there_are(data, split):
+    data.draw("a.jpg", "b.jpg")
+    data.write({"b.xml": XML, f"{split}.txt": "b"})
+    read = data.read()
+    assert read.names == {"": ["b.jpg"]}
+    assert read.warnings == ["1 images are in no split of the data set and are left out: a.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("ppdet")
 
 from foreign_data import voc, voc_object
+from PIL import Image
 from ppdet.data.transform.operators import Decode
 
 from paddle_focal.data.formats.findings import FormatError
@@ -25,6 +26,8 @@ def test_sizes_are_those_of_ppdet(data, suffix, orientation):
 def test_turned(data):
     data.draw("a.jpg", orientation=6)
     assert look_at(data.folder / "a.jpg") == ((10, 20), (20, 10), True)
+    data.write({"a.xml": voc(size=None)})
+    assert data.read("voc").images[""][0].size == (10, 20)
 
 
 def test_boxes_of_the_turned_image(data):
@@ -81,12 +84,15 @@ def test_what_only_pil_reads(data, monkeypatch):
 
 
 def test_file_names_that_are_not_utf_8(data):
-    data.draw("a.jpg", "b.jpg")
+    data.draw("a.jpg", "b.jpg", "c/d.jpg")
     data.write({"b.xml": voc()})
-    name = "\u7532.jpg".encode("gbk").decode("utf-8", "surrogateescape")
-    (data.folder / "a.jpg").rename(data.folder / name)
-    (error,) = data.read().errors
-    assert error == "\\udcbc\\udcd7.jpg: the file name is not UTF-8: rename it"
+    name = "\u7532".encode("gbk").decode("utf-8", "surrogateescape")
+    (data.folder / "a.jpg").rename(data.folder / f"{name}.jpg")
+    (data.folder / "c").rename(data.folder / name)
+    assert sorted(data.read().errors) == [
+        "\\udcbc\\udcd7.jpg: the file name is not UTF-8: rename it",
+        "\\udcbc\\udcd7/d.jpg: the file name is not UTF-8: rename it",
+    ]
 
 
 def test_large_png_is_not_decoded(data, monkeypatch):
@@ -94,3 +100,21 @@ def test_large_png_is_not_decoded(data, monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda *_: pytest.fail("decoded"))
     assert look_at(data.folder / "a.png").size == (20, 10)
+
+
+def test_images_larger_than_pillow_likes_them(data, monkeypatch):
+    data.draw("a.jpg", orientation=2)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 99)  # of twice as many pixels, 200 here, Pillow raises an error
+    assert look_at(data.folder / "a.jpg") == ((20, 10), (20, 10), True)
+
+
+def test_what_pillow_says_when_it_decodes(data, monkeypatch):
+    def fail(*_):
+        raise OSError("line 3 is odd")
+
+    data.draw("a.bmp")
+    path = data.folder / "a.bmp"
+    path.write_bytes(path.read_bytes()[:100])
+    monkeypatch.setattr("PIL.BmpImagePlugin.BmpImageFile.load", fail)
+    with pytest.raises(FormatError, match=r"^cannot be read as an image: line 3 is odd$"):
+        look_at(path)

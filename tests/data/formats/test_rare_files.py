@@ -81,6 +81,20 @@ def test_remarks_are_said_once(capsys):
     assert findings.report.warnings == ["1 files are odd: a"]
 
 
+def test_a_thousand_remarks():
+    findings = Findings(DataReport())
+    for number in range(1000):
+        findings.remark("files are odd", f"{number}")
+    findings.summarize()
+    assert findings.report.warnings == ["1,000 files are odd: 0, 1, 2, ..."]
+
+
+def test_lists_in_another_encoding(data):
+    data.draw("JPEGImages/猫.jpg", "JPEGImages/b.jpg")
+    data.write({"Annotations/猫.xml": CAT, "Annotations/b.xml": CAT, "train.txt": "猫".encode("gbk"), "val.txt": "b"})
+    assert data.read(encoding="gbk").names == {"train": ["JPEGImages/猫.jpg"], "val": ["JPEGImages/b.jpg"]}
+
+
 def test_names_that_are_not_utf8_can_be_printed():
     findings = Findings(DataReport())
     name = Path(os.fsdecode(b"a\xff.xml"))
@@ -130,6 +144,9 @@ class TestText:
         path = tmp_path / "a.xml"
         path.write_bytes(f"{declaration}<猫/>".encode("gbk"))
         assert text.read_text(path) == f"{declaration}<猫/>"
+
+    def test_lines(self):
+        assert text.lines("\r\n a\t\n\nb c \n \n") == ["", "a", "", "b c"]
 
     def test_what_cannot_be_opened(self, data):
         data.draw("a.jpg")
@@ -181,6 +198,30 @@ class TestVOC:
         assert data.read().errors[1:] == [
             "val.txt: is not in the encoding utf-8: save it as UTF-8, or name its encoding, as in --encoding gbk"
         ]
+
+    @pytest.mark.parametrize("folder", ["", "ImageSets/Main/"])
+    def test_letters_of_any_size_in_the_names_of_lists(self, data, folder):
+        data.draw("JPEGImages/a.jpg", "JPEGImages/b.jpg")
+        data.write({"Annotations/a.xml": CAT, "Annotations/b.xml": CAT})
+        data.write({f"{folder}TrainVal.txt": "a", f"{folder}VAL.txt": "b"})
+        assert data.read().names == {"train": ["JPEGImages/a.jpg"], "val": ["JPEGImages/b.jpg"]}
+
+    def test_several_lists_of_a_split_are_one(self, data):
+        data.draw(*(f"JPEGImages/{name}.jpg" for name in "abc"))
+        data.write({f"Annotations/{name}.xml": CAT for name in "abc"})
+        data.write({"train.txt": "a", "train2.txt": "b", "val.txt": "c"})
+        assert data.read().names == {"train": ["JPEGImages/a.jpg", "JPEGImages/b.jpg"], "val": ["JPEGImages/c.jpg"]}
+
+    @pytest.mark.parametrize("side", ["xmin", "ymin", "xmax", "ymax"])
+    def test_a_side_that_is_not_there(self, data, side):
+        data.draw("a.jpg")
+        data.write({"a.xml": CAT.replace(side, "side")})
+        assert data.read().errors == [f"a.xml: object 1 (cat): {side} must be a finite number, but is ''"]
+
+    def test_lists_of_other_folders_are_none(self, data):
+        data.draw("JPEGImages/a.jpg", "JPEGImages/b.jpg")
+        data.write({"Annotations/a.xml": CAT, "Other/Main/train.txt": "a", "ImageSets/Layout/val.txt": "b"})
+        assert data.read().names == {"": ["JPEGImages/a.jpg", "JPEGImages/b.jpg"]}
 
     def test_all_of_training_and_validation_serves_where_there_is_no_list_for_training(self, data):
         data.draw("JPEGImages/a.jpg", "JPEGImages/b.jpg")
@@ -278,6 +319,11 @@ class TestYOLO:
             ({"data.yaml": "names: [a, b]", "labels/classes.txt": "a", "z.names": "a\nb"},
              "{0}/data.yaml and {0}/labels/classes.txt name different classes, or in a different order: --label_list "
              "says which file is right"),
+            ({"classes.txt": "a", "b.names": "a\nb"},
+             "{0}/classes.txt and {0}/b.names name different classes, or in a different order: --label_list says which "
+             "file is right"),
+            ({"data.yaml": "path:\nnames: [a, b]\ntrain: pics\nval: images\n"},
+             "{0}/data.yaml: train is 'pics', but there are no images of {0} in {0}/pics"),
             ({"data.yaml": "names: [a, b]\ntrain: 5\nval: images\n"},
              "{0}/data.yaml: train is 5, but there are no images of {0} in {0}/5"),
             ({"data.yaml": "path: ../of\nnames: [a, b]\ntrain: [images, pics]\n"},
@@ -312,6 +358,11 @@ class TestYOLO:
         assert read.names == {"train": ["one/a.jpg", "two/b.jpg", "c.jpg"], "val": ["d.jpg"]}
         assert read.errors == ["train.txt: line 3: no such image: no.jpg"]
         assert read.warnings == ["2 splits are named by data.yaml but have no images: test: none, test: nil"]
+
+    def test_lists_beside_a_description_without_splits(self, data):
+        data.draw("a.jpg", "b.jpg")
+        data.write({"data.yaml": "names: [a]", "train.txt": "b.jpg", "val.txt": "a.jpg"})
+        assert data.read("yolo").names == {"train": ["b.jpg"], "val": ["a.jpg"]}
 
     def test_lists_of_any_name(self, data):
         data.draw("a.jpg", "b.jpg", "c.jpg")

@@ -235,3 +235,49 @@ class TestSplits:
         read = data.read()
         assert read.errors == []
         assert read.boxes == {"b.jpg": [], "readme.jpg": [("dog", 8, 3, 12, 7)], "train.jpg": [("cat", 8, 3, 12, 7)]}
+
+
+def test_several_lists_of_a_split_are_one(data):
+    data.draw("a.jpg", "b.jpg", "c.jpg")
+    data.write({"classes.txt": "cat", "train.txt": "a.jpg", "train2.txt": "b.jpg", "val.txt": "c.jpg"})
+    assert data.read("yolo").names == {"train": ["a.jpg", "b.jpg"], "val": ["c.jpg"]}
+
+
+def test_a_list_names_images_from_its_own_folder_on_first(data):
+    data.draw("a.jpg", "of/a.jpg", "b.jpg")
+    data.write({"data.yaml": NAMES + "train: of/list.txt\nval: val.txt", "of/list.txt": "a.jpg\nb.jpg"})
+    data.write({"val.txt": "a.jpg"})
+    assert data.read("yolo").names == {"train": ["of/a.jpg", "b.jpg"], "val": ["a.jpg"]}
+
+
+def test_shares_are_those_of_the_turned_image(data):
+    data.draw("a.jpg", orientation=6)  # 10 x 20 when it is turned
+    data.write({"classes.txt": "cat", "a.txt": "0 0.5 0.5 0.2 0.4"})
+    assert data.read().boxes == {"a.jpg": [("cat", 4, 6, 6, 14)]}
+
+
+def test_a_place_may_be_named_from_the_folder_of_the_data_set_on(data):
+    data.draw("train/a.jpg", "val/b.jpg")
+    data.write({"data.yaml": NAMES + "path: sub\ntrain: train\nval: ../set/val"})
+    assert data.read("yolo").names == {"train": ["train/a.jpg"], "val": ["val/b.jpg"]}
+
+
+def test_only_what_lies_beside_the_folders_describes_them(data):
+    data.draw("images/a.jpg")
+    data.write({"classes.txt": "cat", "sub/data.yaml": NAMES, "labels/a.txt": "", "labels/train.txt": ""})
+    read = data.read()
+    assert read.classes == ["cat"]
+    assert [error.partition("{")[0] for error in read.errors] == ["labels/train.txt: no image named train"]
+
+
+def test_a_description_in_another_encoding(data):
+    data.draw("a.jpg")
+    data.write({"data.yaml": "names: [猫]".encode("gbk"), "a.txt": "0 0.5 0.5 0.2 0.4"})
+    assert data.read(encoding="gbk").boxes == {"a.jpg": [("猫", 8, 3, 12, 7)]}
+
+
+def test_a_list_of_classes_that_is_no_description(data):
+    data.draw("a.jpg")
+    data.write({"names.yaml": "[cat, dog]"})
+    with pytest.raises(FormatError, match=r"names.yaml: names must be a list, or names by number, but is None$"):
+        data.read("yolo", label_list=data.folder / "names.yaml")
