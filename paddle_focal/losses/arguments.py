@@ -92,12 +92,12 @@ NUMBERS: dict[str, Callable[[Any], float]] = {
 }
 
 
-def _dtype_name(dtype: paddle.dtype) -> str:
+def dtype_name(dtype: paddle.dtype) -> str:
     return str(dtype).rsplit(".", 1)[-1]
 
 
 def _accepted(dtypes: Sequence[paddle.dtype]) -> str:
-    *names, last = (_dtype_name(dtype) for dtype in dtypes)
+    *names, last = (dtype_name(dtype) for dtype in dtypes)
     return f"a Tensor of dtype {', '.join(names)} or {last}"
 
 
@@ -108,7 +108,7 @@ def check_is_tensor(name: str, value: Tensor, dtypes: Sequence[paddle.dtype]) ->
 
 def check_dtype(name: str, dtype: paddle.dtype, dtypes: Sequence[paddle.dtype]) -> None:
     if dtype not in dtypes:
-        raise TypeError(f"{name} must be {_accepted(dtypes)}, but its dtype is {_dtype_name(dtype)}")
+        raise TypeError(f"{name} must be {_accepted(dtypes)}, but its dtype is {dtype_name(dtype)}")
 
 
 def spec_of(
@@ -187,7 +187,7 @@ def _check_label(
         if indexed and given == shape:
             hint = "; for 0/1 targets in the shape of the predictions, cast label to a floating dtype"
         raise ValueError(
-            f"label of dtype {_dtype_name(dtype)} must have shape {expected} for predictions of shape {shape} "
+            f"label of dtype {dtype_name(dtype)} must have shape {expected} for predictions of shape {shape} "
             f"and class axis {axis}, but its shape is {given}{hint}"
         )
     highest = highest_label(loss, shape[axis])
@@ -210,7 +210,7 @@ def check_score(label: Tensor, score: Tensor) -> Tensor:
     check_dtype("score", score.dtype, FLOATING)
     if label.is_floating_point():
         raise ValueError(
-            f"score is the target of a class index, but label of dtype {_dtype_name(label.dtype)} holds the targets "
+            f"score is the target of a class index, but label of dtype {dtype_name(label.dtype)} holds the targets "
             "themselves: leave score out"
         )
     if not same_shape(list(score.shape), list(label.shape)):

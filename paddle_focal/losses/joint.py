@@ -9,7 +9,7 @@ import paddle
 from paddle import Tensor
 
 from paddle_focal.arguments import check_number
-from paddle_focal.losses.arguments import FLOATING, check_dtype, check_is_tensor
+from paddle_focal.losses.arguments import FLOATING, check_dtype, check_is_tensor, dtype_name
 from paddle_focal.ops import joint
 
 
@@ -50,17 +50,16 @@ def joint_logit(a: Tensor, b: Tensor, power: float = 1.0, *, backend: str | None
         check_is_tensor(name, tensor, FLOATING)
         check_dtype(name, tensor.dtype, FLOATING)
     if a.dtype != b.dtype:
-        raise TypeError(f"b must have the dtype of a, {a.dtype}, but its dtype is {b.dtype}")
+        raise TypeError(f"b must have the dtype of a, {dtype_name(a.dtype)}, but its dtype is {dtype_name(b.dtype)}")
     power = _check_power(power)
     if not paddle.in_dynamic_mode():
         raise RuntimeError("joint_logit cannot be traced into a static graph: multiply the probabilities there")
     if a.shape != b.shape:
-        try:
-            a, b = paddle.broadcast_tensors([a, b])
-        except ValueError as error:
+        if not all(m == n or 1 in (m, n) for m, n in zip(reversed(a.shape), reversed(b.shape))):
             raise ValueError(
-                f"b must have a shape that broadcasts with that of a, {a.shape}, but its shape is {b.shape}"
-            ) from error
+                f"b must have a shape that broadcasts with that of a, {list(a.shape)}, but its shape is {list(b.shape)}"
+            )
+        a, b = paddle.broadcast_tensors([a, b])
     return joint.joint_logit(a, b, power, backend)
 
 

@@ -30,14 +30,15 @@ class _Joint(PyLayer):
     def forward(ctx, a, b, power, passes, contexts):
         contexts.append(weakref.ref(ctx))
         ctx.save_for_backward(a, b)
-        ctx.power, ctx.passes = power, passes
+        ctx.power, ctx.passes, ctx.wanted = power, passes, [not x.stop_gradient for x in (a, b)]
         with paddle.amp.auto_cast(enable=False):
             return passes(a, b, power, None)[0]
 
     @staticmethod
     def backward(ctx, grad_out):
         with paddle.amp.auto_cast(enable=False):
-            return ctx.passes(*ctx.saved_tensor(), ctx.power, grad_out)
+            grads = ctx.passes(*ctx.saved_tensor(), ctx.power, grad_out)
+        return tuple(grad if is_wanted else None for grad, is_wanted in zip(grads, ctx.wanted))
 
 
 def _native(a: Tensor, b: Tensor, power: float, grad_out: Tensor | None) -> tuple[Tensor, ...]:

@@ -53,6 +53,8 @@ def test_command_line(tmp_path):
         (["memory", "native", "huge", "float32", "1"], "argument case: invalid choice: 'huge'"),
         (["memory", "native", "tiny", "int8", "1"], "argument dtype: invalid choice: 'int8'"),
         (["memory", "native", "tiny", "float32", "0"], "argument threads: must be at least 1, but got 0"),
+        (["family", "--cases", "yolox"], "argument --cases: invalid choice: 'yolox'"),
+        (["family", "--contenders", "drop-in"], "argument --contenders: invalid choice: 'drop-in'"),
         (["head", "--contenders", "native"], "argument --contenders: invalid choice: 'native'"),
         (["head", "--size", "800"], "argument --size: expected 2 arguments"),
         (["head", "--threads", "0"], "argument --threads: must be at least 1, but got 0"),
@@ -105,6 +107,17 @@ BATCH = {
             },
         ),
         ("head", {**BATCH, "threads": (1, 2), "rounds": 5, "only_memory": False}),
+        (
+            "family",
+            {
+                "output": "output/benchmark",
+                "cases": benchmark.FAMILY_CASES,
+                "contenders": ("stock", "native", "composite", "floor"),
+                "threads": (1, 2),
+                "rounds": 5,
+                "only_memory": False,
+            },
+        ),
         ("step", {**BATCH, "device": "cpu", "threads": 2, "rounds": 3, "steps": 2, "worker": False}),
     ],
 )
@@ -114,7 +127,7 @@ def test_what_is_measured_by_default(command, expected):
     assert options == expected
 
 
-@pytest.mark.parametrize("command", ["loss", "head", "step"])
+@pytest.mark.parametrize("command", ["loss", "head", "step", "family"])
 def test_help_names_every_flag_and_default(command, capsys):
     with pytest.raises(SystemExit) as stop:
         benchmark.main([command, "--help"])
@@ -132,21 +145,23 @@ def test_help_names_every_flag_and_default(command, capsys):
     [
         (["head"], "head", "run"),
         (["head", "--only-memory"], "head", "print_memory"),
+        (["family"], "family", "run"),
+        (["family", "--only-memory"], "family", "print_memory"),
         (["step"], "step", "run"),
         (["step", "--worker"], "step", "print_steps"),
     ],
 )
 def test_commands_lead_to_their_benchmarks(monkeypatch, arguments, module, called):
     pytest.importorskip("ppdet")
-    from paddle_focal.benchmarks import head, step
+    from paddle_focal.benchmarks import family, head, step
 
     calls = []
-    for part in (head, step):
+    for part in (family, head, step):
         for name in ("run", "print_memory", "print_steps"):
             if hasattr(part, name):
                 monkeypatch.setattr(part, name, lambda options, call=(part, name): calls.append(call))
     benchmark.main(arguments)
-    assert calls == [({"head": head, "step": step}[module], called)]
+    assert calls == [({"family": family, "head": head, "step": step}[module], called)]
 
 
 def test_memory_prints_mib_for_the_loss_benchmark(capsys):

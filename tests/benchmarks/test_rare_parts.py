@@ -16,7 +16,7 @@ import pytest
 from benchmark_results import result
 
 from paddle_focal.benchmarks import __main__ as benchmark
-from paddle_focal.benchmarks import cases, contenders, figure, loss, measuring, truth
+from paddle_focal.benchmarks import cases, comparison, contenders, figure, loss, measuring, truth
 from paddle_focal.benchmarks.cases import Case
 from paddle_focal.benchmarks.result import Statistics
 
@@ -353,4 +353,4 @@ def test_a_wrong_stage_in_words():
     times = dict.fromkeys(("forward_ms", "backward_ms", "both_ms"), Statistics(1.0, 1.0, 1.0))
     row = {"contender": "stock", "threads": 2, **times, "peak_extra_mib": 2.0, "peak_extra_per_logits": 3.0}
     columns = ["forward ms", "backward ms", "both ms", "x stock", "peak MiB", "x logits"]
-    assert next(iter(head._table([row]))) == ["contender", "threads", *columns]
+    assert next(iter(comparison.table([row], ("contender", "threads")))) == ["contender", "threads", *columns]

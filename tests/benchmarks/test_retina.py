@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("ppdet")
 
 from paddle_focal.benchmarks import __main__ as benchmark
-from paddle_focal.benchmarks import head, measuring, retina, step, tables
+from paddle_focal.benchmarks import comparison, head, measuring, retina, step, tables
 from paddle_focal.benchmarks.result import Statistics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,7 +106,7 @@ def test_ratios():
         times = dict.fromkeys(("forward_ms", "backward_ms", "both_ms"), Statistics(*[milliseconds] * 3))
         return {"contender": name, "threads": 1, **times, "peak_extra_mib": 8.0, "peak_extra_per_logits": 2.0}
 
-    _, *table = head._table([stage("stock", 8.0), stage("FocalRetinaHead", 2.0)])
+    _, *table = comparison.table([stage("stock", 8.0), stage("FocalRetinaHead", 2.0)], ("contender", "threads"))
     assert [row[5] for row in table] == ["1", "4"]  # times as fast as ppdet's
 
     def whole(name, milliseconds, peak):
@@ -275,7 +275,15 @@ def test_what_the_step_benchmark_writes(monkeypatch, tmp_path, capsys):
 def test_a_table_without_what_it_compares_with():
     times = {name: Statistics(2.0, 1.0, 3.0) for name in ("forward_ms", "backward_ms", "both_ms")}
     row = {"contender": "floor", "threads": 1, **times, "peak_extra_mib": 8.0, "peak_extra_per_logits": 2.0}
-    assert list(head._table([row]))[1] == ["floor", "1", *["2 [1, 3]"] * 3, "-", "8", "2.00"]
+    _, cells = comparison.table([row], ("contender", "threads"))
+    assert cells == [
+        "floor",
+        "1",
+        *["2 [1, 3]"] * 3,
+        "-",
+        "8",
+        "2.00",
+    ]
     whole = {"contender": "stock", "step_ms": {"median": 2e3}, "stage_ms": dict.fromkeys(step.STAGES, 1.0)}
     assert list(step._table([{**whole, "peak_mib": 5.0}]))[1][:5] == ["stock", "2.00", "-", "5", "-"]
 
