@@ -29,6 +29,8 @@ class LossUnderTest:
         is_computed_in_float64: whether the tolerances of gamma 0, 1 and 2 hold for every gamma.
         samples: predictions ``[N, C]`` from the extremes on, with labels ``[N]``, for a dtype.
         typical: predictions of a shape.
+        has_smoothing: whether there is a label smoothing.
+        score: None, or the definition of the element of the label's own class, of prediction, score, alpha and gamma.
     """
 
     name: str
@@ -40,6 +42,8 @@ class LossUnderTest:
     is_computed_in_float64: bool
     samples: Callable[[str], tuple[np.ndarray, np.ndarray]]
     typical: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+    has_smoothing: bool = True
+    score: Callable | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -48,6 +52,10 @@ class LossUnderTest:
     def prediction(self) -> str:
         """The name of the first argument."""
         return "prob" if self.name == "binary" else "logit"
+
+    def smoothing(self, value: float) -> dict[str, float]:
+        """The argument of a call; none where the loss has none."""
+        return {"label_smoothing": value} if self.has_smoothing else {}
 
     def highest_label(self, classes: int) -> int:
         return classes if self.has_background else classes - 1
@@ -76,6 +84,22 @@ def _elementwise(definition: Callable) -> Callable:
     def of_labels(prediction, label, gamma=2.0, alpha=0.25, smoothing=0.0):
         dense = oracle.one_hot(label, prediction.shape[1])[0] if np.ndim(label) == 1 else label
         return definition(prediction, dense, alpha, gamma, smoothing)
+
+    return of_labels
+
+
+def _without_smoothing(element: Callable, alpha: float | None) -> Callable:
+    """A definition that takes what those of other losses take, from one of an element."""
+    default = alpha
+
+    def of_dense(prediction, label, gamma=2.0, alpha=default, smoothing=0.0):
+        assert smoothing == 0.0
+        alphas = np.full(prediction.shape, None) if alpha is None else np.broadcast_to(alpha, prediction.shape)
+        return oracle.values_and_slopes(lambda x, y, a: element(x, y, a, gamma), prediction, label, alphas)
+
+    def of_labels(prediction, label, **arguments):
+        dense = oracle.one_hot(label, prediction.shape[1])[0] if np.ndim(label) == 1 else label
+        return of_dense(prediction, dense, **arguments)
 
     return of_labels
 
@@ -141,7 +165,33 @@ SOFTMAX = LossUnderTest(
     samples=_softmax_samples,
     typical=lambda rng, shape: rng.normal(scale=3, size=shape),
 )
-LOSSES = (SIGMOID, BINARY, SOFTMAX)
+QUALITY = LossUnderTest(
+    name="quality",
+    function=paddle_focal.quality_focal_loss,
+    layer=paddle_focal.QualityFocalLoss,
+    definition=_without_smoothing(oracle.quality_element, None),
+    keeps_class_axis=True,
+    has_background=True,
+    is_computed_in_float64=False,
+    samples=_sigmoid_samples,
+    typical=lambda rng, shape: rng.normal(scale=3, size=shape),
+    has_smoothing=False,
+    score=oracle.quality_element,
+)
+VARIFOCAL = LossUnderTest(
+    name="varifocal",
+    function=paddle_focal.varifocal_loss,
+    layer=paddle_focal.VarifocalLoss,
+    definition=_without_smoothing(oracle.varifocal_element, 0.75),
+    keeps_class_axis=True,
+    has_background=True,
+    is_computed_in_float64=False,
+    samples=_sigmoid_samples,
+    typical=lambda rng, shape: rng.normal(scale=3, size=shape),
+    has_smoothing=False,
+    score=lambda x, y, alpha, gamma: oracle.varifocal_element(x, y, alpha, gamma, is_own=True),
+)
+LOSSES = (SIGMOID, BINARY, SOFTMAX, QUALITY, VARIFOCAL)
 
 
 @cache
@@ -149,4 +199,4 @@ def samples_and_truth(loss: LossUnderTest, dtype: str, gamma: float):
     """The samples rounded to a dtype, their labels, and the losses and gradients that are right."""
     prediction, label = loss.samples(dtype)
     rounded = paddle.to_tensor(prediction, dtype="float64").astype(dtype).astype("float64").numpy()
-    return rounded, label, *loss.definition(rounded, label, gamma)
+    return rounded, label, *loss.definition(rounded, label, gamma=gamma)

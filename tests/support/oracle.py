@@ -1,7 +1,7 @@
 """The oracle: focal losses by their definitions in 60 digits, their gradients by numerical differentiation.
 
-Written from the paper (arXiv:1708.02002, eqs. 4 and 5), element by element, in mpmath. It shares no formula with the
-package: no stable form, no closed-form gradient.
+Written from the papers, element by element, in mpmath. It shares no formula with the package: no stable form, no
+closed-form gradient.
 """
 
 from __future__ import annotations
@@ -63,6 +63,53 @@ def binary_element(p, y, alpha=0.25, gamma=2.0, smoothing=0.0):
 def binary_loss_and_gradient(prob, target, alpha=0.25, gamma=2.0, smoothing=0.0):
     """As :func:`loss_and_gradient`, of probabilities."""
     return loss_and_gradient(prob, target, alpha, gamma, smoothing, binary_element)
+
+
+def _both(x):
+    """The probabilities of yes and no."""
+    return 1 / (1 + mpmath.exp(-x)), 1 / (1 + mpmath.exp(x))
+
+
+def quality_element(x, y, alpha=None, gamma=2.0):
+    """Quality focal loss (arXiv:2006.04388, eq. 3), times the balance of TOOD and PP-YOLOE."""
+    x, y = mpmath.mpf(x), mpmath.mpf(y)
+    p, q = _both(x)
+    alpha_t = 1 if alpha is None else mpmath.mpf(alpha) * y + (1 - mpmath.mpf(alpha)) * (1 - y)
+    cross_entropy = -(y * mpmath.log(p) + (1 - y) * mpmath.log(q))
+    # Where y is 0 or 1, no digits are lost in the difference.
+    distance = p if y == 0 else q if y == 1 else abs(y - p)
+    return alpha_t * distance ** mpmath.mpf(gamma) * cross_entropy
+
+
+def varifocal_element(x, y, alpha=0.75, gamma=2.0, is_own=None, weight_at=None):
+    """Varifocal loss (arXiv:2008.13367, eq. 2) of a score, or of target 0; its weight may be that of another logit."""
+    x, y = mpmath.mpf(x), mpmath.mpf(y)
+    p, q = _both(x)
+    if y > 0 if is_own is None else is_own:
+        return -y * (y * mpmath.log(p) + (1 - y) * mpmath.log(q))
+    weight = _both(x if weight_at is None else mpmath.mpf(weight_at))[0] ** mpmath.mpf(gamma)
+    return -(1 if alpha is None else mpmath.mpf(alpha)) * weight * mpmath.log(q)
+
+
+def gaussian_element(x, y, gamma=2.0, beta=4.0):
+    """Focal loss of a heatmap (arXiv:1808.01244, eq. 1)."""
+    x, y = mpmath.mpf(x), mpmath.mpf(y)
+    p, q = _both(x)
+    if y == 1:
+        return -(q ** mpmath.mpf(gamma)) * mpmath.log(p)
+    return -((1 - y) ** mpmath.mpf(beta)) * p ** mpmath.mpf(gamma) * mpmath.log(q)
+
+
+def values_and_slopes(function, logit, *others):
+    """Values and numerical derivatives of ``function(x, *others)``, element by element; ``others`` broadcast."""
+    logit, *others = np.broadcast_arrays(np.asarray(logit, np.float64), *others)
+    values, slopes = np.empty(logit.shape), np.empty(logit.shape)
+    with mpmath.workdps(DIGITS):
+        for i in np.ndindex(logit.shape):
+            arguments = [np.asarray(other).tolist() if (other := one[i]) is not None else None for one in others]
+            values[i] = float(function(float(logit[i]), *arguments))
+            slopes[i] = float(mpmath.diff(lambda x, arguments=arguments: function(x, *arguments), float(logit[i])))
+    return values, slopes
 
 
 def softmax_row(x, shares, gamma, alpha, smoothing):

@@ -30,9 +30,9 @@ def test_every_element(loss, backend, dtype, gamma):
 def test_soft_labels(loss, backend, rng, gamma, smoothing):
     prediction, label = loss.typical(rng, (12, 4)), rng.dirichlet(np.ones(4), 12)
     label[0], label[1] = [0, 1, 0, 0], [0.5, 0, 0, 0.25]
-    options = {"gamma": gamma, "label_smoothing": smoothing, "reduction": "none", "backend": backend}
+    options = {"gamma": gamma, **loss.smoothing(smoothing), "reduction": "none", "backend": backend}
     results = run(prediction, label, "float64", function=loss.function, **options)
-    for actual, expected in zip(results, loss.definition(prediction, label, gamma, smoothing=smoothing)):
+    for actual, expected in zip(results, loss.definition(prediction, label, gamma=gamma, smoothing=smoothing)):
         # Where a soft label crosses the prediction the gradient passes through 0: held against its terms.
         np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-14)
 

@@ -31,7 +31,8 @@ def test_shapes_and_axes(loss, backend, rng, shape, axis, index_dtype):
         per_label = per_label / np.moveaxis(np.broadcast_to(divisor, np.moveaxis(prediction, axis, -1).shape), -1, axis)
     else:
         per_label = per_label / divisor[np.expand_dims(np.where(label < 0, 0, label), axis)]
-    expected = loss.expected(prediction, label, axis, gamma=1.5, alpha=alpha, smoothing=0.1)
+    smoothing = 0.1 if loss.has_smoothing else 0.0
+    expected = loss.expected(prediction, label, axis, gamma=1.5, alpha=alpha, smoothing=smoothing)
     results = run(
         prediction,
         label.astype(index_dtype),
@@ -41,10 +42,10 @@ def test_shapes_and_axes(loss, backend, rng, shape, axis, index_dtype):
         alpha=list(alpha),
         gamma=1.5,
         weight=paddle.to_tensor(weight),
-        label_smoothing=0.1,
         reduction="none",
         axis=axis,
         backend=backend,
+        **loss.smoothing(smoothing),
     )
     factors = per_label if loss.keeps_class_axis else np.squeeze(per_label, axis), per_label
     for actual, truth, factor in zip(results, expected, factors):
