@@ -219,15 +219,15 @@ class TestLayer:
 @pytest.mark.parametrize(
     ("error", "message", "arguments"),
     [
-        (ValueError, r"heatmap must have the shape .*, \[2, 3\], but its shape is \[2\]", {"heatmap": paddle.zeros([2])}),
+        (ValueError, r"heatmap must have .*, \[2, 3\], but its shape is \[2\]", {"heatmap": paddle.zeros(2)}),
         (TypeError, r"heatmap must be a Tensor .*, but its dtype is int64", {"heatmap": paddle.zeros([2, 3], "int64")}),
         (ValueError, r"heatmap must be in \[0, 1\], but it contains 1.5", {"heatmap": paddle.full([2, 3], 1.5)}),
         (ValueError, r"heatmap must be in \[0, 1\], but it contains -1", {"heatmap": paddle.full([2, 3], -1.0)}),
         (ValueError, r"heatmap must be in \[0, 1\], but it contains nan", {"heatmap": paddle.full([2, 3], np.nan)}),
         (ValueError, "gamma must be a finite number >= 0, but got -1", {"gamma": -1}),
         (ValueError, "beta must be a finite number >= 0, but got nan", {"beta": float("nan")}),
-        (ValueError, r"normalizer must be .* shape \[\] or \[1\], but its shape is \[3\]", {"normalizer": paddle.ones([3])}),
-        (ValueError, r"weight must have the leading axes .* \[2, 3\], .* its shape is \[3\]$", {"weight": paddle.ones([3])}),
+        (ValueError, r"normalizer must .* shape \[\] or \[1\], but its shape is \[3\]", {"normalizer": paddle.ones(3)}),
+        (ValueError, r"weight must have the leading .* \[2, 3\], .* its shape is \[3\]$", {"weight": paddle.ones(3)}),
         (ValueError, "reduction must be one of", {"reduction": "avg"}),
     ],
 )  # fmt: skip

@@ -20,7 +20,7 @@ from accuracy import assert_accurate, run
 from native_library import IS_BUILT, needs_library
 
 import paddle_focal
-from paddle_focal import build, ops, sigmoid_focal_loss
+from paddle_focal import build, gaussian_focal_loss, ops, quality_focal_loss, sigmoid_focal_loss, varifocal_loss
 from paddle_focal.ops import composite, devices, ladder, native
 from paddle_focal.ops.native import interface, memory
 from paddle_focal.ops.native.library import library
@@ -142,7 +142,7 @@ class TestLibrary:
         assert max(versions) <= (2, 17)
         assert set(re.findall(r"NEEDED +(\S+)", listed)) <= {"libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2"}
         declared = re.findall(r"^FOCAL_EXPORT .*?(focal_\w+)\(", (build.SOURCES / "focal.h").read_text(), re.MULTILINE)
-        assert len(declared) == 14
+        assert len(declared) == 17
         assert set(re.findall(r" g +DF \.text.* (\w+)$", listed, re.MULTILINE)) == set(declared)
 
     @pytest.mark.skipif(not shutil.which("c++"), reason="there is no C++ compiler")
@@ -191,6 +191,25 @@ class TestInstructionSets:
             )
             assert_accurate(loss[:, 0], expected[target][0], dtype, gamma)
             assert_accurate(gradient[:, 0], expected[target][1], dtype, gamma)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("gamma", [1.0, 1.5, 2.0, 3.0])
+    def test_other_losses(self, instruction_set, gamma, dtype):
+        """Class and background of each, and a peak: all of them are the focal loss of target 1 or 0, or nearly."""
+        x = paddle.to_tensor(self.LOGIT[::3]).astype(dtype).astype("float64").numpy()
+        no, yes = (np.array(one) / alpha for one, alpha in zip(_hard_reference(x, gamma), (0.75, 0.25)))
+        options = {"gamma": gamma, "reduction": "none", "backend": "native"}
+        background, own = np.ones(x.size, "int64"), np.zeros(x.size, "int64")
+        for function, label, expected, alpha in (
+            (quality_focal_loss, background, no, {}),
+            (quality_focal_loss, own, yes, {}),
+            (varifocal_loss, background, no, {"alpha": None}),
+            (gaussian_focal_loss, np.zeros((x.size, 1)), no, {}),
+            (gaussian_focal_loss, np.ones((x.size, 1)), yes, {}),
+        ):
+            results = run(x[:, None], label, dtype, function=function, **options, **alpha)
+            for actual, true in zip(results, expected):
+                assert_accurate(actual[:, 0], true, dtype, gamma)
 
     def test_soft_targets(self, instruction_set, rng):
         x, y = rng.uniform(-30, 30, (40, 3)), rng.random((40, 3))
