@@ -38,5 +38,17 @@ class SigmoidFocalLoss(losses.SigmoidFocalLoss):
 
 
 @component()
+class GaussianFocalLoss(losses.GaussianFocalLoss):
+    """:class:`paddle_focal.GaussianFocalLoss` as a component of PaddleDetection.
+
+    As the ``hm_loss`` of a head that hands in probabilities:
+
+    .. code-block:: yaml
+
+        hm_loss: {name: GaussianFocalLoss, activated: true, normalizer: peaks, reduction: sum}
+    """
+
+
+@component()
 class SoftmaxFocalLoss(losses.SoftmaxFocalLoss):
     """:class:`paddle_focal.SoftmaxFocalLoss` as a component of PaddleDetection."""

@@ -7,9 +7,9 @@ from ppdet.core.config.schema import SchemaDict
 
 import paddle_focal
 from paddle_focal.detection.heads.retina_head import FocalRetinaHead
-from paddle_focal.detection.losses import SigmoidFocalLoss, SoftmaxFocalLoss
+from paddle_focal.detection.losses import GaussianFocalLoss, SigmoidFocalLoss, SoftmaxFocalLoss
 
-COMPONENTS = (SigmoidFocalLoss, SoftmaxFocalLoss, FocalRetinaHead)
+COMPONENTS = (SigmoidFocalLoss, SoftmaxFocalLoss, GaussianFocalLoss, FocalRetinaHead)
 
 
 def register() -> str:
