@@ -38,21 +38,17 @@ def test_ppyoloe_saturates(backend):
     np.testing.assert_allclose(at(-30.0, lambda x: varifocal_loss(x, score, backend=backend)), [24.3, -0.81], rtol=2e-6)
 
 
-@pytest.mark.parametrize(
-    ("logit", "expected"), [(9.0, (6.7484268, 0.7513878)), (20.0, (15.0, 0.75)), (60.0, (45.0, 0.75))]
-)
-def test_ppyoloe_in_float16(backend, logit, expected):
-    """There the sigmoid is 1 from 8.4 on. It has no kernel on the CPU: these are its probabilities, rounded."""
+def test_ppyoloe_in_float16(backend):
+    """There the sigmoid is 1 from 8.4 on. It has no kernel on the CPU: here a float32 one goes through a cast."""
     head, zero = ppdet(PPYOLOE[0]), paddle.zeros([1])
 
     def stock(x):
         return head._varifocal_loss(F.sigmoid(x).astype("float16").astype("float32"), zero, zero)
 
-    _, gradient = at(logit, stock)
-    assert not np.isfinite(gradient)
-    loss, gradient = at(logit, lambda x: varifocal_loss(x, zero, backend=backend), dtype="float16")
-    np.testing.assert_allclose(loss, expected[0], rtol=1e-6)
-    np.testing.assert_allclose(gradient, expected[1], rtol=2**-11)
+    assert np.isnan([at(logit, stock)[1] for logit in (20.0, 60.0)]).all()
+    for logit, expected in ((9.0, (6.7484268, 0.7513878)), (20.0, (15.0, 0.75)), (60.0, (45.0, 0.75))):
+        actual = at(logit, lambda x: varifocal_loss(x, zero, backend=backend), dtype="float16")
+        np.testing.assert_allclose(actual, expected, rtol=2**-11)
 
 
 @pytest.mark.parametrize("head", [*PPYOLOE, "heads.tood_head.TOODHead"])
@@ -71,14 +67,15 @@ def test_heads_with_a_fractional_gamma(backend, rng, head):
 def test_teacher_with_a_fractional_beta(backend, rng):
     stock = ppdet("ssod.utils.QFLv2")
     x, teacher = rng.uniform(-6, 6, (50, CLASSES)).astype("float32"), rng.uniform(size=(50, CLASSES)).astype("float32")
-    weight = rng.integers(0, 2, x.shape)
-    target, targets, weights = tensors(teacher * weight, teacher, weight.astype("float32"))
+    weight = rng.integers(0, 2, 50)
+    dense = teacher * weight[:, None].astype("float32")
+    target, targets, weights = tensors(dense, teacher, weight.astype("float32"))
     assert np.isnan(loss_and_gradients(lambda x: stock(F.sigmoid(x), targets, weights, beta=1.5), x)[0])
 
     def ours(x):
         return binary_quality_focal_loss(F.sigmoid(x), target, gamma=1.5, backend=backend)
 
-    assert_is_quality(ours, x, teacher * weight, 1.5)
+    assert_is_quality(ours, x, dense, 1.5)
 
 
 @pytest.mark.parametrize("is_peak", [True, False])
