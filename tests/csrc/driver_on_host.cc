@@ -7,7 +7,7 @@
 namespace {
 
 constexpr int kInvalidValue = 1, kInvalidImage = 200, kInvalidContext = 201, kInvalidHandle = 400, kNotFound = 500;
-constexpr int kDevices = 2, kFunctions = 64;
+constexpr int kDevices = 2, kFunctions = 512;
 const std::string kImage = "kernels of the host";
 
 using Launch = bool (*)(unsigned blocks, unsigned threads, void** arguments);
@@ -40,7 +40,7 @@ struct Kernel {
   Launch launch;
 };
 
-#define ENTRY(NAME, S, IS_GRADIENT, IS_SOFT) {#NAME, run_blocks<cuda::Thread<S, IS_GRADIENT, IS_SOFT>>},
+#define ENTRY(NAME, ...) {#NAME, run_blocks<cuda::Thread<__VA_ARGS__>>},
 const Kernel kernels[] = {FOCAL_KERNELS(ENTRY){"focal_add_float32", add_partials<float>},
                           {"focal_add_float64", add_partials<double>}};
 

@@ -44,10 +44,10 @@ __device__ __forceinline__ void add_partials(const double* partials, int64_t n, 
 
 using namespace paddle_focal::cuda;
 
-#define DEFINE(NAME, S, IS_GRADIENT, IS_SOFT)                                                                     \
-  extern "C" __global__ void __launch_bounds__(kThreads, (Thread<S, IS_GRADIENT, IS_SOFT>::kBlocks))             \
-      NAME(Pass pass, double* partials) {                                                                         \
-    run_threads<Thread<S, IS_GRADIENT, IS_SOFT>>(pass, partials);                                                 \
+#define DEFINE(NAME, ...)                                                                                \
+  extern "C" __global__ void __launch_bounds__(kThreads, (Thread<__VA_ARGS__>::kBlocks))                   \
+      NAME(Pass pass, double* partials) {                                          \
+    run_threads<Thread<__VA_ARGS__>>(pass, partials);                                                      \
   }
 
 FOCAL_KERNELS(DEFINE)
