@@ -21,6 +21,7 @@ inline float approximate(double exact, double bound, int error, float x) {
 }
 
 inline float approximate_exp2(float x) {
+  if (x == 0) return 1;  // as documented
   return approximate(std::exp2(static_cast<double>(x)), std::ldexp(1.0, -22), exp2_error, x);
 }
 inline float approximate_reciprocal(float x) {
@@ -55,10 +56,75 @@ void visit_kernel(const cuda::Pass& pass, Function function) {
   });
 }
 
+/// All threads of a block, of which those of a label exchange numbers.
+template <class Thread>
+struct Group {
+  using T = typename Thread::T;
+
+  const cuda::SoftmaxPass& pass;
+  std::vector<T> kept;
+  std::vector<Thread> threads;
+
+  Group(const cuda::SoftmaxPass& pass, int64_t block)
+      : pass(pass), kept(pass.is_kept ? pass.threads() * ((pass.params.classes + pass.lanes - 1) / pass.lanes) : 0) {
+    threads.reserve(pass.threads());
+    for (int i = 0; i < pass.threads(); ++i) threads.emplace_back(pass, block, i, kept.data());
+  }
+
+  template <class Function>
+  void each(Function function) {
+    for (Thread& thread : threads) function(thread);
+  }
+
+  template <class Join>
+  void share(int count) {
+    for (int slot = 0; slot < pass.slots; ++slot) {
+      const auto at = [&](int lane) -> Thread& {
+        return threads[pass.is_rows ? slot * pass.lanes + lane : lane * pass.slots + slot];
+      };
+      for (int j = 0; j < count; ++j) {
+        T value = at(0).mail[j];
+        for (int lane = 1; lane < pass.lanes; ++lane) value = Join()(value, at(lane).mail[j]);
+        for (int lane = 0; lane < pass.lanes; ++lane) at(lane).mail[j] = value;
+      }
+    }
+  }
+};
+
+/// The sum of the losses of a block's labels.
+template <class Thread>
+double run_softmax_block(const cuda::SoftmaxPass& pass, int64_t block) {
+  Group<Thread> group(pass, block);
+  cuda::run_softmax<Thread>(pass, block, group);
+  double sum = 0;
+  for (const Thread& thread : group.threads) sum += thread.sum;
+  return sum;
+}
+
+/// Calls function(block, the sum of its losses) for every block.
+template <class Function>
+void run_softmax_grid(const FocalLossParams& params, const FocalArray& grad_out, void* out, Function function) {
+  const cuda::SoftmaxPass pass(params, grad_out, out);
+  const bool is_gradient = grad_out.data, is_soft = is_dense(params);
+  visit_type(params.logit.type, [&](auto* null) {
+    using S = std::remove_pointer_t<decltype(null)>;
+    for (int64_t block = 0; block < pass.share.blocks(); ++block) {
+      using namespace cuda;
+      function(block, is_soft ? is_gradient ? run_softmax_block<SoftSoftmax<S, true>>(pass, block)
+                                            : run_softmax_block<SoftSoftmax<S, false>>(pass, block)
+                      : is_gradient ? run_softmax_block<IndexSoftmax<S, true>>(pass, block)
+                                    : run_softmax_block<IndexSoftmax<S, false>>(pass, block));
+    }
+  });
+}
+
 /// Calls function(block, the sum of a thread) for every thread.
 template <class Function>
 void run_grid(const FocalLossParams& params, const FocalArray* grad_out, void* out, Function function) {
   if (!logit_count(params)) return;
+  if (params.loss == FOCAL_SOFTMAX) {
+    return run_softmax_grid(params, grad_out ? *grad_out : FocalArray{nullptr, 0}, out, function);
+  }
   const cuda::Pass pass(params, grad_out ? *grad_out : FocalArray{nullptr, 0}, out);
   visit_kernel(pass, [&](auto* null) {
     using Thread = std::remove_pointer_t<decltype(null)>;
@@ -80,8 +146,19 @@ void set_errors(int exp2, int reciprocal) {
 int64_t pass_size() { return sizeof(cuda::Pass); }
 
 int64_t block_count(const FocalLossParams& params) {
-  return logit_count(params) ? cuda::Pass(params, {nullptr, 0}, nullptr).share.blocks() : 0;
+  if (!logit_count(params)) return 0;
+  return params.loss == FOCAL_SOFTMAX ? cuda::SoftmaxPass(params, {nullptr, 0}, nullptr).share.blocks()
+                                      : cuda::Pass(params, {nullptr, 0}, nullptr).share.blocks();
 }
+
+/// Lanes, slots, whether logits are kept, and bytes of shared memory.
+void softmax_numbers(const FocalLossParams& params, int64_t* result) {
+  const cuda::SoftmaxPass pass(params, {nullptr, 0}, nullptr);
+  const int64_t numbers[] = {pass.lanes, pass.slots, pass.is_kept, pass.shared_bytes()};
+  std::memcpy(result, numbers, sizeof(numbers));
+}
+
+int64_t softmax_pass_size() { return sizeof(cuda::SoftmaxPass); }
 
 /// The number of the kind of kernel.
 int kind_of_pass(const FocalLossParams& params, const FocalArray* grad_out, void* out) {

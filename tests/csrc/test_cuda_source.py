@@ -22,16 +22,6 @@ SOURCES = Path(__file__).resolve().parents[2] / "paddle_focal/csrc"
 NVCC = shutil.which("nvcc")
 
 
-@pytest.fixture(scope="module")
-def host(host_driver):
-    loaded = ctypes.CDLL(str(host_driver))
-    for function in (loaded.quotient, loaded.short_quotient):
-        function.restype, function.argtypes = ctypes.c_int64, [ctypes.c_int64] * 2
-    loaded.block_count.restype = ctypes.c_int64
-    loaded.place.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_void_p]
-    return loaded
-
-
 SHAPES = [
     (1, 1, 1), (1, 1, 3001), (5, 1, 77), (5, 1, 80), (700, 1, 1),
     (1, 3, 1), (1501, 3, 1), (130, 80, 1), (3, 1203, 1), (41, 91, 1), (9, 2, 1),
@@ -64,7 +54,9 @@ def test_kernels_are_those_that_the_library_launches(host, tmp_path):
     subprocess.run(command, check=True)
     entries = re.findall(r"\.entry (\w+)\(\s*\.param [^,]*?(?:\[(\d+)\])?,", (tmp_path / "ptx").read_text())
     assert {name for name, _ in entries} == set(kernel_names(load(build.PACKAGE / build.LIBRARY)))
-    assert {size for name, size in entries if "add" not in name} == {str(host.pass_size())}
+    for is_softmax, size in ((False, host.pass_size()), (True, host.softmax_pass_size())):
+        sizes = {size for name, size in entries if "add" not in name and ("softmax" in name) == is_softmax}
+        assert sizes == {str(size)}
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -111,7 +111,7 @@ class Case:
                  score=None, score_dtype="float32", scales=None, weight=None, weight_dtype="float32", gamma=2.0,
                  ignore_index=-1, offset=0):  # fmt: skip
         self.host, self.dtype, self.offset, self.gamma, self.second = host, dtype, offset, gamma, second
-        self.loss, self.shape, self.kept = loss, logit.shape, []
+        self.loss, self.shape, self.loss_shape, self.kept = loss, logit.shape, logit.shape, []
         self.params = Params(loss=LOSSES[loss], numbers=(gamma, second, 0), ignore_index=ignore_index)
         self.params.shape[:] = logit.shape
         self.params.logit, self.logit = self.array(logit, dtype)
@@ -133,7 +133,7 @@ class Case:
         if weight is not None:
             self.params.weight.array, self.weight = self.array(weight, weight_dtype)
             strides = [s // weight.itemsize if n > 1 else 0 for s, n in zip(weight.strides, weight.shape)]
-            self.params.weight.strides[:] = strides
+            self.params.weight.strides[:] = (*strides, 0)[:3]
 
     def array(self, values, dtype):
         encoded = aligned(encode(values, dtype), self.offset)
@@ -148,7 +148,8 @@ class Case:
         return array
 
     def run(self, upstream=None):
-        size, beyond = int(np.prod(self.shape)), 16
+        shape = self.shape if upstream is not None else self.loss_shape
+        size, beyond = int(np.prod(shape)), 16
         out = aligned(encode(np.full(size + beyond, 7.0), self.dtype), self.offset)
         given = None if upstream is None else ctypes.byref(upstream)
         if upstream is None:
@@ -156,7 +157,7 @@ class Case:
         self.host.run(ctypes.byref(self.params), given, ctypes.c_void_p(out.ctypes.data), None)
         result = decode(out, self.dtype)
         assert (result[size:] == 7).all()
-        return result[:size].reshape(self.shape)
+        return result[:size].reshape(shape)
 
     def partials(self):
         self.params.reduce = 1
@@ -199,9 +200,49 @@ class Case:
         np.testing.assert_allclose(self.run(), loss, rtol=rtol, atol=atol)
         np.testing.assert_allclose(self.partials().sum(), loss.sum(), rtol=2e-6, atol=atol)
         given = self.upstream(upstream, upstream_dtype)
-        if self.is_dense or self.score is not None or (self.loss == "sigmoid" and self.second):
+        is_smooth = self.loss == "softmax" or (self.loss == "sigmoid" and self.second)
+        if self.is_dense or self.score is not None or is_smooth:
             atol += rtol * np.nanmax(np.abs(gradient), initial=0) * np.abs(self.upstream_values).max()
         np.testing.assert_allclose(self.run(given), gradient * self.upstream_values, rtol=rtol, atol=atol)
+
+
+class SoftmaxCase(Case):
+    """The same of the softmax loss; ``second`` is label smoothing, ``scales`` is one row, the weight one of labels."""
+
+    def __init__(self, host, logit, label, dtype="float32", *, scale=None, **options):
+        scales = None if scale is None else np.stack([scale, scale])
+        super().__init__(host, logit, label, dtype, loss="softmax", scales=scales, **options)
+        self.loss_shape = (self.shape[0], self.shape[2])
+
+    def expected(self):
+        """exp(z) is the sum of exp(x_k - x_t) over all other classes k; each class's derivative by a complex step."""
+        outer, classes, inner = self.shape
+        if self.is_dense:
+            label = self.label.reshape(self.shape)
+            share = np.where(((label >= 0) & (label <= 1)).all(1, keepdims=True), label, np.nan)
+            ignored = np.zeros(self.loss_shape, bool)
+        else:
+            label = self.label.reshape(outer, 1, inner)
+            ignored = (label == self.params.ignore_index)[:, 0]
+            share = np.where((label < 0) | (label >= classes), np.nan, label == np.arange(classes)[:, None])
+            share = np.where(label == self.params.ignore_index, 0.0, share)
+        scale = np.broadcast_to(self.scales[0], (classes, 1))
+        x = np.where(ignored[:, None], 0, self.logit)
+        x = x + STEP * 1j * np.eye(classes)[:, None, :, None]  # [the class that is moved, outer, classes, inner]
+        power, total = np.exp(x - x.real.max(2, keepdims=True)), 0
+        for t in np.flatnonzero((share != 0).any((0, 2))):
+            odds = np.delete(power, t, 2).sum(2) / power[:, :, t]
+            log_p = -np.log1p(odds.real) - 1j * odds.imag / (1 + odds.real)  # NumPy's of complex numbers is inexact
+            cross_entropy = -log_p + self.second * (x[:, :, t] - x.mean(2))
+            total = total + share[:, t] * scale[t] * (odds / (1 + odds)) ** self.gamma * cross_entropy
+        total = np.where(ignored, 0, total * self.weight) + 0 * x[:, :, 0].real
+        return total[0].real, np.moveaxis(total.imag, 0, 1) / STEP
+
+    def upstream(self, values=1.0, dtype="float32"):
+        array = super().upstream(values, dtype)
+        if np.ndim(values):
+            self.upstream_values = self.upstream_values[:, None]
+        return array
 
 
 def make_labels(rng, shape, dtype="int64"):

@@ -3,6 +3,7 @@
 
 #include "cuda/focal_any.cuh"
 #include "cuda/focal_packed.cuh"
+#include "cuda/focal_softmax.cuh"
 
 namespace paddle_focal {
 namespace cuda {

@@ -2,6 +2,7 @@
 
 #include "cpu/failure.h"
 #include "cuda/focal_pass.cuh"
+#include "cuda/focal_softmax_pass.cuh"
 
 namespace paddle_focal {
 namespace cuda {
@@ -26,7 +27,13 @@ constexpr int64_t number_of(double*) { return FOCAL_FLOAT64; }
 const Kernel kList[] = {FOCAL_KERNELS(ENTRY)};
 #undef ENTRY
 
-constexpr int kKernels = sizeof(kList) / sizeof(*kList) + 2;
+/// Those after them: of the softmax loss, in the order of softmax_kernel_of(), and two that add up partial sums.
+#define ENTRY(NAME, ...) #NAME,
+const char* const kOthers[] = {FOCAL_SOFTMAX_KERNELS(ENTRY) "focal_add_float32", "focal_add_float64"};
+#undef ENTRY
+
+constexpr int kSingle = sizeof(kList) / sizeof(*kList);
+constexpr int kKernels = kSingle + sizeof(kOthers) / sizeof(*kOthers);
 static_assert(kKernels == FOCAL_GPU_KERNELS, "focal.h states the number of kernels");
 
 int kernel_of(const Pass& pass) {
@@ -43,13 +50,17 @@ int kernel_of(const Pass& pass) {
   return index;
 }
 
-const char* name_of(int kernel) {
-  return kernel < kKernels - 2 ? kList[kernel].name : kernel == kKernels - 2 ? "focal_add_float32" : "focal_add_float64";
+int softmax_kernel_of(const SoftmaxPass& pass) {
+  const FocalLossParams& params = pass.params;
+  return kSingle + 4 * static_cast<int>(params.logit.type) + 2 * is_dense(params) + (pass.grad_out.data != nullptr);
 }
 
-int launch(const FocalGpu& gpu, int kernel, int64_t blocks, int threads, void* stream, void** arguments) {
-  const int result = gpu.launch(gpu.kernels[kernel], static_cast<unsigned>(blocks), 1, 1, threads, 1, 1, 0, stream,
-                                arguments, nullptr);
+const char* name_of(int kernel) { return kernel < kSingle ? kList[kernel].name : kOthers[kernel - kSingle]; }
+
+int launch(const FocalGpu& gpu, int kernel, int64_t blocks, int threads, int64_t shared, void* stream,
+           void** arguments) {
+  const int result = gpu.launch(gpu.kernels[kernel], static_cast<unsigned>(blocks), 1, 1, threads, 1, 1,
+                                static_cast<unsigned>(shared), stream, arguments, nullptr);
   if (result == 0) return FOCAL_OK;
   const char* words = nullptr;
   gpu.error_string(result, &words);
@@ -59,19 +70,25 @@ int launch(const FocalGpu& gpu, int kernel, int64_t blocks, int threads, void* s
 
 int run(const FocalGpu& gpu, const FocalLossParams& params, const FocalArray* grad_out, void* out, double* partials,
         void* stream) {
-  if (params.loss == FOCAL_SOFTMAX) {
-    set_error("there are no kernels of loss %d for GPUs", static_cast<int>(params.loss));
-    return FOCAL_FAILED;
-  }
   if (!logit_count(params)) return FOCAL_OK;
-  Pass pass(params, grad_out ? *grad_out : FocalArray{nullptr, 0}, out);
+  const FocalArray from_above = grad_out ? *grad_out : FocalArray{nullptr, 0};
+  if (params.loss == FOCAL_SOFTMAX) {
+    SoftmaxPass pass(params, from_above, out);
+    void* arguments[] = {&pass, &partials};
+    return launch(gpu, softmax_kernel_of(pass), pass.share.blocks(), pass.threads(), pass.shared_bytes(), stream,
+                  arguments);
+  }
+  Pass pass(params, from_above, out);
   void* arguments[] = {&pass, &partials};
-  return launch(gpu, kernel_of(pass), pass.share.blocks(), kThreads, stream, arguments);
+  return launch(gpu, kernel_of(pass), pass.share.blocks(), kThreads, 0, stream, arguments);
 }
 
 /// The partial sums of a loss: one for each block.
 int64_t partial_count(const FocalLossParams& params) {
-  return logit_count(params) ? Pass(params, {nullptr, 0}, nullptr).share.blocks() : 0;
+  if (!logit_count(params)) return 0;
+  const FocalArray none = {nullptr, 0};
+  return params.loss == FOCAL_SOFTMAX ? SoftmaxPass(params, none, nullptr).share.blocks()
+                                      : Pass(params, none, nullptr).share.blocks();
 }
 
 }  // namespace
@@ -95,7 +112,7 @@ int focal_gpu_forward(const FocalGpu* gpu, const FocalLossParams* params, void* 
   int64_t n = cuda::partial_count(*params);
   void* arguments[] = {&partials, &n, &loss};
   const int kernel = cuda::kKernels - (params->logit.type == FOCAL_FLOAT64 ? 1 : 2);
-  return cuda::launch(*gpu, kernel, 1, cuda::kTotalThreads, stream, arguments);
+  return cuda::launch(*gpu, kernel, 1, cuda::kTotalThreads, 0, stream, arguments);
 }
 
 int focal_gpu_backward(const FocalGpu* gpu, const FocalLossParams* params, const FocalArray* grad_out, void* grad,

@@ -47,7 +47,9 @@ class PackedLoss {
   };
 
  public:
-  static constexpr int kBlocks = std::is_same<S, double>::value ? 2 : 4;  // at a time on a multiprocessor
+  // At a time on a multiprocessor: as many as leave enough registers.
+  static constexpr int kBlocks =
+      std::is_same<S, double>::value ? 2 : kKind == Kind::kRuns || kGamma == Gamma::kAny ? 3 : 4;
 
   FOCAL_INLINE PackedLoss(const Pass& pass, int64_t block, int thread)
       : pass(pass),
