@@ -83,7 +83,7 @@ FOCAL_EXPORT int64_t focal_count_ones(const FocalArray* numbers, int64_t count);
 
 /* A GPU whose context is current: its driver's cuLaunchKernel and cuGetErrorString, and by number the functions that
  * focal_gpu_kernel names. */
-enum { FOCAL_GPU_KERNELS = 18 };
+enum { FOCAL_GPU_KERNELS = 110 };
 
 typedef struct {
   int (*launch)(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
@@ -98,7 +98,7 @@ FOCAL_EXPORT const char* focal_gpu_kernel(int64_t index);
 /* How many bytes on the GPU the forward pass needs beside the loss. */
 FOCAL_EXPORT int64_t focal_gpu_workspace(const FocalLossParams* params);
 
-/* The same as focal_forward and focal_backward, of the sigmoid loss, with everything that params point to on the GPU.
+/* The same as focal_forward and focal_backward, with everything that params point to on the GPU.
  * They return before the stream has done it. A label out of range gives NaN, and the forward pass no gradient. */
 FOCAL_EXPORT int focal_gpu_forward(const FocalGpu* gpu, const FocalLossParams* params, void* loss, void* workspace,
                                    void* stream);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -20,6 +21,7 @@ inline float approximate(double exact, double bound, int error, float x) {
 }
 
 inline float approximate_exp2(float x) {
+  if (x == 0) return 1;  // as documented
   return approximate(std::exp2(static_cast<double>(x)), std::ldexp(1.0, -22), exp2_error, x);
 }
 inline float approximate_reciprocal(float x) {
@@ -35,24 +37,98 @@ using namespace paddle_focal;
 
 namespace {
 
-/// Calls function(null pointer to the Thread) for the kernel of that number.
+/// Calls function(null pointer to the Thread) for the kernel of a pass.
 template <class Function>
-void visit_kernel(int kernel, Function function) {
-#define VISIT(NAME, S, IS_GRADIENT, IS_SOFT) \
-  if (kernel-- == 0) return function(static_cast<cuda::Thread<S, IS_GRADIENT, IS_SOFT>*>(nullptr));
-  FOCAL_KERNELS(VISIT)
+void visit_kernel(const cuda::Pass& pass, Function function) {
+  const Gamma gamma = pass.kind == cuda::Kind::kAny ? Gamma::kAny : pass.gamma;
+  const bool is_gradient = pass.grad_out.data;
+  visit_type(pass.params.logit.type, [&](auto* null) {
+    using Logit = std::remove_pointer_t<decltype(null)>;
+#define VISIT(NAME, S, IS_GRADIENT, KIND, GAMMA)                                                          \
+  if constexpr (std::is_same<S, Logit>::value) {                                                          \
+    if (is_gradient == IS_GRADIENT && pass.kind == KIND && gamma == GAMMA) {                              \
+      return function(static_cast<cuda::Thread<S, IS_GRADIENT, KIND, GAMMA>*>(nullptr));                  \
+    }                                                                                                     \
+  }
+    FOCAL_KERNELS(VISIT)
 #undef VISIT
+    std::abort();
+  });
+}
+
+/// All threads of a block, of which those of a label exchange numbers.
+template <class Thread>
+struct Group {
+  using T = typename Thread::T;
+
+  const cuda::SoftmaxPass& pass;
+  std::vector<T> kept;
+  std::vector<Thread> threads;
+
+  Group(const cuda::SoftmaxPass& pass, int64_t block)
+      : pass(pass), kept(pass.is_kept ? pass.threads() * ((pass.params.classes + pass.lanes - 1) / pass.lanes) : 0) {
+    threads.reserve(pass.threads());
+    for (int i = 0; i < pass.threads(); ++i) threads.emplace_back(pass, block, i, kept.data());
+  }
+
+  template <class Function>
+  void each(Function function) {
+    for (Thread& thread : threads) function(thread);
+  }
+
+  template <class Join>
+  void share(int count) {
+    for (int slot = 0; slot < pass.slots; ++slot) {
+      const auto at = [&](int lane) -> Thread& {
+        return threads[pass.is_rows ? slot * pass.lanes + lane : lane * pass.slots + slot];
+      };
+      for (int j = 0; j < count; ++j) {
+        T value = at(0).mail[j];
+        for (int lane = 1; lane < pass.lanes; ++lane) value = Join()(value, at(lane).mail[j]);
+        for (int lane = 0; lane < pass.lanes; ++lane) at(lane).mail[j] = value;
+      }
+    }
+  }
+};
+
+/// The sum of the losses of a block's labels.
+template <class Thread>
+double run_softmax_block(const cuda::SoftmaxPass& pass, int64_t block) {
+  Group<Thread> group(pass, block);
+  cuda::run_softmax<Thread>(pass, block, group);
+  double sum = 0;
+  for (const Thread& thread : group.threads) sum += thread.sum;
+  return sum;
+}
+
+/// Calls function(block, the sum of its losses) for every block.
+template <class Function>
+void run_softmax_grid(const FocalLossParams& params, const FocalArray& grad_out, void* out, Function function) {
+  const cuda::SoftmaxPass pass(params, grad_out, out);
+  const bool is_gradient = grad_out.data, is_soft = is_dense(params);
+  visit_type(params.logit.type, [&](auto* null) {
+    using S = std::remove_pointer_t<decltype(null)>;
+    for (int64_t block = 0; block < pass.share.blocks(); ++block) {
+      using namespace cuda;
+      function(block, is_soft ? is_gradient ? run_softmax_block<SoftSoftmax<S, true>>(pass, block)
+                                            : run_softmax_block<SoftSoftmax<S, false>>(pass, block)
+                      : is_gradient ? run_softmax_block<IndexSoftmax<S, true>>(pass, block)
+                                    : run_softmax_block<IndexSoftmax<S, false>>(pass, block));
+    }
+  });
 }
 
 /// Calls function(block, the sum of a thread) for every thread.
 template <class Function>
 void run_grid(const FocalLossParams& params, const FocalArray* grad_out, void* out, Function function) {
-  const int64_t blocks = cuda::block_count(params);
-  if (!blocks) return;
-  visit_kernel(cuda::kernel_index(params, grad_out != nullptr), [&](auto* null) {
+  if (!logit_count(params)) return;
+  if (params.loss == FOCAL_SOFTMAX) {
+    return run_softmax_grid(params, grad_out ? *grad_out : FocalArray{nullptr, 0}, out, function);
+  }
+  const cuda::Pass pass(params, grad_out ? *grad_out : FocalArray{nullptr, 0}, out);
+  visit_kernel(pass, [&](auto* null) {
     using Thread = std::remove_pointer_t<decltype(null)>;
-    const cuda::Pass pass(params, grad_out ? *grad_out : FocalArray{nullptr, 0}, out, Thread::kWidth);
-    for (int64_t block = 0; block < blocks; ++block) {
+    for (int64_t block = 0; block < pass.share.blocks(); ++block) {
       for (int thread = 0; thread < cuda::kThreads; ++thread) function(block, Thread(pass, block, thread).run());
     }
   });
@@ -69,10 +145,24 @@ void set_errors(int exp2, int reciprocal) {
 
 int64_t pass_size() { return sizeof(cuda::Pass); }
 
-int64_t block_count(const FocalLossParams& params) { return cuda::block_count(params); }
+int64_t block_count(const FocalLossParams& params) {
+  if (!logit_count(params)) return 0;
+  return params.loss == FOCAL_SOFTMAX ? cuda::SoftmaxPass(params, {nullptr, 0}, nullptr).share.blocks()
+                                      : cuda::Pass(params, {nullptr, 0}, nullptr).share.blocks();
+}
 
-bool is_packed(const FocalLossParams& params, const FocalArray& grad_out, void* out, int width) {
-  return cuda::Pass(params, grad_out, out, width).is_packed;
+/// Lanes, slots, whether logits are kept, and bytes of shared memory.
+void softmax_numbers(const FocalLossParams& params, int64_t* result) {
+  const cuda::SoftmaxPass pass(params, {nullptr, 0}, nullptr);
+  const int64_t numbers[] = {pass.lanes, pass.slots, pass.is_kept, pass.shared_bytes()};
+  std::memcpy(result, numbers, sizeof(numbers));
+}
+
+int64_t softmax_pass_size() { return sizeof(cuda::SoftmaxPass); }
+
+/// The number of the kind of kernel.
+int kind_of_pass(const FocalLossParams& params, const FocalArray* grad_out, void* out) {
+  return static_cast<int>(cuda::Pass(params, grad_out ? *grad_out : FocalArray{nullptr, 0}, out).kind);
 }
 
 /// The gradient if there is one from above, else the loss: to `out`, or their sums by block to `partials`.
@@ -95,16 +185,21 @@ void count_writes(const FocalLossParams& params, const FocalArray* grad_out, cha
   });
 }
 
-/// The packs of one thread: (logit, label, class, logits to go) of each. Returns their number, at most 16.
-int walk(const FocalLossParams& params, int width, int64_t block, int thread, int64_t* packs) {
-  const cuda::Partition partition(params, width);
-  int count = 0;
-  for (cuda::Walk walk(partition, block, thread); walk.left > 0; walk.advance(partition), ++count) {
-    const int64_t pack[] = {walk.place.logit, walk.place.label, walk.place.c, walk.left};
-    std::memcpy(packs + 4 * count, pack, sizeof(pack));
-  }
-  return count;
+/// Units, those of a block, and the number of blocks.
+void share(const FocalLossParams& params, int64_t* result) {
+  const cuda::Pass pass(params, {nullptr, 0}, nullptr);
+  const int64_t numbers[] = {pass.share.units, pass.share.per_block, pass.share.blocks()};
+  std::memcpy(result, numbers, sizeof(numbers));
+}
+
+/// Where the logit is that comes so many after another one.
+void place(const FocalLossParams& params, int64_t from, int32_t count, int64_t* result) {
+  const cuda::Axes axes(params);
+  const cuda::Place place = cuda::Place(axes, from).moved(axes, count);
+  const int64_t numbers[] = {place.outer, place.c, place.inner};
+  std::memcpy(result, numbers, sizeof(numbers));
 }
 
 int64_t quotient(int64_t divisor, int64_t n) { return cuda::Divisor(divisor).quotient(n); }
+int64_t short_quotient(int64_t divisor, int64_t n) { return cuda::ShortDivisor(divisor).quotient(n); }
 }

@@ -7,14 +7,14 @@
 namespace {
 
 constexpr int kInvalidValue = 1, kInvalidImage = 200, kInvalidContext = 201, kInvalidHandle = 400, kNotFound = 500;
-constexpr int kDevices = 2, kFunctions = 64;
+constexpr int kDevices = 2, kFunctions = 512;
 const std::string kImage = "kernels of the host";
 
-using Launch = bool (*)(unsigned blocks, unsigned threads, void** arguments);
+using Launch = bool (*)(unsigned blocks, unsigned threads, unsigned shared, void** arguments);
 
 template <class Thread>
-bool run_blocks(unsigned blocks, unsigned threads, void** arguments) {
-  if (threads != cuda::kThreads) return false;
+bool run_blocks(unsigned blocks, unsigned threads, unsigned shared, void** arguments) {
+  if (threads != cuda::kThreads || shared) return false;
   const auto& pass = *static_cast<const cuda::Pass*>(arguments[0]);
   double* partials = *static_cast<double**>(arguments[1]);
   for (unsigned block = 0; block < blocks; ++block) {
@@ -25,9 +25,21 @@ bool run_blocks(unsigned blocks, unsigned threads, void** arguments) {
   return true;
 }
 
+template <class Thread>
+bool run_softmax_blocks(unsigned blocks, unsigned threads, unsigned shared, void** arguments) {
+  const auto& pass = *static_cast<const cuda::SoftmaxPass*>(arguments[0]);
+  double* partials = *static_cast<double**>(arguments[1]);
+  if (static_cast<int>(threads) != pass.threads() || shared != pass.shared_bytes()) return false;
+  for (unsigned block = 0; block < blocks; ++block) {
+    const double sum = run_softmax_block<Thread>(pass, block);
+    if (!pass.out) partials[block] = sum;
+  }
+  return true;
+}
+
 template <class T>
-bool add_partials(unsigned blocks, unsigned threads, void** arguments) {
-  if (blocks != 1 || threads != cuda::kTotalThreads) return false;
+bool add_partials(unsigned blocks, unsigned threads, unsigned shared, void** arguments) {
+  if (blocks != 1 || threads != cuda::kTotalThreads || shared) return false;
   const double* partials = *static_cast<const double**>(arguments[0]);
   double sum = 0;
   for (int64_t i = 0; i < *static_cast<const int64_t*>(arguments[1]); ++i) sum += partials[i];
@@ -40,8 +52,9 @@ struct Kernel {
   Launch launch;
 };
 
-#define ENTRY(NAME, S, IS_GRADIENT, IS_SOFT) {#NAME, run_blocks<cuda::Thread<S, IS_GRADIENT, IS_SOFT>>},
-const Kernel kernels[] = {FOCAL_KERNELS(ENTRY){"focal_add_float32", add_partials<float>},
+#define ENTRY(NAME, ...) {#NAME, run_blocks<cuda::Thread<__VA_ARGS__>>},
+#define SOFTMAX_ENTRY(NAME, THREAD, S, IS_GRADIENT) {#NAME, run_softmax_blocks<cuda::THREAD<S, IS_GRADIENT>>},
+const Kernel kernels[] = {FOCAL_KERNELS(ENTRY) FOCAL_SOFTMAX_KERNELS(SOFTMAX_ENTRY){"focal_add_float32", add_partials<float>},
                           {"focal_add_float64", add_partials<double>}};
 
 struct Context {
@@ -133,9 +146,9 @@ int cuModuleGetFunction(Function** function, Context* module, const char* name) 
 int cuLaunchKernel(Function* function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned ty, unsigned tz,
                    unsigned shared, void* stream, void** arguments, void** extra) {
   if (current.empty() || current.back() != function->context) return kInvalidHandle;
-  if (!x || y != 1 || z != 1 || ty != 1 || tz != 1 || shared || extra || stream != expected_stream) return kInvalidValue;
+  if (!x || y != 1 || z != 1 || ty != 1 || tz != 1 || extra || stream != expected_stream) return kInvalidValue;
   if (failing == "cuLaunchKernel") return failure;
   ++launches;
-  return function->launch(x, threads, arguments) ? 0 : kInvalidValue;
+  return function->launch(x, threads, shared, arguments) ? 0 : kInvalidValue;
 }
 }

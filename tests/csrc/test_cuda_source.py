@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import oracle
 import pytest
-from host_kernels import FLOATING, TYPES, WIDTH, Array, Case, Params, aligned, decode, encode, make_labels
+from host_kernels import FLOATING, KINDS, TYPES, Array, Case, Params, aligned, decode, encode, make_labels
 from native_library import needs_library
 
 from paddle_focal import build
@@ -20,16 +20,6 @@ from paddle_focal.ops.native.interface import kernel_names, load
 
 SOURCES = Path(__file__).resolve().parents[2] / "paddle_focal/csrc"
 NVCC = shutil.which("nvcc")
-
-
-@pytest.fixture(scope="module")
-def host(host_driver):
-    loaded = ctypes.CDLL(str(host_driver))
-    loaded.block_count.restype = loaded.quotient.restype = ctypes.c_int64
-    loaded.is_packed.restype = ctypes.c_bool
-    loaded.quotient.argtypes = [ctypes.c_int64] * 2
-    loaded.walk.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_int, ctypes.c_void_p]
-    return loaded
 
 
 SHAPES = [
@@ -64,7 +54,9 @@ def test_kernels_are_those_that_the_library_launches(host, tmp_path):
     subprocess.run(command, check=True)
     entries = re.findall(r"\.entry (\w+)\(\s*\.param [^,]*?(?:\[(\d+)\])?,", (tmp_path / "ptx").read_text())
     assert {name for name, _ in entries} == set(kernel_names(load(build.PACKAGE / build.LIBRARY)))
-    assert {size for name, size in entries if "add" not in name} == {str(host.pass_size())}
+    for is_softmax, size in ((False, host.pass_size()), (True, host.softmax_pass_size())):
+        sizes = {size for name, size in entries if "add" not in name and ("softmax" in name) == is_softmax}
+        assert sizes == {str(size)}
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -85,7 +77,7 @@ class TestShapes:
 
     def test_everything_at_once(self, case, rng, shape):
         scales, upstream = rng.uniform(0.1, 1, (2, shape[1])), rng.choice([-3.0, 0.5, 2.0], shape)
-        case(scales=scales, weight=rng.choice([0.5, 1, 3], shape), gamma=1.5, smoothing=0.1).check(upstream)
+        case(scales=scales, weight=rng.choice([0.5, 1, 3], shape), gamma=1.5, second=0.1).check(upstream)
 
 
 @pytest.mark.parametrize("shape", [(7, 3, 1), (33, 80, 1), (1, 1, 301), (3, 1, 50), (2, 5, 16), (2, 5, 7)], ids=str)
@@ -95,14 +87,14 @@ class TestOptions:
     @pytest.mark.parametrize("smoothing", [0.0, 0.2])
     def test_dense_targets(self, host, rng, shape, dtype, target_dtype, smoothing):
         label = make_labels(rng, shape, target_dtype)
-        Case(host, rng.normal(size=shape), label, dtype, label_dtype=target_dtype, smoothing=smoothing).check()
+        Case(host, rng.normal(size=shape), label, dtype, label_dtype=target_dtype, second=smoothing).check()
 
     @pytest.mark.parametrize("gamma", [0, 0.5, 1, 1.5, 2, 5])
     @pytest.mark.parametrize("smoothing", [0.0, 0.2])
     def test_gamma(self, host, rng, shape, gamma, smoothing):
         logit, label = rng.uniform(-9, 9, shape), make_labels(rng, shape)
         for dtype in ("float64", "float32"):
-            Case(host, logit, label, dtype, gamma=gamma, smoothing=smoothing).check()
+            Case(host, logit, label, dtype, gamma=gamma, second=smoothing).check()
 
     @pytest.mark.parametrize("axes", list(itertools.product([0, 1], repeat=3)), ids=str)
     @pytest.mark.parametrize("dtype", FLOATING)
@@ -134,7 +126,7 @@ class TestOptions:
             logit = np.where((label == ignore_index)[:, None], np.nan, rng.normal(size=shape))
             for label_dtype in ("int32", "int64"):
                 case = Case(
-                    host, logit, label, dtype, label_dtype=label_dtype, ignore_index=ignore_index, smoothing=smoothing
+                    host, logit, label, dtype, label_dtype=label_dtype, ignore_index=ignore_index, second=smoothing
                 )
                 case.check()
                 for result in (case.run(), case.run(case.upstream())):
@@ -161,6 +153,85 @@ class TestOptions:
             case = Case(host, np.full(shape, value), label)
             np.testing.assert_equal(case.run(), np.full(shape, loss))
             np.testing.assert_equal(case.run(case.upstream()), np.full(shape, gradient))
+
+
+OTHERS = [("quality", 0), ("varifocal", 0), ("varifocal", 1), ("gaussian", 4), ("gaussian", 0), ("gaussian", 1.5)]
+
+
+@pytest.mark.parametrize("shape", [(33, 80, 1), (7, 3, 1), (1, 1, 301), (2, 37, 16), (2, 5, 7)], ids=str)
+@pytest.mark.parametrize("loss", OTHERS, ids=str)
+@pytest.mark.parametrize("dtype", FLOATING)
+class TestOtherLosses:
+    @pytest.mark.parametrize("label_dtype", ["int32", "int64"])
+    def test_class_indices_with_scores(self, host, rng, shape, loss, dtype, label_dtype):
+        label, score = make_labels(rng, shape, label_dtype), rng.choice([0.0, 1.0, 0.3, 0.75], (shape[0], shape[2]))
+        for gamma, scores in itertools.product((2.0, 1.5, 1.0), (None, score)):
+            if loss[0] == "gaussian" and scores is not None:
+                continue
+            Case(
+                host, rng.normal(size=shape), label, dtype, label_dtype=label_dtype, loss=loss[0], second=loss[1],
+                score=scores, score_dtype=dtype, gamma=gamma,
+            ).check()  # fmt: skip
+
+    @pytest.mark.parametrize("target_dtype", ["float32", "float64", "bfloat16"])
+    def test_dense_targets(self, host, rng, shape, loss, dtype, target_dtype):
+        label = make_labels(rng, shape, target_dtype)
+        for gamma in (2.0, 1.5, 1.0, 0.0):
+            arguments = {"label_dtype": target_dtype, "loss": loss[0], "second": loss[1], "gamma": gamma}
+            Case(host, rng.normal(size=shape), label, dtype, **arguments).check()
+
+    def test_everything_at_once(self, host, rng, shape, loss, dtype):
+        scales, weight = rng.uniform(0.1, 1, (2, shape[1])), rng.choice([0.5, 1, 3], shape)
+        arguments = {"loss": loss[0], "second": loss[1], "scales": scales, "weight": weight}
+        for label_dtype in ("int64", "float32"):
+            label = make_labels(rng, shape, label_dtype)
+            Case(host, rng.normal(size=shape), label, dtype, label_dtype=label_dtype, **arguments).check()
+
+
+@pytest.mark.parametrize("value", [-0.25, 1.25, np.nan])
+@pytest.mark.parametrize("shape", [(9, 80, 1), (5, 3, 1), (1, 1, 31), (2, 5, 16), (2, 5, 7)], ids=str)
+def test_scores_out_of_range(host, rng, shape, value):
+    label = rng.integers(0, shape[1] + 1, (shape[0], shape[2]))
+    score = np.where(rng.random(label.shape) < 0.5, value, 0.5)
+    case = Case(host, rng.normal(size=shape), label, loss="quality", score=score)
+    for result in (case.run(), case.run(case.upstream())):
+        assert (np.isnan(result) == np.isnan(case.targets()[0])).all()
+    assert np.isnan(case.partials().sum())
+
+
+@pytest.mark.parametrize("gamma", [2.0, 1.5])
+@pytest.mark.parametrize("dtype", FLOATING)
+def test_each_kind_of_kernel_serves_what_it_is_for(host, dtype, gamma):
+    other = {"float16": "bfloat16", "bfloat16": "float16", "float32": "bfloat16", "float64": "float32"}[dtype]
+    in_float, rest = dtype in ("float16", "bfloat16"), gamma == 2
+
+    def kinds(shape=(5, 16, 1), label_dtype="int64", **arguments):
+        label = np.zeros(shape if label_dtype in FLOATING else (shape[0], shape[2]))
+        case = Case(host, np.zeros(shape), label, dtype, label_dtype=label_dtype, **{"gamma": gamma, **arguments})
+        return {case.kind(), case.kind(case.upstream())}
+
+    for loss in ("sigmoid", "quality", "varifocal"):
+        assert kinds(loss=loss) == {"rows64"}
+        assert kinds((5, 3, 1), "int32", loss=loss, score=np.zeros(5)) == {"rows32"}
+        assert kinds((5, 3, 8), loss=loss) == kinds((77, 1, 1), loss=loss) == {"runs"}
+        assert kinds(label_dtype=dtype, loss=loss) == {"targets"}
+        assert kinds((5, 3, 7), dtype, loss=loss) == {"targets"}
+        assert kinds(label_dtype="float32", loss=loss) == {"float_targets" if in_float else kinds_of_float(dtype)}
+        assert kinds(label_dtype=other, loss=loss) == {"any"}
+    heat = {"loss": "gaussian", "second": 4.0}
+    assert kinds(label_dtype=dtype, **heat) == {"heatmap" if rest else "any"}
+    assert kinds(label_dtype="float32", **heat) == (
+        {"any"} if not rest or dtype == "float64" else {"float_heatmap" if in_float else "heatmap"}
+    )
+    for arguments in (
+        {"gamma": 1.0}, {"second": 0.1}, {"weight": np.ones((1, 1, 1))}, {"scales": np.ones((2, 16))}, {"offset": 1},
+        {"shape": (5, 3, 7)}, {"loss": "varifocal", "second": 1.0},
+    ):  # fmt: skip
+        assert kinds(**arguments) == {"any"}
+
+
+def kinds_of_float(dtype):
+    return "targets" if dtype == "float32" else "any"
 
 
 @pytest.fixture(scope="module")
@@ -225,13 +296,13 @@ class TestPlaces:
     @pytest.mark.parametrize("shape", [(2, 3, 1), (2, 3, 8), (1, 1, 9)], ids=str)
     @pytest.mark.parametrize("dtype", FLOATING)
     def test_packs_are_aligned(self, host, shape, dtype):
-        for displaced in (None, "logit", "label", "upstream", "out"):
-            at = {name: 4096 + 8 * (name == displaced) for name in ("logit", "label", "upstream", "out")}
-            params = Params(logit=Array(at["logit"], TYPES[dtype]), label=Array(at["label"], TYPES["int64"]))
-            params.shape[:] = shape
-            upstream = Array(at["upstream"], TYPES[dtype])
-            arguments = ctypes.byref(params), ctypes.byref(upstream), ctypes.c_void_p(at["out"]), WIDTH[dtype]
-            assert host.is_packed(*arguments) == (displaced is None)
+        for displaced in ("logit", "label", "out"):
+            at = {name: 4096 + 8 * (name == displaced) for name in ("logit", "label", "out")}
+            params = Params(logit=Array(at["logit"], TYPES[dtype]), label=Array(at["label"], TYPES["int64"]), reduce=1)
+            params.shape[:], params.numbers[0] = shape, 2
+            number = Array(8, TYPES["float32"])
+            kind = host.kind_of_pass(ctypes.byref(params), ctypes.byref(number), ctypes.c_void_p(at["out"]))
+            assert KINDS[kind] == ("rows64" if displaced == "label" and shape == (2, 3, 1) else "any")
 
     @pytest.mark.parametrize("shape", [(0, 80, 1), (4, 3, 0), (0, 1, 1)], ids=str)
     @pytest.mark.parametrize("dtype", FLOATING)
@@ -249,23 +320,23 @@ class TestPlaces:
     @pytest.mark.parametrize("dtype", FLOATING)
     def test_more_logits_than_32_bits_count(self, host, rng, shape, dtype):
         outer, classes, inner = shape
-        size, width = outer * classes * inner, WIDTH[dtype]
-        params = Params(logit=Array(1 << 40, TYPES[dtype]), label=Array(1 << 41, TYPES["int64"]))
+        params = Params(logit=Array(1 << 40, TYPES[dtype]), label=Array(1 << 41, TYPES["int64"]), reduce=1)
         params.shape[:] = shape
-        blocks, packs = host.block_count(ctypes.byref(params)), np.zeros((16, 4), np.int64)
-        last = 0
-        for block in [*range(3), *rng.integers(0, blocks, 60).tolist(), *range(blocks - 3, blocks)]:
-            for thread in range(256) if block == blocks - 1 else (0, 1, 97, 255):
-                count = host.walk(ctypes.byref(params), width, block, thread, packs.ctypes.data)
-                for logit, label, c, left in packs[:count].tolist():
-                    o, i = divmod(label, inner)
-                    assert 0 <= c < classes
-                    assert logit == (o * classes + c) * inner + i
-                    lanes = min(left, width) - 1
-                    is_apart = inner > 1 and classes > 1 and inner % width
-                    last = max(last, logit + lanes * (inner if is_apart else 1))
-        assert last == size - 1
+        units, per_block, blocks = self.numbers(host.share, params)
+        assert 0 <= blocks * per_block - units < per_block < 2**30
         assert blocks < 2**31
+        size = outer * classes * inner
+        near = [n for k in (0, 1, size // 2) for n in (k, size // inner * inner - k) if n < size]
+        for start in [*near, *rng.integers(0, size, 50).tolist()]:
+            for count in (0, 1, 2**29, *rng.integers(0, 2**30, 3).tolist()):
+                if start + count < size:
+                    rest, i = divmod(start + count, inner)
+                    assert self.numbers(host.place, params, start, count) == [*divmod(rest, classes), i]
+
+    def numbers(self, function, params, *arguments):
+        result = np.zeros(3, np.int64)
+        function(ctypes.byref(params), *arguments, ctypes.c_void_p(result.ctypes.data))
+        return result.tolist()
 
     def test_quotients(self, host, rng):
         special = [1, 2, 3, 7, 80, 1203, 2**31 - 1, 2**31, 2**33 + 1, 10**18]
@@ -274,6 +345,9 @@ class TestPlaces:
             for n in [*near, 2**63 - 1, 2**31, *rng.integers(0, 2**63 - 1, 20).tolist()]:
                 if 0 <= n < 2**63:
                     assert host.quotient(divisor, n) == n // divisor
+            if divisor <= 2**30:
+                for n in (0, 1, divisor - 1, divisor, 2**31 // divisor * divisor - 1, 2**31 - 1):
+                    assert host.short_quotient(divisor, n) == n // divisor
 
 
 class TestSum:

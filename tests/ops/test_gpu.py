@@ -234,8 +234,8 @@ class TestProbe:
             ("cuDevicePrimaryCtxRetain", 719, "cuDevicePrimaryCtxRetain: unspecified launch failure (CUDA error 719)"),
             ("cuModuleLoadData", 200, "cuModuleLoadData: device kernel image is invalid (CUDA error 200)"),
             ("cuModuleGetFunction", 500, "cuModuleGetFunction: unknown error (CUDA error 500)"),
-            ("cuLaunchKernel", 719, "sigmoid_focal_loss: cuLaunchKernel of focal_sigmoid_loss_float32: unspecified "
-             "launch failure (CUDA error 719)"),
+            ("cuLaunchKernel", 719, "sigmoid_focal_loss: cuLaunchKernel of focal_loss_rows64_square_float32: "
+             "unspecified launch failure (CUDA error 719)"),
         ],
     )  # fmt: skip
     def test_a_driver_that_refuses(self, host_gpu, function, result, reason):
@@ -250,7 +250,7 @@ class TestProbe:
     def test_a_launch_that_fails_later(self, host_gpu):
         run([[0.0]], [0], backend="native")
         host_gpu.fail("cuLaunchKernel", 719)
-        with pytest.raises(RuntimeError, match="cuLaunchKernel of focal_sigmoid_loss_soft_float64: unspecified"):
+        with pytest.raises(RuntimeError, match="cuLaunchKernel of focal_loss_any_float64: unspecified"):
             run([[0.0]], [0], "float64", label_smoothing=0.1, backend="native")
 
     @pytest.mark.parametrize("name", ["forward", "backward"])

@@ -66,23 +66,61 @@ def aligned(array, offset):
     return copy
 
 
+LOSSES = {"sigmoid": 0, "softmax": 1, "quality": 2, "varifocal": 3, "gaussian": 4}
+#: The kinds of kernels, by number.
+KINDS = ["any", "rows32", "rows64", "runs", "targets", "float_targets", "heatmap", "float_heatmap"]
+STEP = 1e-30
+
+
+def definition(loss, logit, target, own, scales, gamma, second=0.0):
+    """Losses and derivatives of single logits by the papers, in float64, the derivative by a complex step.
+
+    ``own`` says where the target is a label's own; ``second`` is label smoothing, whether the weight of the varifocal
+    loss is a constant, or beta.
+    """
+    foreground, background = scales
+    x = logit + STEP * 1j
+    p, q = 1 / (1 + np.exp(-x)), 1 / (1 + np.exp(x))
+    if loss == "sigmoid":
+        smoothed = target * (1 - second) + second / 2
+        alpha = target * foreground + (1 - target) * background
+        value = alpha * (q * target + p * (1 - target)) ** gamma * -(smoothed * np.log(p) + (1 - smoothed) * np.log(q))
+    elif loss == "quality":
+        distance = (p - target) * np.sign((p - target).real)
+        alpha = target * foreground + (1 - target) * background
+        value = alpha * distance**gamma * -(target * np.log(p) + (1 - target) * np.log(q))
+    elif loss == "varifocal":
+        weight = p.real**gamma if second else p**gamma
+        scored = foreground * target * -(target * np.log(p) + (1 - target) * np.log(q))
+        value = np.where(own, scored, background * weight * -np.log(q))
+    else:
+        off_peak = background * (1 - target) ** second * p**gamma * -np.log(q)
+        value = np.where(target == 1, foreground * q**gamma * -np.log(p), off_peak)
+    return value.real, value.imag / STEP
+
+
 class Case:
     """One problem in the kernels' form; inputs as they are after rounding to their types.
 
     ``scales`` and ``weight`` are None or arrays: (foreground, background) of shape [classes], and any weight that
-    broadcasts to the logits. ``offset`` moves every array that many elements from an aligned address.
+    broadcasts to the logits; ``score`` is the target of each label's own class. ``offset`` moves every array that many
+    elements from an aligned address.
     """
 
-    def __init__(self, host, logit, label, dtype="float32", *, label_dtype="int64", scales=None, weight=None,
-                 weight_dtype="float32", gamma=2.0, smoothing=0.0, ignore_index=-1, offset=0):  # fmt: skip
-        self.host, self.dtype, self.offset, self.gamma, self.smoothing = host, dtype, offset, gamma, smoothing
-        self.shape, self.kept = logit.shape, []
-        self.params = Params(numbers=(gamma, smoothing, 0), ignore_index=ignore_index)
+    def __init__(self, host, logit, label, dtype="float32", *, label_dtype="int64", loss="sigmoid", second=0.0,
+                 score=None, score_dtype="float32", scales=None, weight=None, weight_dtype="float32", gamma=2.0,
+                 ignore_index=-1, offset=0):  # fmt: skip
+        self.host, self.dtype, self.offset, self.gamma, self.second = host, dtype, offset, gamma, second
+        self.loss, self.shape, self.loss_shape, self.kept = loss, logit.shape, logit.shape, []
+        self.params = Params(loss=LOSSES[loss], numbers=(gamma, second, 0), ignore_index=ignore_index)
         self.params.shape[:] = logit.shape
         self.params.logit, self.logit = self.array(logit, dtype)
         self.params.label, self.label = self.array(label, label_dtype)
         self.is_dense = label_dtype in FLOATING
         compute = "float64" if dtype == "float64" else "float32"
+        self.score = None
+        if score is not None:
+            self.params.score, self.score = self.array(score, score_dtype)
         self.scales = []
         for index, default in enumerate((0.25, 0.75)):
             scale = Scale(value=default)
@@ -95,7 +133,7 @@ class Case:
         if weight is not None:
             self.params.weight.array, self.weight = self.array(weight, weight_dtype)
             strides = [s // weight.itemsize if n > 1 else 0 for s, n in zip(weight.strides, weight.shape)]
-            self.params.weight.strides[:] = strides
+            self.params.weight.strides[:] = (*strides, 0)[:3]
 
     def array(self, values, dtype):
         encoded = aligned(encode(values, dtype), self.offset)
@@ -110,40 +148,48 @@ class Case:
         return array
 
     def run(self, upstream=None):
-        size, beyond = int(np.prod(self.shape)), 16
+        shape = self.shape if upstream is not None else self.loss_shape
+        size, beyond = int(np.prod(shape)), 16
         out = aligned(encode(np.full(size + beyond, 7.0), self.dtype), self.offset)
         given = None if upstream is None else ctypes.byref(upstream)
+        if upstream is None:
+            self.params.reduce = 0
         self.host.run(ctypes.byref(self.params), given, ctypes.c_void_p(out.ctypes.data), None)
         result = decode(out, self.dtype)
         assert (result[size:] == 7).all()
-        return result[:size].reshape(self.shape)
+        return result[:size].reshape(shape)
 
     def partials(self):
+        self.params.reduce = 1
         partials = np.zeros(self.host.block_count(ctypes.byref(self.params)))
         self.host.run(ctypes.byref(self.params), None, None, ctypes.c_void_p(partials.ctypes.data))
         return partials
 
+    def kind(self, upstream=None):
+        """The kind of kernel that serves; without a gradient from above, for the sum."""
+        self.params.reduce = 1
+        given = None if upstream is None else ctypes.byref(upstream)
+        return KINDS[self.host.kind_of_pass(ctypes.byref(self.params), given, None)]
+
     def targets(self):
-        """Targets of all logits, with NaN where there is none, and which ones are ignored."""
+        """Targets of all logits, with NaN where there is none; where it is a label's own; which ones are ignored."""
         if self.is_dense:
             label = self.label.reshape(self.shape)
-            return np.where((label >= 0) & (label <= 1), label, np.nan), np.zeros(self.shape, bool)
+            return np.where((label >= 0) & (label <= 1), label, np.nan), label != 0, np.zeros(self.shape, bool)
         classes, label = self.shape[1], self.label.reshape(self.shape[0], 1, self.shape[2])
-        target = (label == np.arange(classes)[:, None]).astype(np.float64)
+        own = label == np.arange(classes)[:, None]
+        score = 1.0 if self.score is None else self.score.reshape(label.shape)
+        target = np.where(own, np.where((score >= 0) & (score <= 1), score, np.nan), 0.0)
         ignored = np.broadcast_to(label == self.params.ignore_index, self.shape)
-        return np.where((label < 0) | (label > classes), np.nan, target), ignored
+        return np.where((label < 0) | (label > classes), np.nan, target), own, ignored
 
     def expected(self):
-        """Loss by its definition, its derivative by a complex step; both without upstream gradient."""
-        target, ignored = self.targets()
-        x = np.where(ignored, 0, self.logit) + 1e-30j
-        y = np.where(ignored, 0, target)
-        p, q = 1 / (1 + np.exp(-x)), 1 / (1 + np.exp(x))
-        smoothed = y * (1 - self.smoothing) + self.smoothing / 2
-        cross_entropy = -(smoothed * np.log(p) + (1 - smoothed) * np.log(q))
-        alpha = y * self.scales[0] + (1 - y) * self.scales[1]
-        value = alpha * (q * y + p * (1 - y)) ** self.gamma * cross_entropy * self.weight
-        return np.where(ignored, 0, value.real), np.where(ignored, 0, value.imag / 1e-30)
+        """Loss and derivative by the definition; both without upstream gradient."""
+        target, own, ignored = self.targets()
+        x, y = np.where(ignored, 0, self.logit), np.where(ignored, 0, target)
+        results = definition(self.loss, x, y, own, self.scales, self.gamma, self.second)
+        results = [np.where(np.isnan(y), np.nan, result * self.weight) for result in results]
+        return [np.where(ignored, 0, result) for result in results]
 
     def check(self, upstream=1.0, upstream_dtype="float32"):
         """Loss, sum and gradient; terms of opposite sign may meet in a soft target's gradient."""
@@ -154,13 +200,53 @@ class Case:
         np.testing.assert_allclose(self.run(), loss, rtol=rtol, atol=atol)
         np.testing.assert_allclose(self.partials().sum(), loss.sum(), rtol=2e-6, atol=atol)
         given = self.upstream(upstream, upstream_dtype)
-        if self.is_dense or self.smoothing:
+        is_smooth = self.loss == "softmax" or (self.loss == "sigmoid" and self.second)
+        if self.is_dense or self.score is not None or is_smooth:
             atol += rtol * np.nanmax(np.abs(gradient), initial=0) * np.abs(self.upstream_values).max()
         np.testing.assert_allclose(self.run(given), gradient * self.upstream_values, rtol=rtol, atol=atol)
+
+
+class SoftmaxCase(Case):
+    """The same of the softmax loss; ``second`` is label smoothing, ``scales`` is one row, the weight one of labels."""
+
+    def __init__(self, host, logit, label, dtype="float32", *, scale=None, **options):
+        scales = None if scale is None else np.stack([scale, scale])
+        super().__init__(host, logit, label, dtype, loss="softmax", scales=scales, **options)
+        self.loss_shape = (self.shape[0], self.shape[2])
+
+    def expected(self):
+        """exp(z) is the sum of exp(x_k - x_t) over all other classes k; each class's derivative by a complex step."""
+        outer, classes, inner = self.shape
+        if self.is_dense:
+            label = self.label.reshape(self.shape)
+            share = np.where(((label >= 0) & (label <= 1)).all(1, keepdims=True), label, np.nan)
+            ignored = np.zeros(self.loss_shape, bool)
+        else:
+            label = self.label.reshape(outer, 1, inner)
+            ignored = (label == self.params.ignore_index)[:, 0]
+            share = np.where((label < 0) | (label >= classes), np.nan, label == np.arange(classes)[:, None])
+            share = np.where(label == self.params.ignore_index, 0.0, share)
+        scale = np.broadcast_to(self.scales[0], (classes, 1))
+        x = np.where(ignored[:, None], 0, self.logit)
+        x = x + STEP * 1j * np.eye(classes)[:, None, :, None]  # [the class that is moved, outer, classes, inner]
+        power, total = np.exp(x - x.real.max(2, keepdims=True)), 0
+        for t in np.flatnonzero((share != 0).any((0, 2))):
+            odds = np.delete(power, t, 2).sum(2) / power[:, :, t]
+            log_p = -np.log1p(odds.real) - 1j * odds.imag / (1 + odds.real)  # NumPy's of complex numbers is inexact
+            cross_entropy = -log_p + self.second * (x[:, :, t] - x.mean(2))
+            total = total + share[:, t] * scale[t] * (odds / (1 + odds)) ** self.gamma * cross_entropy
+        total = np.where(ignored, 0, total * self.weight) + 0 * x[:, :, 0].real
+        return total[0].real, np.moveaxis(total.imag, 0, 1) / STEP
+
+    def upstream(self, values=1.0, dtype="float32"):
+        array = super().upstream(values, dtype)
+        if np.ndim(values):
+            self.upstream_values = self.upstream_values[:, None]
+        return array
 
 
 def make_labels(rng, shape, dtype="int64"):
     outer, classes, inner = shape
     if dtype in FLOATING:
-        return rng.choice([0.0, 1.0, 0.3, 0.75], shape, p=[0.7, 0.1, 0.1, 0.1])
+        return rng.choice([0.0, 1.0, 0.3125, 0.75], shape, p=[0.7, 0.1, 0.1, 0.1])
     return rng.integers(-1, classes + 1, (outer, inner))

@@ -22,12 +22,61 @@ __device__ double block_sum(double value) {
   return value;
 }
 
+__device__ __forceinline__ void write_partial(double sum, double* partials) {
+  const double total = block_sum(sum);
+  if (threadIdx.x == 0) partials[blockIdx.x] = total;
+}
+
 template <class Thread>
 __device__ __forceinline__ void run_threads(const Pass& pass, double* partials) {
   const double sum = Thread(pass, blockIdx.x, threadIdx.x).run();
-  if (pass.out) return;
-  const double total = block_sum(sum);
-  if (threadIdx.x == 0) partials[blockIdx.x] = total;
+  if (!pass.out) write_partial(sum, partials);
+}
+
+extern __shared__ double shared[];
+
+/// The threads of a block, of which this is one.
+template <class Thread>
+struct Group {
+  using T = typename Thread::T;
+
+  const SoftmaxPass& pass;
+  Thread& thread;
+  T* exchanged;
+
+  template <class Function>
+  __device__ __forceinline__ void each(Function function) {
+    function(thread);
+  }
+
+  template <class Join>
+  __device__ __forceinline__ void share(int count) {
+#pragma unroll
+    for (int j = 0; j < count; ++j) {
+      T value = thread.mail[j];
+      if (pass.is_rows) {
+        for (int d = pass.lanes / 2; d; d /= 2) value = Join()(value, __shfl_xor_sync(~0u, value, d));
+      } else {
+        __syncthreads();
+        exchanged[threadIdx.x] = value;
+        __syncthreads();
+        const int slot = threadIdx.x % pass.slots;
+        value = exchanged[slot];
+        for (int lane = 1; lane < pass.lanes; ++lane) value = Join()(value, exchanged[lane * pass.slots + slot]);
+      }
+      thread.mail[j] = value;
+    }
+  }
+};
+
+template <class Thread>
+__device__ __forceinline__ void run_lanes(const SoftmaxPass& pass, double* partials) {
+  using T = typename Thread::T;
+  T* exchanged = reinterpret_cast<T*>(shared);
+  Thread thread(pass, blockIdx.x, threadIdx.x, exchanged + blockDim.x);
+  Group<Thread> group{pass, thread, exchanged};
+  run_softmax<Thread>(pass, blockIdx.x, group);
+  if (!pass.out) write_partial(thread.sum, partials);
 }
 
 template <class T>
@@ -44,13 +93,21 @@ __device__ __forceinline__ void add_partials(const double* partials, int64_t n, 
 
 using namespace paddle_focal::cuda;
 
-#define DEFINE(NAME, S, IS_GRADIENT, IS_SOFT)                                                                     \
-  extern "C" __global__ void __launch_bounds__(kThreads, (Thread<S, IS_GRADIENT, IS_SOFT>::kBlocks))             \
-      NAME(Pass pass, double* partials) {                                                                         \
-    run_threads<Thread<S, IS_GRADIENT, IS_SOFT>>(pass, partials);                                                 \
+#define DEFINE(NAME, ...)                                                                                \
+  extern "C" __global__ void __launch_bounds__(kThreads, (Thread<__VA_ARGS__>::kBlocks))                   \
+      NAME(Pass pass, double* partials) {                                          \
+    run_threads<Thread<__VA_ARGS__>>(pass, partials);                                                      \
   }
 
 FOCAL_KERNELS(DEFINE)
+
+#define DEFINE_SOFTMAX(NAME, THREAD, S, IS_GRADIENT)                                                       \
+  extern "C" __global__ void __launch_bounds__(kSoftmaxThreads, 4)                                         \
+      NAME(SoftmaxPass pass, double* partials) {                                                           \
+    run_lanes<THREAD<S, IS_GRADIENT>>(pass, partials);                                                     \
+  }
+
+FOCAL_SOFTMAX_KERNELS(DEFINE_SOFTMAX)
 
 extern "C" __global__ void __launch_bounds__(kTotalThreads)
     focal_add_float32(const double* partials, int64_t n, float* sum) {

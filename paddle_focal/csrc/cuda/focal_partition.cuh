@@ -6,13 +6,11 @@
 namespace paddle_focal {
 namespace cuda {
 
-constexpr int kThreads = 256;        // in a block
-constexpr int kTotalThreads = 1024;  // in the block that adds up partial sums
-constexpr int kFlatPacks = 4;        // for each thread
-constexpr int kTileClasses = 16;     // for each thread
-
-template <class S>
-constexpr int kWidth = 16 / static_cast<int>(sizeof(S));
+constexpr int kThreads = 256;                    // in a block
+constexpr int kTotalThreads = 1024;              // in the block that adds up partial sums
+constexpr int64_t kMostBlocks = 2112;            // whole rounds of 132 multiprocessors with 4 or 8 blocks each
+constexpr int64_t kShort = int64_t(1) << 30;     // lengths up to it are counted in 32 bits
+constexpr int64_t kRunClasses = 16;              // of a thread that keeps its labels
 
 /// Division of numbers from 0 to 2^63 - 1 by a multiplication.
 struct Divisor {
@@ -34,99 +32,105 @@ struct Divisor {
   }
 };
 
-/// How the logits are shared out. It depends on their shape and the pack's width only, and so do the sums.
-struct Partition {
-  int64_t outer, classes, inner;
-  int width;
-  bool is_flat;            // a block takes consecutive logits; else a thread keeps its labels for a tile of classes
-  bool is_along_labels;    // a pack is one class of consecutive labels; else consecutive classes, labels following
-  int64_t groups, chunks;  // tiles along the inner axis and along the class axis
-  Divisor by_classes, by_inner, by_groups, by_chunks;
-  int64_t lane_stride;                         // from a logit of a pack to its next one
-  int64_t logit_step, label_step, class_step;  // from a pack of a thread to its next one
-  int left_step;
+/// The same of numbers below 2^31.
+struct ShortDivisor {
+  uint32_t multiplier;
+  int shift = 0;
 
-  Partition(const FocalLossParams& params, int width)
-      : outer(params.outer),
-        classes(params.classes),
-        inner(params.inner),
-        width(width),
-        is_flat(inner == 1 || classes == 1),
-        is_along_labels(classes == 1 || (inner > 1 && inner % width == 0)),
-        groups(is_along_labels && !is_flat ? inner / width : inner),
-        chunks((classes + kTileClasses - 1) / kTileClasses),
-        by_classes(classes),
-        by_inner(inner),
-        by_groups(groups),
-        by_chunks(chunks),
-        lane_stride(is_flat || is_along_labels ? 1 : inner) {
-    left_step = is_flat ? kThreads * width : width;
-    class_step = is_flat ? left_step % classes : is_along_labels ? 1 : width;
-    label_step = is_flat ? left_step / classes : 0;
-    logit_step = is_flat ? left_step : class_step * inner;
+  explicit ShortDivisor(int64_t value) {  // at most kShort
+    while ((int64_t(1) << shift) < value) ++shift;
+    multiplier = static_cast<uint32_t>(((uint64_t(1) << (31 + shift)) + value - 1) / value);
   }
 
-  int64_t size() const { return outer * classes * inner; }
-
-  int64_t blocks() const {
-    const int64_t units = is_flat ? size() : outer * chunks * groups;
-    const int64_t per_block = is_flat ? kFlatPacks * left_step : kThreads;
-    return (units + per_block - 1) / per_block;
+  FOCAL_INLINE uint32_t quotient(uint32_t n) const {
+#if defined(__CUDA_ARCH__)
+    return __umulhi(2 * n, multiplier) >> shift;
+#else
+    return static_cast<uint32_t>(static_cast<uint64_t>(2 * n) * multiplier >> 32) >> shift;
+#endif
   }
 };
 
-/// A logit by its own index, its label's and its class; in a pack, of its first logit.
+/// An axis along which indices are counted on.
+struct Axis {
+  int64_t length;
+  ShortDivisor by_length;
+
+  explicit Axis(int64_t length) : length(length), by_length(length < kShort ? length : kShort) {}
+
+  /// Brings an index that was moved on by less than kShort back onto the axis, and returns how often it left it.
+  FOCAL_INLINE int64_t wrap(int64_t& index) const {
+    if (length > kShort) {
+      const bool is_beyond = index >= length;
+      index -= is_beyond ? length : 0;
+      return is_beyond;
+    }
+    const uint32_t n = static_cast<uint32_t>(index), turns = by_length.quotient(n);
+    index = n - turns * static_cast<uint32_t>(length);
+    return turns;
+  }
+};
+
+/// The axes of the logits, along which a thread counts on from its block's first logit.
+struct Axes {
+  Axis classes, inner;
+  Divisor by_classes, by_inner;
+
+  explicit Axes(const FocalLossParams& params)
+      : classes(params.classes), inner(params.inner), by_classes(params.classes), by_inner(params.inner) {}
+};
+
+/// Where a logit is.
 struct Place {
-  int64_t logit, label, c;
+  int64_t outer, c, inner;
 
-  /// The next one in the pack, but for its own index.
-  FOCAL_INLINE void advance(const Partition& partition) {
-    if (partition.is_along_labels) {
-      ++label;
-    } else if (++c == partition.classes) {
-      c = 0;
-      ++label;
-    }
+  FOCAL_INLINE Place(const Axes& axes, int64_t index) {
+    const int64_t rest = axes.by_inner.quotient(index);
+    outer = axes.by_classes.quotient(rest);
+    c = rest - outer * axes.classes.length;
+    inner = index - rest * axes.inner.length;
+  }
+
+  /// So many logits further on, less than kShort.
+  FOCAL_INLINE Place moved(const Axes& axes, int32_t count) const {
+    Place place = *this;
+    place.inner += count;
+    place.c += axes.inner.wrap(place.inner);
+    place.outer += axes.classes.wrap(place.c);
+    return place;
   }
 };
 
-/// The packs of a thread, one after the other.
-struct Walk {
-  Place place;
-  int left;  // logits to go, counted in steps of left_step from pack to pack
+/// What each block takes of so many units: whole tiles, one after the other.
+struct Share {
+  int64_t units, per_block;
 
-  FOCAL_INLINE Walk(const Partition& partition, int64_t block, int thread) {
-    const int width = partition.width, left_step = partition.left_step;
-    const int64_t classes = partition.classes, inner = partition.inner;
-    if (partition.is_flat) {
-      place.logit = block * kFlatPacks * left_step + thread * width;
-      place.label = partition.by_classes.quotient(place.logit);
-      place.c = place.logit - place.label * classes;
-      const int64_t to_end = partition.outer * classes * inner - place.logit;
-      const int most = (kFlatPacks - 1) * left_step + width;
-      left = to_end < most ? static_cast<int>(to_end) : most;
-    } else {
-      const int64_t tile = block * kThreads + thread;
-      const int64_t rest = partition.by_groups.quotient(tile);
-      const int64_t o = partition.by_chunks.quotient(rest);
-      const int64_t c = (rest - o * partition.chunks) * kTileClasses;
-      const int64_t i = (tile - rest * partition.groups) * (partition.is_along_labels ? width : 1);
-      const int count = static_cast<int>(classes - c < kTileClasses ? classes - c : kTileClasses);
-      place = {(o * classes + c) * inner + i, o * inner + i, c};
-      left = o >= partition.outer ? 0 : partition.is_along_labels ? count * width : count;
-    }
+  Share(int64_t units, int64_t tile) : units(units) {
+    const int64_t tiles = (units + tile - 1) / tile, most = kShort / 2 / tile;
+    const int64_t even = (tiles + kMostBlocks - 1) / kMostBlocks;
+    per_block = (even < most ? even : most) * tile;
   }
 
-  FOCAL_INLINE void advance(const Partition& partition) {
-    left -= partition.left_step;
-    place.logit += partition.logit_step;
-    place.label += partition.label_step;
-    place.c += partition.class_step;
-    if (partition.is_flat && place.c >= partition.classes) {
-      place.c -= partition.classes;
-      ++place.label;
-    }
+  int64_t blocks() const { return units ? (units + per_block - 1) / per_block : 0; }
+
+  /// How many units are left of a block's from one of them on; none if it is not positive.
+  FOCAL_INLINE int32_t left(int64_t block, int32_t from) const {
+    const int64_t to_end = units - block * per_block;
+    return static_cast<int32_t>(to_end < per_block ? to_end : per_block) - from;
   }
+};
+
+/// Consecutive labels of one pack for some classes, one after the other: the work of a thread.
+struct Runs {
+  int64_t groups, chunks, classes;  // packs along the inner axis, parts of the class axis, classes of a part
+  Divisor by_groups, by_chunks;
+
+  Runs(const FocalLossParams& params, int width)
+      : groups((params.inner + width - 1) / width),
+        chunks((params.classes + kRunClasses - 1) / kRunClasses),
+        classes((params.classes + chunks - 1) / chunks),
+        by_groups(groups),
+        by_chunks(chunks) {}
 };
 
 }  // namespace cuda

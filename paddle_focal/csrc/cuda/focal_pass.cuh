@@ -2,62 +2,126 @@
 #pragma once
 
 #include "cuda/focal_partition.cuh"
-#include "formulas/sigmoid_focal.h"
+#include "formulas/losses.h"
 #include "loss_params.h"
 
 namespace paddle_focal {
 namespace cuda {
+
+/// The kernels for the losses of single logits: one for everything, and some for what is most common, which read whole
+/// packs of 16 bytes: a sum, or its gradient, without weights and factors of a class.
+enum class Kind {
+  kAny,
+  kRows32,         // class indices of 32 bits, the classes of each lying together
+  kRows64,         // of 64 bits
+  kRuns,           // class indices, consecutive ones lying together for each class
+  kTargets,        // dense targets in the logits' format
+  kFloatTargets,   // in float
+  kHeatmap,        // the loss of heatmaps in the logits' format
+  kFloatHeatmap,   // in float
+};
+
+template <class S>
+constexpr int kWidth = 16 / static_cast<int>(sizeof(S));  // logits of a pack
+
+inline int width_of(int64_t type) {
+  return type == FOCAL_FLOAT64 ? kWidth<double> : type == FOCAL_FLOAT32 ? kWidth<float> : kWidth<Float16>;
+}
+
+/// Packs that a thread takes at a time.
+FOCAL_INLINE constexpr int unroll_of(int width) { return width == 8 ? 1 : 2; }
+
+/// How the kernels for everything take logits: each thread so many, kThreads apart.
+constexpr int kAtATime = 4;
 
 /// One pass over the logits.
 struct Pass {
   FocalLossParams params;
   FocalArray grad_out;  // of each loss, or one number of all; without data: 1
   void* out;            // the results in the logits' type; without it they are added up
-  Partition partition;
+  Kind kind;
   Gamma gamma;
-  bool is_dense;
-  bool is_packed;  // what belongs to a pack lies together, aligned
+  Share share;
+  Axes axes;
+  Runs runs;
 
-  Pass(const FocalLossParams& params, const FocalArray& grad_out, void* out, int width)
-      : params(params),
+  Pass(const FocalLossParams& given, const FocalArray& grad_out, void* out)
+      : params(with_long_runs(given)),
         grad_out(grad_out),
         out(out),
-        partition(params, width),
+        kind(kind_for(params, grad_out, out)),
         gamma(kind_of(params.numbers[0])),
-        is_dense(paddle_focal::is_dense(params)) {
-    const auto is_aligned = [](const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; };
-    is_packed = partition.lane_stride == 1 && is_aligned(params.logit.data) && is_aligned(params.label.data) &&
-                is_aligned(grad_out.data) && is_aligned(out);
+        share(share_for(params, kind)),
+        axes(params),
+        runs(params, width_of(params.logit.type)) {}
+
+ private:
+  /// One long run of labels instead of many short ones.
+  static FocalLossParams with_long_runs(FocalLossParams params) {
+    if (params.classes == 1 && !params.weight.array.data) {
+      params.inner *= params.outer;
+      params.outer = 1;
+    }
+    return params;
+  }
+
+  static Share share_for(const FocalLossParams& params, Kind kind) {
+    const int width = width_of(params.logit.type);
+    if (kind == Kind::kAny) return {logit_count(params), kThreads * kAtATime};
+    if (kind != Kind::kRuns) return {logit_count(params), kThreads * width * unroll_of(width)};
+    const Runs runs(params, width);
+    return {params.outer * runs.chunks * runs.groups, kThreads};
+  }
+
+  static bool is_aligned(const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; }
+
+  static Kind kind_for(const FocalLossParams& params, const FocalArray& grad_out, void* out) {
+    const bool is_sum = params.reduce && (grad_out.data || !out);
+    const bool is_even = !params.weight.array.data && !params.scales[0].stride && !params.scales[1].stride;
+    const Gamma gamma = kind_of(params.numbers[0]);
+    const bool is_heatmap = params.loss == FOCAL_GAUSSIAN;
+    if (!is_sum || !is_even || !is_aligned(params.logit.data) || !is_aligned(out) || params.classes > kShort ||
+        !(gamma == Gamma::kTwo || (gamma == Gamma::kAny && !is_heatmap)) || (params.numbers[1] != 0 && !is_heatmap)) {
+      return Kind::kAny;
+    }
+    if (is_dense(params)) {
+      if (!is_aligned(params.label.data)) return Kind::kAny;
+      if (params.label.type == params.logit.type) return is_heatmap ? Kind::kHeatmap : Kind::kTargets;
+      if (params.label.type != FOCAL_FLOAT32 || params.logit.type == FOCAL_FLOAT64) return Kind::kAny;
+      return is_heatmap ? Kind::kFloatHeatmap : Kind::kFloatTargets;
+    }
+    if (is_heatmap) return Kind::kAny;
+    if (params.classes == 1 || (params.inner > 1 && params.inner % width_of(params.logit.type) == 0)) {
+      return is_aligned(params.label.data) ? Kind::kRuns : Kind::kAny;
+    }
+    return params.inner > 1 ? Kind::kAny : params.label.type == FOCAL_INT32 ? Kind::kRows32 : Kind::kRows64;
   }
 };
 
-/// Calls X(name, type of the logits, whether for the gradient, whether for soft targets) for every kernel but the two that
-/// add up partial sums, in the order of kernel_index().
-#define FOCAL_KERNELS(X)                                \
-  FOCAL_KERNELS_OF(X, float16, paddle_focal::Float16)   \
-  FOCAL_KERNELS_OF(X, bfloat16, paddle_focal::BFloat16) \
-  FOCAL_KERNELS_OF(X, float32, float)                   \
-  FOCAL_KERNELS_OF(X, float64, double)
-#define FOCAL_KERNELS_OF(X, NAME, S)               \
-  X(focal_sigmoid_loss_##NAME, S, false, false)    \
-  X(focal_sigmoid_loss_soft_##NAME, S, false, true) \
-  X(focal_sigmoid_gradient_##NAME, S, true, false) \
-  X(focal_sigmoid_gradient_soft_##NAME, S, true, true)
-
-/// Whether a target may be another number than 0 and 1.
-inline bool is_soft(const FocalLossParams& params) { return is_dense(params) || params.numbers[1] != 0; }
-
-inline int kernel_index(const FocalLossParams& params, bool is_gradient) {
-  return 4 * static_cast<int>(params.logit.type) + 2 * is_gradient + is_soft(params);
-}
-
-inline int width_of(int64_t type) {
-  return type == FOCAL_FLOAT64 ? kWidth<double> : type == FOCAL_FLOAT32 ? kWidth<float> : kWidth<Float16>;
-}
-
-inline int64_t block_count(const FocalLossParams& params) {
-  return logit_count(params) ? Partition(params, width_of(params.logit.type)).blocks() : 0;
-}
+/// Calls X(name, type of the logits, whether for the gradient, kind, gamma) for every kernel of single logits.
+#define FOCAL_KERNELS(X)                   \
+  FOCAL_KERNELS_OF(X, float16, paddle_focal::Float16)    \
+  FOCAL_KERNELS_OF(X, bfloat16, paddle_focal::BFloat16)  \
+  FOCAL_KERNELS_OF(X, float32, float)      \
+  FOCAL_KERNELS_OF(X, float64, double)     \
+  FOCAL_FLOAT_KERNELS(X, float16, paddle_focal::Float16) \
+  FOCAL_FLOAT_KERNELS(X, bfloat16, paddle_focal::BFloat16)
+#define FOCAL_KERNELS_OF(X, TYPE, S)            \
+  FOCAL_BOTH(X, any, TYPE, S, kAny, kAny)       \
+  FOCAL_GAMMAS(X, rows32, TYPE, S, kRows32)     \
+  FOCAL_GAMMAS(X, rows64, TYPE, S, kRows64)     \
+  FOCAL_GAMMAS(X, runs, TYPE, S, kRuns)         \
+  FOCAL_GAMMAS(X, targets, TYPE, S, kTargets)   \
+  FOCAL_BOTH(X, heatmap, TYPE, S, kHeatmap, kTwo)
+#define FOCAL_FLOAT_KERNELS(X, TYPE, S)                    \
+  FOCAL_GAMMAS(X, float_targets, TYPE, S, kFloatTargets)   \
+  FOCAL_BOTH(X, float_heatmap, TYPE, S, kFloatHeatmap, kTwo)
+#define FOCAL_GAMMAS(X, NAME, TYPE, S, KIND)       \
+  FOCAL_BOTH(X, NAME##_square, TYPE, S, KIND, kTwo) \
+  FOCAL_BOTH(X, NAME##_power, TYPE, S, KIND, kAny)
+#define FOCAL_BOTH(X, NAME, TYPE, S, KIND, GAMMA)                                                                    \
+  X(focal_loss_##NAME##_##TYPE, S, false, paddle_focal::cuda::Kind::KIND, paddle_focal::Gamma::GAMMA)  \
+  X(focal_gradient_##NAME##_##TYPE, S, true, paddle_focal::cuda::Kind::KIND, paddle_focal::Gamma::GAMMA)
 
 }  // namespace cuda
 }  // namespace paddle_focal

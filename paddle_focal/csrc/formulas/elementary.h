@@ -6,7 +6,8 @@
 #include <cstring>
 #include <type_traits>
 
-#if defined(__CUDACC__)
+#if defined(FOCAL_INLINE)  // of whoever compiles
+#elif defined(__CUDACC__)
 #define FOCAL_INLINE __host__ __device__ __forceinline__
 #elif defined(_MSC_VER)
 #define FOCAL_INLINE __forceinline

@@ -3,6 +3,8 @@
 // Every function is branch-free in its arguments, so that a loop over it is vectorised; T is float or double.
 #pragma once
 
+#include <cstddef>
+
 #include "formulas/elementary.h"
 
 namespace paddle_focal {
@@ -14,8 +16,10 @@ struct Logistic {
   T inverse;  // 1 / (1 + small) = sigmoid(|x|)
   T tail;     // log(1 + small) = softplus(-|x|)
 
-  FOCAL_INLINE explicit Logistic(T distance) {
-    small = exp_nonpositive(-distance);
+  FOCAL_INLINE explicit Logistic(T distance) : Logistic(exp_nonpositive(-distance), nullptr) {}
+
+  /// Of exp(-|x|).
+  FOCAL_INLINE Logistic(T small, std::nullptr_t) : small(small) {
 #if defined(FOCAL_HAS_APPROXIMATIONS)
     if constexpr (std::is_same<T, float>::value) {
       inverse = approximate_reciprocal(1 + small);

@@ -9,26 +9,30 @@
 
 namespace paddle_focal {
 
-/// Calls function with the formula of a loss that is computed in T.
-template <class T, class Function>
-FOCAL_INLINE void visit_formula(const FocalLossParams& params, Function function) {
+/// Calls function with the formula of a loss that is computed in T, of a kind of gamma.
+template <Gamma kGamma, class T, class Function>
+FOCAL_INLINE void visit_formula_of(const FocalLossParams& params, Function function) {
   const double* numbers = params.numbers;
   const bool has_second = numbers[1] != 0;
-  visit_gamma(kind_of(numbers[0]), [&](auto kind) {
-    constexpr Gamma kGamma = decltype(kind)::value;
-    switch (params.loss) {
-      case FOCAL_QUALITY:
-        return function(QualityFocal<kGamma, T>(numbers));
-      case FOCAL_VARIFOCAL:
-        return has_second ? function(Varifocal<kGamma, true, T>(numbers))
-                          : function(Varifocal<kGamma, false, T>(numbers));
-      case FOCAL_GAUSSIAN:
-        return function(GaussianFocal<kGamma, T>(numbers));
-      default:
-        return has_second ? function(SigmoidFocal<kGamma, true, T>(numbers))
-                          : function(SigmoidFocal<kGamma, false, T>(numbers));
-    }
-  });
+  switch (params.loss) {
+    case FOCAL_QUALITY:
+      return function(QualityFocal<kGamma, T>(numbers));
+    case FOCAL_VARIFOCAL:
+      return has_second ? function(Varifocal<kGamma, true, T>(numbers))
+                        : function(Varifocal<kGamma, false, T>(numbers));
+    case FOCAL_GAUSSIAN:
+      return function(GaussianFocal<kGamma, T>(numbers));
+    default:
+      return has_second ? function(SigmoidFocal<kGamma, true, T>(numbers))
+                        : function(SigmoidFocal<kGamma, false, T>(numbers));
+  }
+}
+
+/// The same for whichever gamma.
+template <class T, class Function>
+FOCAL_INLINE void visit_formula(const FocalLossParams& params, Function function) {
+  visit_gamma(kind_of(params.numbers[0]),
+              [&](auto kind) { visit_formula_of<decltype(kind)::value, T>(params, function); });
 }
 
 /// Whether a dense target is one that positive() is for; all others are for negative().

@@ -19,8 +19,9 @@ struct Hard {
   T modulator;      // (1 - p_t)^gamma
   T gamma;
 
-  FOCAL_INLINE Hard(T z, T gamma) : gamma(gamma) {
-    const Logistic<T> at(std::fabs(z));
+  FOCAL_INLINE Hard(T z, T gamma) : Hard(z, gamma, Logistic<T>(std::fabs(z))) {}
+
+  FOCAL_INLINE Hard(T z, T gamma, const Logistic<T>& at) : gamma(gamma) {
     const bool is_wrong = z > 0;
     const T far = at.inverse, near = at.small * at.inverse;
     one_minus_p_t = is_wrong ? far : near;

@@ -1,0 +1,377 @@
+// The sum of a loss of single logits and its gradient on a GPU, in whole packs: the work of one thread.
+//
+// All logits of a pack are evaluated as if their target were 0. Few packs have one that is not, or a label without loss:
+// they are mended, in a branch that most warps do not enter. In a sum such logits are -infinity, which is no loss, and
+// what they add is computed apart.
+#pragma once
+
+#include <cmath>
+
+#include "cuda/focal_pack.cuh"
+#include "cuda/focal_pass.cuh"
+
+namespace paddle_focal {
+namespace cuda {
+
+/// What is special in a pack, one bit for each logit.
+struct Marks {
+  uint32_t own = 0, ignored = 0, invalid = 0;
+
+  FOCAL_INLINE void set_label(int j, int64_t label, int64_t c, const FocalLossParams& params) {
+    own |= static_cast<uint32_t>(label == c) << j;
+    if (static_cast<uint64_t>(label) > static_cast<uint64_t>(params.classes)) {
+      (label == params.ignore_index ? ignored : invalid) |= 1u << j;
+    }
+  }
+};
+
+template <class S, bool kGradient, Kind kKind, Gamma kGamma>
+class PackedLoss {
+  using T = Computing<S>;
+  static constexpr int kSize = kWidth<S>;
+  static constexpr int kUnroll = unroll_of(kSize);
+  static constexpr int kAll = kUnroll * kSize;
+  static constexpr int kStep = kThreads * kSize;
+  static constexpr bool kHeat = kKind == Kind::kHeatmap || kKind == Kind::kFloatHeatmap;
+  static constexpr bool kDense = kHeat || kKind == Kind::kTargets || kKind == Kind::kFloatTargets;
+  using Label = std::conditional_t<kKind == Kind::kRows32, int32_t, int64_t>;
+  using Target = std::conditional_t<kKind == Kind::kFloatTargets || kKind == Kind::kFloatHeatmap, float, S>;
+
+  /// The packs that a thread takes at a time, one after the other, and what lies beside them.
+  struct Item {
+    T x[kAll];
+    T target[kDense ? kAll : 1];
+    Label label[kUnroll];  // rows: of the first logit of each pack
+    uint32_t row[kUnroll];  // rows: of the label, from the block's first one on
+    int32_t c[kUnroll];     // rows: class of the first logit
+  };
+
+ public:
+  // At a time on a multiprocessor: as many as leave enough registers.
+  static constexpr int kBlocks =
+      std::is_same<S, double>::value ? 2 : kKind == Kind::kRuns || kGamma == Gamma::kAny ? 3 : 4;
+
+  FOCAL_INLINE PackedLoss(const Pass& pass, int64_t block, int thread)
+      : pass(pass),
+        params(pass.params),
+        scales(pass),
+        negative{static_cast<T>(params.numbers[0])},
+        block(block),
+        thread(thread) {}
+
+  FOCAL_INLINE double run() {
+    if constexpr (kKind == Kind::kRuns) {
+      run_units();
+    } else {
+      run_tiles();
+    }
+    flush();
+    // Where there is nothing to add up, an infinite scale makes nothing of it.
+    return (negatives == 0 ? 0 : negatives * scales.background) + positives;
+  }
+
+ private:
+  // Packs that follow each other, in tiles of a block.
+
+  FOCAL_INLINE void run_tiles() {
+    const int64_t base = block * pass.share.per_block;
+    const int64_t first_row = kDense ? 0 : pass.axes.by_classes.quotient(base);
+    const Label* labels = static_cast<const Label*>(params.label.data) + (kDense ? 0 : first_row);
+    uint32_t place = static_cast<uint32_t>(kDense ? 0 : base - first_row * params.classes) + thread * kSize;
+    const S* from = static_cast<const S*>(params.logit.data) + base + thread * kSize;
+    const Target* target = static_cast<const Target*>(params.label.data) + base + thread * kSize;
+    S* to = static_cast<S*>(pass.out) + base + thread * kSize;
+    const uint32_t classes = static_cast<uint32_t>(params.classes);
+    int count = 0;
+    for (int32_t left = pass.share.left(block, thread * kSize); left > 0; left -= kUnroll * kStep) {
+      Item item;
+      if constexpr (!kDense) find_rows(item, place, classes);
+      if (left >= (kUnroll - 1) * kStep + kSize) {
+#pragma unroll
+        for (int u = 0; u < kUnroll; ++u) {
+          load_pack<S, T, kSize>(from + u * kStep, item.x + u * kSize);
+          if constexpr (kDense) load_pack<Target, T, kSize>(target + u * kStep, item.target + u * kSize);
+          if constexpr (!kDense) item.label[u] = labels[item.row[u]];
+        }
+      } else {
+#pragma unroll
+        for (int u = 0; u < kUnroll; ++u) {
+          const int32_t n = left - u * kStep;
+          load_some<S, T, kSize>(from + u * kStep, n, -static_cast<T>(INFINITY), item.x + u * kSize);
+          if constexpr (kDense) load_some<Target, T, kSize>(target + u * kStep, n, T(0), item.target + u * kSize);
+          if constexpr (!kDense) item.label[u] = n > 0 ? labels[item.row[u]] : static_cast<Label>(classes);
+        }
+      }
+      const auto marks_of = [&] {
+        if constexpr (kDense) {
+          return marks_of_targets(item);
+        } else {
+          return marks_of_rows(item, labels, left);
+        }
+      };
+      const auto target_of = [&](int k) {
+        if constexpr (kDense) {
+          return pick(item.target, k);
+        } else {
+          const uint32_t c = pick(item.c, k / kSize) + k % kSize;
+          return score_of(first_row + pick(item.row, k / kSize) + pass.axes.classes.by_length.quotient(c));
+        }
+      };
+      take(item.x, item.target, is_special(item, classes), marks_of, target_of);
+      if constexpr (kGradient) {
+#pragma unroll
+        for (int u = 0; u < kUnroll; ++u) store<kSize>(item.x + u * kSize, left - u * kStep, to + u * kStep);
+      }
+      from += kUnroll * kStep;
+      if constexpr (kDense) target += kUnroll * kStep;
+      if constexpr (kGradient) to += kUnroll * kStep;
+      place += kUnroll * kStep;
+      if (!kGradient && ++count % 16 == 0) flush();
+    }
+  }
+
+  /// Whether marks have to be looked for: they may be.
+  static FOCAL_INLINE bool is_special(const Item& item, uint32_t classes) {
+    bool result = false;
+    if constexpr (kDense) {
+#pragma unroll
+      for (int j = 0; j < kAll; ++j) {
+        result |= kHeat ? !(item.target[j] >= 0 && item.target[j] < 1) : !(item.target[j] == 0);
+      }
+    } else {
+      using Unsigned = std::make_unsigned_t<Label>;
+#pragma unroll
+      for (int u = 0; u < kUnroll; ++u) {
+        const uint32_t distance = static_cast<uint32_t>(item.label[u]) - static_cast<uint32_t>(item.c[u]);
+        result |= distance < static_cast<uint32_t>(kSize) || static_cast<Unsigned>(item.label[u]) > classes ||
+                  static_cast<uint32_t>(item.c[u]) + kSize > classes;
+      }
+    }
+    return result;
+  }
+
+  FOCAL_INLINE void find_rows(Item& item, uint32_t place, uint32_t classes) const {
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      item.row[u] = pass.axes.classes.by_length.quotient(place + u * kStep);
+      item.c[u] = static_cast<int32_t>(place + u * kStep - item.row[u] * classes);
+    }
+  }
+
+  FOCAL_INLINE Marks marks_of_rows(const Item& item, const Label* labels, int32_t left) const {
+    Marks marks;
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      Label label = item.label[u];
+      uint32_t row = item.row[u];
+      int64_t c = item.c[u];
+#pragma unroll
+      for (int j = 0; j < kSize; ++j, ++c) {
+        const bool is_there = u * kStep + j < left;
+        if (c == params.classes) {
+          c = 0;
+          ++row;
+          if (is_there) label = labels[row];
+        }
+        if (is_there) marks.set_label(u * kSize + j, label, c, params);
+      }
+    }
+    return marks;
+  }
+
+  static FOCAL_INLINE Marks marks_of_targets(const Item& item) {
+    Marks marks;
+#pragma unroll
+    for (int j = 0; j < kAll; ++j) {
+      const T target = item.target[j];
+      marks.invalid |= static_cast<uint32_t>(!is_share(target)) << j;
+      marks.own |= static_cast<uint32_t>(is_share(target) && (kHeat ? target == 1 : target != 0)) << j;
+    }
+    return marks;
+  }
+
+  // One pack of labels at a time, for some classes.
+
+  FOCAL_INLINE void run_units() {
+    const int64_t base = block * pass.share.per_block;
+    for (int32_t left = pass.share.left(block, thread), n = thread; left > 0; left -= kThreads, n += kThreads) {
+      run_unit(base + n);
+      flush();
+    }
+  }
+
+  FOCAL_INLINE void run_unit(int64_t unit) {
+    const Runs& runs = pass.runs;
+    const int64_t rest = runs.by_groups.quotient(unit), o = runs.by_chunks.quotient(rest);
+    const int64_t i = (unit - rest * runs.groups) * kSize, first_label = o * params.inner + i;
+    const int32_t begin = static_cast<int32_t>((rest - o * runs.chunks) * runs.classes);
+    const int32_t end = static_cast<int32_t>(begin + runs.classes < params.classes ? begin + runs.classes : params.classes);
+    const int count = params.inner - i < kSize ? static_cast<int>(params.inner - i) : kSize;
+    const int64_t first_logit = (o * params.classes + begin) * params.inner + i;
+    const S* from = static_cast<const S*>(params.logit.data) + first_logit;
+    S* to = static_cast<S*>(pass.out) + first_logit;
+
+    int32_t label[kSize];
+    Marks dropped;
+    params.label.type == FOCAL_INT32 ? load_run<int32_t>(first_label, count, label, dropped)
+                                     : load_run<int64_t>(first_label, count, label, dropped);
+    const bool has_dropped = dropped.ignored | dropped.invalid;
+    int32_t next = next_own(label, begin - 1);
+    for (int32_t c = begin; c < end; c += kUnroll) {
+      Item item;
+#pragma unroll
+      for (int u = 0; u < kUnroll; ++u) {
+        const S* pack = from + u * params.inner;
+        if (count == kSize && c + u < end) {
+          load_pack<S, T, kSize>(pack, item.x + u * kSize);
+        } else {
+          load_some<S, T, kSize>(pack, c + u < end ? count : 0, -static_cast<T>(INFINITY), item.x + u * kSize);
+        }
+      }
+      const auto marks_of = [&] {
+        Marks marks;
+#pragma unroll
+        for (int u = 0; u < kUnroll; ++u) {
+          if (c + u == end) break;
+#pragma unroll
+          for (int j = 0; j < kSize; ++j) marks.own |= static_cast<uint32_t>(label[j] == c + u) << (u * kSize + j);
+          marks.ignored |= dropped.ignored << u * kSize;
+          marks.invalid |= dropped.invalid << u * kSize;
+        }
+        next = next_own(label, c + kUnroll - 1);
+        return marks;
+      };
+      const auto target_of = [&](int k) { return score_of(first_label + k % kSize); };
+      take(item.x, item.target, has_dropped || next < c + kUnroll, marks_of, target_of);
+      if constexpr (kGradient) {
+#pragma unroll
+        for (int u = 0; u < kUnroll; ++u) {
+          store<kSize>(item.x + u * kSize, c + u < end ? count : 0, to + u * params.inner);
+        }
+      }
+      from += kUnroll * params.inner;
+      to += kUnroll * params.inner;
+    }
+  }
+
+  /// Labels in 32 bits, those that are no class being kShort + 1.
+  template <class From>
+  FOCAL_INLINE void load_run(int64_t first, int count, int32_t (&label)[kSize], Marks& dropped) const {
+    const From* from = static_cast<const From*>(params.label.data) + first;
+    From wide[kSize];
+    if (count == kSize) {
+      load_pack<From, From, kSize>(from, wide);
+    } else {
+      load_some<From, From, kSize>(from, count, static_cast<From>(params.classes), wide);
+    }
+#pragma unroll
+    for (int j = 0; j < kSize; ++j) {
+      dropped.set_label(j, wide[j], -1, params);
+      const bool is_class = static_cast<uint64_t>(wide[j]) < static_cast<uint64_t>(params.classes);
+      label[j] = is_class ? static_cast<int32_t>(wide[j]) : static_cast<int32_t>(kShort + 1);
+    }
+    dropped.own = 0;
+  }
+
+  /// The lowest label above a class.
+  static FOCAL_INLINE int32_t next_own(const int32_t (&label)[kSize], int32_t c) {
+    int32_t next = static_cast<int32_t>(kShort + 1);
+#pragma unroll
+    for (int j = 0; j < kSize; ++j) next = label[j] > c && label[j] < next ? label[j] : next;
+    return next;
+  }
+
+  // One pack.
+
+  FOCAL_INLINE T score_of(int64_t label) const { return params.score.data ? load_one<T>(params.score, label) : T(1); }
+
+  template <int kCount>
+  static FOCAL_INLINE void store(const T* result, int32_t count, S* to) {
+    if (count >= kCount) {
+      store_pack<S, T, kCount>(result, to);
+    } else {
+      store_some<S, T, kCount>(result, count, to);
+    }
+  }
+
+  /// Adds losses up, or puts derivatives in place of the logits.
+  template <class MarksOf, class TargetOf>
+  FOCAL_INLINE void take(T (&x)[kAll], const T* target, bool is_special, MarksOf marks_of, TargetOf target_of) {
+    if constexpr (kGradient) {
+      T result[kAll];
+#pragma unroll
+      for (int j = 0; j < kAll; ++j) result[j] = negative(x[j]).derivative() * factor_of(target, j, scales.background);
+      if (is_special) {
+        const Marks marks = marks_of();
+#pragma unroll
+        for (int j = 0; j < kAll; ++j) {
+          if (marks.ignored >> j & 1) result[j] = 0;
+          if (marks.invalid >> j & 1) result[j] = static_cast<T>(NAN);
+        }
+        for_each_own(marks.own, x, target_of, [&](int k, T value) { put(result, k, value); });
+      }
+#pragma unroll
+      for (int j = 0; j < kAll; ++j) x[j] = result[j];
+    } else {
+      if (is_special) {
+        const Marks marks = marks_of();
+        if (marks.invalid) other += static_cast<T>(NAN);
+        for_each_own(marks.own, x, target_of, [&](int, T value) { other += value; });
+#pragma unroll
+        for (int j = 0; j < kAll; ++j) {
+          if ((marks.own | marks.ignored | marks.invalid) >> j & 1) x[j] = -static_cast<T>(INFINITY);
+        }
+      }
+#pragma unroll
+      for (int j = 0; j < kAll; ++j) {
+        const auto terms = negative(x[j]);
+        part[j % 4] += kHeat ? terms.loss() * factor_of(target, j, T(1)) : terms.loss();
+      }
+    }
+  }
+
+  FOCAL_INLINE T factor_of(const T* target, int j, T scale) const {
+    if constexpr (!kHeat) return scale;
+    return scale * off_peak_factor(target[j], static_cast<T>(params.numbers[1]));
+  }
+
+  /// Calls function(position, loss or derivative) for logits whose target is not 0.
+  template <class TargetOf, class Function>
+  FOCAL_INLINE void for_each_own(uint32_t own, const T (&x)[kAll], TargetOf target_of, Function function) const {
+    if (!own) return;
+    const auto run = [&](auto formula) {
+      while (own) {
+        const int k = take_lowest(own);
+        const T target = target_of(k);
+        const auto terms = formula.positive(pick(x, k), target);
+        const T value = static_cast<T>(kGradient ? terms.derivative() : terms.loss());
+        const T scale = positive_scale(params, target, scales.foreground, scales.background);
+        function(k, is_share(target) ? value * scale : static_cast<T>(NAN));
+      }
+    };
+    if constexpr (kHeat) {
+      run(GaussianFocal<kGamma, T>(params.numbers));
+    } else {
+      visit_formula_of<kGamma, T>(params, run);
+    }
+  }
+
+  FOCAL_INLINE void flush() {
+    if constexpr (kGradient) return;
+    negatives += (part[0] + part[1]) + (part[2] + part[3]);
+    positives += other;
+    other = part[0] = part[1] = part[2] = part[3] = 0;
+  }
+
+  const Pass& pass;
+  const FocalLossParams& params;
+  const Scales<T> scales;
+  const HardNegative<kGamma, T> negative;
+  const int64_t block;
+  const int thread;
+  double negatives = 0, positives = 0;  // losses of target 0, without their scale, and all others
+  T part[4] = {}, other = 0;            // of the last few packs
+};
+
+}  // namespace cuda
+}  // namespace paddle_focal
