@@ -31,7 +31,7 @@ SOFTMAX = Loss(
     numbers=("gamma", "label_smoothing"),
     keeps_class_axis=False,
     has_background=False,
-    devices=("cpu",),
+    devices=("cpu", "gpu"),
 )
 QUALITY = Loss(
     name="quality_focal_loss",
@@ -43,7 +43,7 @@ QUALITY = Loss(
     numbers=("gamma",),
     keeps_class_axis=True,
     has_background=True,
-    devices=("cpu",),
+    devices=("cpu", "gpu"),
     takes_score=True,
 )
 VARIFOCAL = Loss(
@@ -56,7 +56,7 @@ VARIFOCAL = Loss(
     numbers=("gamma", "detach_weight"),
     keeps_class_axis=True,
     has_background=True,
-    devices=("cpu",),
+    devices=("cpu", "gpu"),
     takes_score=True,
 )
 GAUSSIAN = Loss(
@@ -69,7 +69,7 @@ GAUSSIAN = Loss(
     numbers=("gamma", "beta"),
     keeps_class_axis=True,
     has_background=False,
-    devices=("cpu",),
+    devices=("cpu", "gpu"),
     label="heatmap",
     takes_index=False,
 )

@@ -13,7 +13,7 @@ from paddle import Tensor, _C_ops
 from paddle.base import core
 
 from paddle_focal.ops import label_range
-from paddle_focal.ops.loss import Loss, LossParams, LossSpec
+from paddle_focal.ops.loss import Loss, LossParams, LossSpec, highest_label
 from paddle_focal.ops.native import cpu, driver
 from paddle_focal.ops.native.interface import OK, UnavailableError, kernel_names
 from paddle_focal.ops.native.library import library
@@ -105,13 +105,16 @@ def reason_against(number: int, loss: Loss) -> str | None:
 
 def _is_right(place: paddle.CUDAPlace, loss: Loss) -> bool:
     """Whether a loss and a gradient are those of the CPU."""
+    label = (
+        [4, highest_label(loss, 5), -1] if loss.takes_index else np.linspace(0, 1, 15, dtype="float32").reshape(3, 5)
+    )
     spec = LossSpec(
         loss=loss,
         shape=(3, 5),
         dtype=paddle.float32,
-        label_dtype=paddle.int64,
+        label_dtype=paddle.int64 if loss.takes_index else paddle.float32,
         axis=1,
-        numbers={"gamma": 2.0, "label_smoothing": 0.0},
+        numbers={**dict.fromkeys(loss.numbers, 0.0), "gamma": 2.0},
         ignore_index=-1,
         reduction="sum",
     )
@@ -119,7 +122,8 @@ def _is_right(place: paddle.CUDAPlace, loss: Loss) -> bool:
     results = []
     for compute, where in ((cpu, paddle.CPUPlace()), (sys.modules[__name__], place)):
         logit = paddle.to_tensor(np.linspace(-9, 9, 15, dtype="float32").reshape(3, 5), place=where)
-        params = LossParams(spec, paddle.to_tensor([4, 5, -1], place=where), scales, None)
+        score = paddle.to_tensor([0.25, 0.5, 0.75], place=where) if loss.takes_score else None
+        params = LossParams(spec, paddle.to_tensor(label, place=where), scales, None, score)
         grad_out = paddle.to_tensor(3.0, place=where)
         passed = compute.forward(plan, logit, params), compute.backward(plan, logit, params, grad_out)
         results.append(np.concatenate([result.numpy().ravel() for result in passed]))
