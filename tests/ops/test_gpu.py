@@ -21,7 +21,7 @@ from paddle_focal import ops, sigmoid_focal_loss
 from paddle_focal.ops import composite, devices, native
 from paddle_focal.ops.native import gpu, memory
 from paddle_focal.ops.native.library import reason_against
-from paddle_focal.ops.registry import SIGMOID, SOFTMAX
+from paddle_focal.ops.registry import LOSSES, SIGMOID, SOFTMAX
 
 #: By dtype, the relative error and the absolute one, for small numbers of float16; that of float64 is the
 #: error of the reference here.
@@ -221,10 +221,11 @@ class TestProbe:
         assert reason_against("gpu:1", SIGMOID) is None
         assert probed == [0, 1]
         assert host_gpu.driver.launch_count() == 2 * PROBE
-        reason = "the native library has no kernels of softmax_focal_loss for gpu"
-        assert reason_against("gpu", SOFTMAX) == reason
-        assert paddle_focal.backend_report().splitlines()[-1] == (
-            f"gpu: native; softmax_focal_loss composite, because {reason}"
+        reason = "the native library has no kernels of {} for gpu".format
+        assert reason_against("gpu", SOFTMAX) == reason("softmax_focal_loss")
+        others = [name for name in LOSSES if name != "sigmoid_focal_loss"]
+        assert paddle_focal.backend_report().splitlines()[-1] == "gpu: native" + "".join(
+            f"; {name} composite, because {reason(name)}" for name in others
         )
 
     @pytest.mark.parametrize(
