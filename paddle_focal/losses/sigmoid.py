@@ -63,8 +63,9 @@ def sigmoid_focal_loss(
         reduction: 'none' (the shape of ``logit``), 'sum', or 'mean' over the elements that are not ignored (0 if there
             are none).
         name: accepted for Paddle's signature; has no effect.
-        weight: multiplies the loss: a tensor of the shape of ``label``, or one that broadcasts to that of ``logit``, or
-            one of the flattened shape of ``logit``. For a factor of each row of dense targets it is ``[N, 1]``.
+        weight: multiplies the loss: a tensor with leading axes of the labels, class indices or dense, so that ``[N]``
+            is one factor for each sample; or one that broadcasts to ``logit`` with as many axes, so that ``[1, C]`` is
+            one for each class; or one of the flattened shape of ``logit``.
         ignore_index: class index that is left out; outside 0..C.
         label_smoothing: in [0, 1). The cross entropy is taken against ``label * (1 - s) + s / 2``; alpha and the
             modulating factor keep the label itself.

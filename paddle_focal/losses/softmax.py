@@ -52,7 +52,7 @@ def softmax_focal_loss(
         reduction: 'none' (the shape of ``logit`` without ``axis``), 'sum', or 'mean' over the labels that are not
             ignored (0 if there are none).
         name: accepted for Paddle's signature; has no effect.
-        weight: multiplies the loss: a tensor that broadcasts to the shape of the labels.
+        weight: multiplies the loss: a tensor with leading axes of the labels, class indices or shares.
         ignore_index: class index that is left out; outside 0..C-1.
         label_smoothing: in [0, 1). The cross entropy is taken against ``(1 - s)`` of the class and ``s / C`` of every
             class; alpha and the modulating factor keep the label itself.

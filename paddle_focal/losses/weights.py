@@ -41,9 +41,10 @@ def _weight_of_logits(loss: Loss, weight: Tensor, shape: list[int], axis: int) -
         if loss.takes_index and given == [shape[axis]]:
             of_classes = [1] * axis + given + [1] * (len(shape) - axis - 1)
             hint = f"; for a factor of each class it is {of_classes}"
+        labels = "labels" if loss.takes_index else loss.label
         raise ValueError(
-            f"weight must have the leading axes of the labels, {of_labels}, or broadcast to the predictions, {shape}, "
-            f"with as many axes, or be that flattened, but its shape is {given}{hint}"
+            f"weight must have the leading axes of the {labels}, {of_labels}, or broadcast to the predictions, "
+            f"{shape}, with as many axes, or be that flattened, but its shape is {given}{hint}"
         )
     full = list(weight.shape)
     target = list(full)

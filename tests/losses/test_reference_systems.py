@@ -206,7 +206,7 @@ def test_apex(backend, logit, target):
     wrong = np.where(target == 1, 1 - p, p)
     balance = np.where(target == 1, 0.25, 0.75)
     elements = -balance * wrong**2 * (smooth * np.log(p) + (1 - smooth) * np.log(1 - p))
-    is_real = np.array([1.0, 1.0, 0.0])  # the third class is padding
+    is_real = np.array([[1.0, 1.0, 0.0]])  # the third class is padding
     loss = sigmoid_focal_loss(
         *tensors(logit, target), weight=paddle.to_tensor(is_real), label_smoothing=s, backend=backend
     )

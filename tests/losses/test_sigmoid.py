@@ -1,8 +1,6 @@
-"""What only sigmoid_focal_loss has: published figures, background, dense targets, weights of logits."""
+"""What only sigmoid_focal_loss has: published figures, background, dense targets."""
 
 from __future__ import annotations
-
-import re
 
 import numpy as np
 import oracle
@@ -147,42 +145,6 @@ class TestArguments:
         expected = F.binary_cross_entropy_with_logits(x, target, reduction="none")
         np.testing.assert_allclose(loss.numpy(), expected.numpy(), rtol=1e-12)
 
-    @pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 3), (1, 3), (3,)])
-    @pytest.mark.parametrize("dense", [False, True], ids=["indexed", "dense"])
-    def test_weight(self, backend, rng, shape, dense):
-        x, label, weight = rng.normal(size=(4, 3)), rng.integers(0, 4, 4), rng.random(shape)
-        target = oracle.one_hot(label, 3)[0]
-        if dense and shape == (4,):
-            with pytest.raises(ValueError, match="weight must have the shape of label"):
-                run(x, target, weight=paddle.to_tensor(weight), backend=backend)
-            return
-        factor = weight[:, None] if shape == (4,) else weight
-        expected = oracle.loss_and_gradient(x, target)
-        loss, gradient = run(
-            x, target if dense else label, "float64", weight=paddle.to_tensor(weight), reduction="none", backend=backend
-        )
-        np.testing.assert_allclose(loss, expected[0] * factor, rtol=1e-12)
-        np.testing.assert_allclose(gradient, expected[1] * factor, rtol=1e-12)
-
-    @pytest.mark.parametrize(
-        ("shape", "axis", "given", "meanings"),
-        [
-            ((3, 3), 1, (3,), "[3, 1] or [1, 3]"),
-            ((1, 5, 5), 2, (1, 5), "[1, 5, 1] or [1, 1, 5]"),
-            ((2, 2, 4), 1, (2, 4), "[2, 1, 4] or [1, 2, 4]"),
-        ],
-    )
-    def test_weights_of_as_many_labels_as_classes(self, backend, rng, shape, axis, given, meanings):
-        """Class indices tell which is meant; dense targets do not."""
-        x, weight = rng.normal(size=shape), rng.random(given)
-        dense, _ = oracle.one_hot(np.zeros(given, int), shape[axis], axis)
-        options = {"weight": paddle.to_tensor(weight), "axis": axis, "reduction": "none", "backend": backend}
-        with pytest.raises(ValueError, match=re.escape(f"labels or classes: {meanings} for dense labels of shape")):
-            run(x, dense, **options)
-        losses, _ = run(x, np.zeros(given, "int64"), "float64", **options)
-        expected, _ = oracle.loss_and_gradient(x, dense)
-        np.testing.assert_allclose(losses, expected * np.expand_dims(weight, axis), rtol=1e-12)
-
 
 @pytest.mark.parametrize(
     ("message", "arguments"),
@@ -191,7 +153,6 @@ class TestArguments:
         (r"label must be in \[0, 3\] \(3 is background\) .* contains 4", {"label": paddle.to_tensor([0, 4])}),
         (r"alpha / normalizer must be at most 3.4e\+38, .* but got up to 1 / 1e-39", {"normalizer": 1e-39}),
         (r"ignore_index must lie outside \[0, 3\], the classes and the background, .* got 3", {"ignore_index": 3}),
-        (r"weight must have the shape of label, \[2\], .* its shape is \[5\]", {"weight": paddle.ones([5])}),
     ],
 )
 def test_refused(message, arguments):

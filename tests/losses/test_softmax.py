@@ -131,7 +131,6 @@ class TestArguments:
             ([0, 1], {"alpha": 1e300}, r"alpha / normalizer must be at most 3.4e\+38, .* but got up to 1e\+300 / 1"),
             ([0, 1], {"alpha": [1, 1e39, 1]}, r"alpha / normalizer must be at most 3.4e\+38, .* up to 1e\+39 / 1"),
             ([0, 1], {"alpha": float("inf")}, "alpha must be None, a finite number >= 0 or a list.* but got inf"),
-            ([0, 1], {"weight": paddle.ones([3])}, r"weight must broadcast to the shape of the labels, \[2\], but"),
             ([0, 1, 2], {}, r"label of dtype int64 must have shape \[2\]"),
         ],
         ids=str,

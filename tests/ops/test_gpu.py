@@ -21,7 +21,7 @@ from paddle_focal import ops, sigmoid_focal_loss
 from paddle_focal.ops import composite, devices, native
 from paddle_focal.ops.native import gpu, memory
 from paddle_focal.ops.native.library import reason_against
-from paddle_focal.ops.registry import SIGMOID, SOFTMAX
+from paddle_focal.ops.registry import LOSSES, SIGMOID
 
 #: By dtype, the relative error and the absolute one, for small numbers of float16; that of float64 is the
 #: error of the reference here.
@@ -221,11 +221,18 @@ class TestProbe:
         assert reason_against("gpu:1", SIGMOID) is None
         assert probed == [0, 1]
         assert host_gpu.driver.launch_count() == 2 * PROBE
-        reason = "the native library has no kernels of softmax_focal_loss for gpu"
-        assert reason_against("gpu", SOFTMAX) == reason
-        assert paddle_focal.backend_report().splitlines()[-1] == (
-            f"gpu: native; softmax_focal_loss composite, because {reason}"
-        )
+        assert paddle_focal.backend_report().splitlines()[-1] == "gpu: native"
+        assert probed == [0, 1, *[0] * (len(LOSSES) - 1)]
+
+    @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+    @pytest.mark.parametrize("name", ["forward", "backward"])
+    def test_wrong_numbers_of_any_loss(self, host_gpu, monkeypatch, loss, name):
+        """Of the loss, or of its gradient alone."""
+        assert reason_against("gpu", loss) is None
+        gpu.reason_against.cache_clear()
+        compute = getattr(gpu, name)
+        monkeypatch.setattr(gpu, name, lambda *arguments: 1.001 * compute(*arguments))
+        assert reason_against("gpu", loss) == "the kernels for GPUs compute wrong numbers on GPU 0"
 
     @pytest.mark.parametrize(
         ("function", "result", "reason"),
