@@ -57,7 +57,7 @@ def softmax_focal_loss(
         label_smoothing: in [0, 1). The cross entropy is taken against ``(1 - s)`` of the class and ``s / C`` of every
             class; alpha and the modulating factor keep the label itself.
         axis: the class axis.
-        backend: None for the best one available, or 'native' (on the CPU) or 'composite'.
+        backend: None for the best one available, or 'native' or 'composite'.
 
     Returns:
         Tensor: for 'none' the dtype of ``logit``; else a scalar in float32 (float64 for float64 logits). Half precision
