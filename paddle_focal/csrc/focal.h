@@ -83,7 +83,7 @@ FOCAL_EXPORT int64_t focal_count_ones(const FocalArray* numbers, int64_t count);
 
 /* A GPU whose context is current: its driver's cuLaunchKernel and cuGetErrorString, and by number the functions that
  * focal_gpu_kernel names. */
-enum { FOCAL_GPU_KERNELS = 110 };
+enum { FOCAL_GPU_KERNELS = 126 };
 
 typedef struct {
   int (*launch)(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,

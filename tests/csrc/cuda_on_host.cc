@@ -66,7 +66,7 @@ struct Group {
   std::vector<Thread> threads;
 
   Group(const cuda::SoftmaxPass& pass, int64_t block)
-      : pass(pass), kept(pass.is_kept ? pass.threads() * ((pass.params.classes + pass.lanes - 1) / pass.lanes) : 0) {
+      : pass(pass), kept(pass.shared_bytes() / sizeof(T)) {
     threads.reserve(pass.threads());
     for (int i = 0; i < pass.threads(); ++i) threads.emplace_back(pass, block, i, kept.data());
   }
@@ -105,16 +105,25 @@ double run_softmax_block(const cuda::SoftmaxPass& pass, int64_t block) {
 template <class Function>
 void run_softmax_grid(const FocalLossParams& params, const FocalArray& grad_out, void* out, Function function) {
   const cuda::SoftmaxPass pass(params, grad_out, out);
-  const bool is_gradient = grad_out.data, is_soft = is_dense(params);
-  visit_type(params.logit.type, [&](auto* null) {
-    using S = std::remove_pointer_t<decltype(null)>;
+  const auto run_blocks = [&](auto* null) {
     for (int64_t block = 0; block < pass.share.blocks(); ++block) {
-      using namespace cuda;
-      function(block, is_soft ? is_gradient ? run_softmax_block<SoftSoftmax<S, true>>(pass, block)
-                                            : run_softmax_block<SoftSoftmax<S, false>>(pass, block)
-                      : is_gradient ? run_softmax_block<IndexSoftmax<S, true>>(pass, block)
-                                    : run_softmax_block<IndexSoftmax<S, false>>(pass, block));
+      function(block, run_softmax_block<std::remove_pointer_t<decltype(null)>>(pass, block));
     }
+  };
+  visit_type(params.logit.type, [&](auto* null) {
+    using Logit = std::remove_pointer_t<decltype(null)>;
+    const auto is_meant = [&](auto* thread, bool is_gradient, bool is_kept) {
+      using Thread = std::remove_pointer_t<decltype(thread)>;
+      const bool is_soft = std::is_base_of<cuda::SoftSoftmax<Logit, true, true>, Thread>::value;
+      return is_soft == is_dense(params) && is_gradient == (grad_out.data != nullptr) && is_kept == pass.is_kept;
+    };
+#define VISIT(NAME, THREAD, S, IS_GRADIENT, IS_KEPT)                                                          \
+  if constexpr (std::is_same<S, Logit>::value) {                                                              \
+    const auto thread = static_cast<cuda::THREAD<S, IS_GRADIENT, IS_KEPT>*>(nullptr);                         \
+    if (is_meant(static_cast<cuda::THREAD<S, true, true>*>(nullptr), IS_GRADIENT, IS_KEPT)) return run_blocks(thread); \
+  }
+    FOCAL_SOFTMAX_KERNELS(VISIT)
+#undef VISIT
   });
 }
 

@@ -53,7 +53,7 @@ struct Kernel {
 };
 
 #define ENTRY(NAME, ...) {#NAME, run_blocks<cuda::Thread<__VA_ARGS__>>},
-#define SOFTMAX_ENTRY(NAME, THREAD, S, IS_GRADIENT) {#NAME, run_softmax_blocks<cuda::THREAD<S, IS_GRADIENT>>},
+#define SOFTMAX_ENTRY(NAME, THREAD, ...) {#NAME, run_softmax_blocks<cuda::THREAD<__VA_ARGS__>>},
 const Kernel kernels[] = {FOCAL_KERNELS(ENTRY) FOCAL_SOFTMAX_KERNELS(SOFTMAX_ENTRY){"focal_add_float32", add_partials<float>},
                           {"focal_add_float64", add_partials<double>}};
 

@@ -15,7 +15,8 @@ from types import ModuleType
 
 import numpy as np
 
-PACKAGE = Path(__file__).resolve().parents[2] / "paddle_focal"
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "paddle_focal"
 #: By dtype, the largest relative error, in float64 that of the reference, and the largest error of small numbers.
 TOLERANCE = {"float64": 1e-9, "float32": 2e-6, "float16": 1.02 * 2**-11, "bfloat16": 1.02 * 2**-8}
 SMALL = {"float64": 1e-300, "float32": 2.4e-38, "float16": 2**-24, "bfloat16": 2.4e-38}
@@ -24,19 +25,30 @@ SHAPES = [
     (1, 1, 1), (1501, 3, 1), (3001, 80, 1), (41, 91, 1), (9, 1203, 1), (70001, 1, 1), (5, 1, 77),
     (2, 80, 640), (3, 3, 16), (2, 80, 35), (2, 19, 13), (2, 1203, 3),
 ]  # fmt: skip
-#: Two images of 800x1344 in RetinaNet.
+#: Number of the loss, and what it is tried with: kinds of labels, and second numbers.
+LOSSES = {
+    "sigmoid": (0, ("hard", "smoothed", "dense", "own", "weighted")),
+    "softmax": (1, ("hard", "smoothed", "dense", "own", "weighted")),
+    "quality": (2, ("hard", "scored", "dense", "own", "weighted")),
+    "varifocal": (3, ("scored", "detached", "dense", "own", "weighted")),
+    "gaussian": (4, ("dense", "own", "weighted")),
+}
+SECOND = {("sigmoid", "smoothed"): 0.1, ("softmax", "smoothed"): 0.1, ("varifocal", "detached"): 1.0}
+GAMMAS = (2.0, 1.5, 0.0, 1.0)
+#: Two images of 800x1344 in RetinaNet; a softmax sees fewer.
 TIMED = {"class-last": (403200, 80, 1), "class-major": (2, 80, 201600)}
 
 
 def load(name: str) -> ModuleType:
-    """A file of the package, without the package, which imports Paddle."""
-    specification = importlib.util.spec_from_file_location(Path(name).stem, PACKAGE / name)
+    """A file of the package, without the package, which imports Paddle; or of the tests."""
+    specification = importlib.util.spec_from_file_location(Path(name).stem, ROOT / name)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module
 
 
-build, interface, driver = load("build.py"), load("ops/native/interface.py"), load("ops/native/driver.py")
+build, definition = load("paddle_focal/build.py"), load("tests/support/definition.py")
+interface, driver = load("paddle_focal/ops/native/interface.py"), load("paddle_focal/ops/native/driver.py")
 
 
 def encode(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -111,27 +123,40 @@ class Losses:
 
 
 class Case:
-    """A loss of hard, smoothed or dense targets, or of hard ones with weights and scales; a wide one is not aligned."""
+    """A loss with labels of a kind, one of those in ``LOSSES``.
 
-    def __init__(self, losses: Losses, rng, shape, dtype: str, kind: str, gamma: float, wide: bool = False) -> None:
-        self.losses, self.shape, self.dtype, self.kind, self.gamma = losses, shape, dtype, kind, gamma
+    They are class indices, in ``scored`` and ``detached`` with a target for each; or dense targets, in float32 or the
+    logits' ``own`` format. What is ``weighted`` has weights, and scales of each class. Wide logits are not aligned.
+    """
+
+    def __init__(self, losses: Losses, rng, shape, dtype: str, loss: str, kind: str, gamma: float, wide=False) -> None:
+        self.losses, self.shape, self.dtype, self.loss, self.kind, self.gamma = losses, shape, dtype, loss, kind, gamma
         outer, classes, inner = shape
-        self.smoothing, self.compute = 0.1 * (kind == "smoothed"), "float64" if dtype == "float64" else "float32"
-        self.held, self.addresses, self.offset = {}, {}, int(wide)
+        self.second = 4.0 if loss == "gaussian" else SECOND.get((loss, kind), 0.0)
+        self.compute, self.offset = "float64" if dtype == "float64" else "float32", int(wide)
+        self.held, self.addresses = {}, {}
         self.logit = self.hold("logit", rng.uniform(-100, 100, shape) if wide else rng.normal(-2, 3, shape), dtype)
-        label = np.where(rng.random((outer, inner)) < 0.3, rng.integers(-1, classes, (outer, inner)), classes)
-        self.target = (label[:, None] == np.arange(classes)[:, None]).astype(np.float64)
-        self.kept = np.broadcast_to(label[:, None] != -1, shape)
-        if kind == "dense":
-            self.target = self.hold("label", rng.choice([0.0, 1.0, 0.25, 0.75], shape), "float32")
-            self.kept = np.ones(shape, bool)
+        self.is_softmax, self.is_dense = loss == "softmax", kind in ("dense", "own") or loss == "gaussian"
+        self.result_shape = (outer, 1, inner) if self.is_softmax else shape
+        if self.is_dense:
+            values = rng.choice([0.0, 1.0, 0.25, 0.75], shape, p=[0.7, 0.1, 0.1, 0.1])
+            self.target = self.hold("label", values, dtype if kind == "own" else "float32")
+            self.own, self.kept = self.target != 0, np.ones(shape, bool)
         else:
-            self.hold("label", label, "int32" if kind == "smoothed" else "int64")
+            background = classes - 1 if self.is_softmax else classes
+            rare = rng.random((outer, inner)) < 0.3
+            label = np.where(rare, rng.integers(-1, classes, (outer, inner)), background)
+            self.hold("label", label, "int32" if kind in ("smoothed", "scored") else "int64")
+            score = np.ones((outer, inner))
+            if kind in ("scored", "detached"):
+                score = self.hold("score", rng.choice([0.0, 0.25, 0.75, 1.0], (outer, inner)), self.compute)
+            self.own = label[:, None] == np.arange(classes)[:, None]
+            self.target, self.kept = self.own * score[:, None], np.broadcast_to(label[:, None] != -1, shape)
         self.weight, self.scales = 1.0, [0.25, 0.75]
         if kind == "weighted":
             self.weight = self.hold("weight", rng.uniform(0, 2, (outer, 1, inner)), "float32")
             self.scales = [self.hold(f"scale{i}", rng.uniform(0.1, 1, classes), self.compute)[:, None] for i in (0, 1)]
-        self.grad_out = self.hold("grad_out", rng.choice([-3.0, 0.5, 2.0], shape), dtype)
+        self.grad_out = self.hold("grad_out", rng.choice([-3.0, 0.5, 2.0], self.result_shape), dtype)
 
     def hold(self, name: str, values: np.ndarray, dtype: str) -> np.ndarray:
         encoded = encode(values, dtype)
@@ -145,14 +170,18 @@ class Case:
         if self.kind == "weighted":
             scales = [(0.0, self.addresses[f"scale{i}"][0], 1) for i in (0, 1)]
             weight = (*self.addresses["weight"], self.shape[2], 0, 1)
-        arrays = interface.ARRAYS.pack(*self.addresses["logit"], *self.addresses["label"], 0, 0)
+        score = self.addresses.get("score", (0, 0))
+        arrays = interface.ARRAYS.pack(*self.addresses["logit"], *self.addresses["label"], *score)
         arrays += interface.SCALES.pack(*itertools.chain(*scales)) + interface.WEIGHT.pack(*weight)
-        return arrays + interface.NUMBERS.pack(0, *self.shape, self.gamma, self.smoothing, 0.0, -1, reduce)
+        numbers = LOSSES[self.loss][0], *self.shape, self.gamma, self.second, 0.0, -1, reduce
+        return arrays + interface.NUMBERS.pack(*numbers)
 
     def prepare(self, one: str, reduce: bool):
         """Room for the results of a pass, their dtype, and a function that computes them."""
         device, params = self.losses.device, self.params(reduce)
-        shape, dtype = (1, self.compute) if reduce and one == "forward" else (self.shape, self.dtype)
+        shape, dtype = self.result_shape if one == "forward" else self.shape, self.dtype
+        if reduce and one == "forward":
+            shape, dtype = 1, self.compute
         result = device.put(encode(np.full(shape, 7.0), dtype))
         if one == "forward":
             size = self.losses.library.focal_gpu_workspace(params)
@@ -166,25 +195,22 @@ class Case:
         return result, dtype, lambda: self.losses.run(function, params, *arguments)
 
     def expected(self) -> tuple[np.ndarray, np.ndarray]:
-        """Losses and derivatives; those of targets 0 and 1 are right however large the logits are."""
-        x, y, gamma = self.logit, self.target, self.gamma
-        alpha, sign = (y * self.scales[0] + (1 - y) * self.scales[1]) * self.weight * self.kept, 2 * y - 1
-        if self.kind in ("hard", "weighted"):
-            log_p, log_q = -np.logaddexp(0, -sign * x), -np.logaddexp(0, sign * x)
-            power = alpha * np.exp(gamma * log_q)
-            return -power * log_p, sign * power * (gamma * np.exp(log_p) * log_p - np.exp(log_q))
-        x = x + 1e-30j
-        p, q, smoothed = 1 / (1 + np.exp(-x)), 1 / (1 + np.exp(x)), y * (1 - self.smoothing) + self.smoothing / 2
-        cross_entropy = -(smoothed * np.log(p) + (1 - smoothed) * np.log(q))
-        value = alpha * (q * y + p * (1 - y)) ** gamma * cross_entropy
-        return value.real, value.imag / 1e-30
+        """Losses and derivatives."""
+        if self.is_softmax:
+            share, scale = self.target * self.kept, self.scales[0]
+            loss, gradient = definition.softmax(self.logit, share, scale, self.gamma, self.second)
+            return loss[:, None] * self.weight, gradient * self.weight
+        arguments = self.target, self.own, self.scales, self.gamma, self.second
+        factor = self.weight * self.kept
+        return tuple(result * factor for result in definition.single(self.loss, self.logit, *arguments))
 
     def errors(self):
         """By pass, the largest error in units of what is allowed."""
         loss, gradient = self.expected()
         rtol, atol, of_sum = TOLERANCE[self.dtype], SMALL[self.dtype], min(TOLERANCE[self.dtype], 2e-5)
         rtol *= 10 if self.dtype == "float32" and self.gamma not in (0, 1, 2) else 1
-        meeting = rtol * np.abs(gradient).max() if self.kind in ("smoothed", "dense") else 0  # terms of opposite sign
+        meets = self.is_softmax or self.is_dense or self.kind in ("smoothed", "scored", "detached")
+        meeting = rtol * np.abs(gradient).max() if meets else 0  # terms of opposite sign
         yield "forward", self.distance("forward", False, loss, rtol, atol)
         yield "sum", self.distance("forward", True, loss.sum(), of_sum, atol)
         yield "backward", self.distance("backward", False, gradient * self.grad_out, rtol, 3 * (atol + meeting))
@@ -198,22 +224,35 @@ class Case:
         return float(np.inf if np.isnan(error).any() else error.max())
 
 
+def cases():
+    """Shape, loss, kind, gamma, and whether logits are wide; a softmax, which takes long to check, has fewer labels."""
+    for loss, (_, kinds) in LOSSES.items():
+        for (outer, classes, inner), kind, gamma in itertools.product(SHAPES, kinds, GAMMAS):
+            if gamma in GAMMAS[2:] and (kind == "weighted" or outer * inner > 2000):
+                continue
+            if loss == "softmax":
+                yield (min(outer, 503), classes, min(inner, 64)), loss, kind, gamma, False
+            else:
+                yield (outer, classes, inner), loss, kind, gamma, False
+    for gamma in (*GAMMAS, 0.5, 5.0):
+        yield (4001, 5, 1), "sigmoid", "hard", gamma, True
+
+
 def check(losses: Losses) -> int:
     """Prints the largest error of each dtype and pass; returns how many cases are wrong."""
     rng, wrong = np.random.default_rng(7), 0
-    print(f"{'dtype':9} {'pass':12} largest error, in units of what is allowed")
-    for dtype in TOLERANCE:
-        largest: dict[str, float] = {}
-        cases = itertools.product(SHAPES, ("hard", "smoothed", "dense", "weighted"), (2.0, 1.5), (False,))
-        wide = (((4001, 5, 1), "hard", gamma, True) for gamma in (0.0, 0.5, 1.0, 2.0, 5.0) if dtype != "float16")
-        for shape, kind, gamma, is_wide in itertools.chain(cases, wide):
-            for one, error in Case(losses, rng, shape, dtype, kind, gamma, is_wide).errors():
-                largest[one] = max(largest.get(one, 0.0), error)
-                if not error <= 1:
-                    wrong += 1
-                    print(f"WRONG {dtype} {one} of {shape}, {kind}, gamma {gamma}: {error:.3g}")
-        for one, error in largest.items():
-            print(f"{dtype:9} {one:12} {error:.3f}")
+    print(f"{'loss':9} {'dtype':9} {'pass':12} largest error, in units of what is allowed")
+    largest: dict[tuple[str, str, str], float] = {}
+    for dtype, (shape, loss, kind, gamma, is_wide) in itertools.product(TOLERANCE, cases()):
+        if is_wide and dtype == "float16":
+            continue
+        for one, error in Case(losses, rng, shape, dtype, loss, kind, gamma, is_wide).errors():
+            largest[loss, dtype, one] = max(largest.get((loss, dtype, one), 0.0), error)
+            if not error <= 1:
+                wrong += 1
+                print(f"WRONG {dtype} {one} of {shape}, {loss} {kind}, gamma {gamma}: {error:.3g}")
+    for (loss, dtype, one), error in largest.items():
+        print(f"{loss:9} {dtype:9} {one:12} {error:.3f}")
     print(f"{wrong} wrong")
     return wrong
 
@@ -222,14 +261,19 @@ def measure(losses: Losses) -> None:
     """Prints the times of a sum's passes beside a copy of the logits, which moves as much as the backward pass."""
     rng, device = np.random.default_rng(8), losses.device
     print(f"\n{device.torch.cuda.get_device_name()}, PyTorch {device.torch.__version__}")
-    print(f"{'logits':12} {'dtype':9} {'copy':>8} {'forward':>8} {'backward':>8}  in ms")
-    for (layout, shape), dtype in itertools.product(TIMED.items(), TOLERANCE):
-        case = Case(losses, rng, shape, dtype, "hard", 2.0)
-        loss, _, forward = case.prepare("forward", True)
+    print(f"{'loss':19} {'logits':12} {'dtype':9} {'copy':>8} {'forward':>8} {'backward':>8}  in ms")
+    timed = [("sigmoid", "hard", 2.0), ("sigmoid", "hard", 1.5), ("sigmoid", "weighted", 2.0), ("quality", "own", 2.0),
+             ("varifocal", "own", 2.0), ("gaussian", "own", 2.0), ("softmax", "hard", 2.0)]  # fmt: skip
+    for (loss, kind, gamma), (layout, shape), dtype in itertools.product(timed, TIMED.items(), TOLERANCE):
+        if dtype != "float32" and gamma != 2:
+            continue
+        case = Case(losses, rng, shape, dtype, loss, kind, gamma)
+        result, _, forward = case.prepare("forward", True)
         grad, _, backward = case.prepare("backward", True)
         runs = (lambda to=grad, logit=case.held["logit"]: to.copy_(logit)), forward, backward
-        print(f"{layout:12} {dtype:9}", *(f"{device.milliseconds(run):8.3f}" for run in runs), flush=True)
-        del case, loss, grad, forward, backward, runs
+        times = (f"{device.milliseconds(run):8.3f}" for run in runs)
+        print(f"{loss:9} {kind:5.5} {gamma:3} {layout:12} {dtype:9}", *times, flush=True)
+        del case, result, grad, forward, backward, runs
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
+import definition
 import numpy as np
 
 TYPES = {"float16": 0, "bfloat16": 1, "float32": 2, "float64": 3, "int32": 4, "int64": 5}
@@ -69,34 +70,6 @@ def aligned(array, offset):
 LOSSES = {"sigmoid": 0, "softmax": 1, "quality": 2, "varifocal": 3, "gaussian": 4}
 #: The kinds of kernels, by number.
 KINDS = ["any", "rows32", "rows64", "runs", "targets", "float_targets", "heatmap", "float_heatmap"]
-STEP = 1e-30
-
-
-def definition(loss, logit, target, own, scales, gamma, second=0.0):
-    """Losses and derivatives of single logits by the papers, in float64, the derivative by a complex step.
-
-    ``own`` says where the target is a label's own; ``second`` is label smoothing, whether the weight of the varifocal
-    loss is a constant, or beta.
-    """
-    foreground, background = scales
-    x = logit + STEP * 1j
-    p, q = 1 / (1 + np.exp(-x)), 1 / (1 + np.exp(x))
-    if loss == "sigmoid":
-        smoothed = target * (1 - second) + second / 2
-        alpha = target * foreground + (1 - target) * background
-        value = alpha * (q * target + p * (1 - target)) ** gamma * -(smoothed * np.log(p) + (1 - smoothed) * np.log(q))
-    elif loss == "quality":
-        distance = (p - target) * np.sign((p - target).real)
-        alpha = target * foreground + (1 - target) * background
-        value = alpha * distance**gamma * -(target * np.log(p) + (1 - target) * np.log(q))
-    elif loss == "varifocal":
-        weight = p.real**gamma if second else p**gamma
-        scored = foreground * target * -(target * np.log(p) + (1 - target) * np.log(q))
-        value = np.where(own, scored, background * weight * -np.log(q))
-    else:
-        off_peak = background * (1 - target) ** second * p**gamma * -np.log(q)
-        value = np.where(target == 1, foreground * q**gamma * -np.log(p), off_peak)
-    return value.real, value.imag / STEP
 
 
 class Case:
@@ -187,7 +160,7 @@ class Case:
         """Loss and derivative by the definition; both without upstream gradient."""
         target, own, ignored = self.targets()
         x, y = np.where(ignored, 0, self.logit), np.where(ignored, 0, target)
-        results = definition(self.loss, x, y, own, self.scales, self.gamma, self.second)
+        results = definition.single(self.loss, x, y, own, self.scales, self.gamma, self.second)
         results = [np.where(np.isnan(y), np.nan, result * self.weight) for result in results]
         return [np.where(ignored, 0, result) for result in results]
 
@@ -215,7 +188,6 @@ class SoftmaxCase(Case):
         self.loss_shape = (self.shape[0], self.shape[2])
 
     def expected(self):
-        """exp(z) is the sum of exp(x_k - x_t) over all other classes k; each class's derivative by a complex step."""
         outer, classes, inner = self.shape
         if self.is_dense:
             label = self.label.reshape(self.shape)
@@ -226,17 +198,10 @@ class SoftmaxCase(Case):
             ignored = (label == self.params.ignore_index)[:, 0]
             share = np.where((label < 0) | (label >= classes), np.nan, label == np.arange(classes)[:, None])
             share = np.where(label == self.params.ignore_index, 0.0, share)
-        scale = np.broadcast_to(self.scales[0], (classes, 1))
         x = np.where(ignored[:, None], 0, self.logit)
-        x = x + STEP * 1j * np.eye(classes)[:, None, :, None]  # [the class that is moved, outer, classes, inner]
-        power, total = np.exp(x - x.real.max(2, keepdims=True)), 0
-        for t in np.flatnonzero((share != 0).any((0, 2))):
-            odds = np.delete(power, t, 2).sum(2) / power[:, :, t]
-            log_p = -np.log1p(odds.real) - 1j * odds.imag / (1 + odds.real)  # NumPy's of complex numbers is inexact
-            cross_entropy = -log_p + self.second * (x[:, :, t] - x.mean(2))
-            total = total + share[:, t] * scale[t] * (odds / (1 + odds)) ** self.gamma * cross_entropy
-        total = np.where(ignored, 0, total * self.weight) + 0 * x[:, :, 0].real
-        return total[0].real, np.moveaxis(total.imag, 0, 1) / STEP
+        loss, gradient = definition.softmax(x, share, self.scales[0], self.gamma, self.second)
+        weight = np.where(ignored, 0, self.weight)
+        return loss * weight, gradient * weight[:, None]
 
     def upstream(self, values=1.0, dtype="float32"):
         array = super().upstream(values, dtype)

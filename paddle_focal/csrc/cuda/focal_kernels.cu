@@ -101,10 +101,10 @@ using namespace paddle_focal::cuda;
 
 FOCAL_KERNELS(DEFINE)
 
-#define DEFINE_SOFTMAX(NAME, THREAD, S, IS_GRADIENT)                                                       \
-  extern "C" __global__ void __launch_bounds__(kSoftmaxThreads, 4)                                         \
+#define DEFINE_SOFTMAX(NAME, THREAD, ...)                                                                  \
+  extern "C" __global__ void __launch_bounds__(kSoftmaxThreads, (THREAD<__VA_ARGS__>::kBlocks))            \
       NAME(SoftmaxPass pass, double* partials) {                                                           \
-    run_lanes<THREAD<S, IS_GRADIENT>>(pass, partials);                                                     \
+    run_lanes<THREAD<__VA_ARGS__>>(pass, partials);                                                     \
   }
 
 FOCAL_SOFTMAX_KERNELS(DEFINE_SOFTMAX)

@@ -52,7 +52,8 @@ int kernel_of(const Pass& pass) {
 
 int softmax_kernel_of(const SoftmaxPass& pass) {
   const FocalLossParams& params = pass.params;
-  return kSingle + 4 * static_cast<int>(params.logit.type) + 2 * is_dense(params) + (pass.grad_out.data != nullptr);
+  const bool is_gradient = pass.grad_out.data != nullptr;
+  return kSingle + 8 * static_cast<int>(params.logit.type) + 4 * is_dense(params) + 2 * pass.is_kept + is_gradient;
 }
 
 const char* name_of(int kernel) { return kernel < kSingle ? kList[kernel].name : kOthers[kernel - kSingle]; }

@@ -18,20 +18,29 @@
 namespace paddle_focal {
 namespace cuda {
 
-/// exp(x - highest), with what rounding takes from the difference put back.
+/// exp(x - highest), with what rounding takes from the difference put back; 0 for -infinity.
 template <class T>
 FOCAL_INLINE T exp_difference(T x, T highest) {
   const T difference = x - highest, back = difference - x;
   const T lost = (x - (difference - back)) - (highest + back);
+#if defined(FOCAL_HAS_APPROXIMATIONS)
+  if constexpr (std::is_same<T, float>::value) {  // as exp_nonpositive(), in which rounding takes something, too
+    const float rounded = difference * 1.44269504f;
+    const float rest = fmaf(rounded, -0.693147182f, difference) + lost;
+    const float power = approximate_exp2(rounded);
+    return fmaf(power, fminf(rest, 1.0f), power);
+  }
+#endif
   const T power = exp_nonpositive(difference);
   return power + power * (difference < Format<T>::kLowest ? T(0) : lost);
 }
 
-/// What a thread of both kernels has: its label, its lane, and the logits of its classes.
-template <class S>
+/// What a thread of both kernels has: its label, its lane, and the logits of its classes, which are kept or read again.
+template <class S, bool kKept>
 class SoftmaxThread {
  public:
   using T = Computing<S>;
+  static constexpr int kBlocks = std::is_same<S, double>::value ? 2 : 4;  // at a time on a multiprocessor
 
   T mail[4];        // what the lanes exchange, and then have in common
   double sum = 0;   // of the losses of the thread's labels
@@ -42,6 +51,7 @@ class SoftmaxThread {
         classes(static_cast<int32_t>(params.classes)),
         lane(pass.is_rows ? thread % pass.lanes : thread / pass.slots),
         slot(pass.is_rows ? thread / pass.lanes : thread % pass.slots),
+        threads(pass.threads()),
         block(block),
         kept(kept + thread) {}
 
@@ -66,21 +76,35 @@ class SoftmaxThread {
     return convert<S, T>(static_cast<const S*>(params.logit.data)[offset + c * params.inner]);
   }
 
-  /// Calls function(class, number of the class among those of the lane).
-  template <int kUnroll = 4, class Function>
+  /// Calls function(class, index of its logit, where something is kept for it) for the first of each kAtOnce classes of
+  /// the lane, the others following at a distance of lanes, class_step() and threads.
+  template <class Function>
+  FOCAL_INLINE void for_each_few(Function function) const {
+    int64_t index = offset + lane * params.inner;
+    T* at = kept;
+    for (int32_t c = lane; c < classes; c += kAtOnce * pass.lanes) {
+      function(c, index, at);
+      index += kAtOnce * class_step();
+      if constexpr (kKept) at += kAtOnce * threads;
+    }
+  }
+
+  /// Calls function(class, where something is kept for it) for each class of the lane.
+  template <class Function>
   FOCAL_INLINE void for_each_class(Function function) const {
-    int32_t m = 0;
-#pragma unroll kUnroll
-    for (int32_t c = lane; c < classes; c += pass.lanes, ++m) function(c, m);
+    T* at = kept;
+#pragma unroll 1
+    for (int32_t c = lane; c < classes; c += pass.lanes) {
+      function(c, at);
+      if constexpr (kKept) at += threads;
+    }
   }
 
-  FOCAL_INLINE T& kept_at(int32_t m) const { return kept[m * pass.lanes * pass.slots]; }
+  FOCAL_INLINE int64_t class_step() const { return pass.lanes * params.inner; }
 
-  FOCAL_INLINE T kept_logit(int32_t c, int32_t m) const { return pass.is_kept ? kept_at(m) : logit(c); }
+  FOCAL_INLINE T kept_logit(int32_t c, const T* at) const { return kKept ? *at : logit(c); }
 
-  FOCAL_INLINE T kept_power(int32_t c, int32_t m) const {
-    return pass.is_kept ? kept_at(m) : exp_difference(logit(c), highest);
-  }
+  FOCAL_INLINE T kept_power(int32_t c, const T* at) const { return kKept ? *at : exp_difference(logit(c), highest); }
 
   /// The loss without its factor, from z and exp(z) or its reciprocal.
   template <Gamma kGamma>
@@ -108,7 +132,7 @@ class SoftmaxThread {
 
   const SoftmaxPass& pass;
   const FocalLossParams& params;
-  const int32_t classes, lane, slot;
+  const int32_t classes, lane, slot, threads;
   const int64_t block;
   T* const kept;
   bool is_there;
@@ -117,9 +141,9 @@ class SoftmaxThread {
 };
 
 /// Labels that are class indices.
-template <class S, bool kGradient>
-class IndexSoftmax : public SoftmaxThread<S> {
-  using Base = SoftmaxThread<S>;
+template <class S, bool kGradient, bool kKept>
+class IndexSoftmax : public SoftmaxThread<S, kKept> {
+  using Base = SoftmaxThread<S, kKept>;
 
  public:
   using Base::Base;
@@ -135,6 +159,15 @@ class IndexSoftmax : public SoftmaxThread<S> {
   }
 
  private:
+  /// Logits of the lane from one on; -infinity for the labelled class and beyond the last one.
+  FOCAL_INLINE void load_few(int32_t c, int64_t index, T (&x)[kAtOnce]) {
+    const S* from = static_cast<const S*>(this->params.logit.data) + index;
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j, c += this->pass.lanes, from += this->class_step()) {
+      x[j] = c < this->classes && c != target ? convert<S, T>(*from) : -static_cast<T>(INFINITY);
+    }
+  }
+
   FOCAL_INLINE void load(int32_t tile) {
     this->enter(tile);
     const int64_t given = load_label(this->params.label, this->label);
@@ -143,29 +176,45 @@ class IndexSoftmax : public SoftmaxThread<S> {
     target = is_class ? static_cast<int32_t>(given) : 0;
     this->factor *= scale_of<T>(this->params.scales[0], target);
     own = this->logit(target);
+    distance = 0;
+    const bool is_smooth = this->params.numbers[1] != 0;
     T most = this->highest;
-    this->for_each_class([&](int32_t c, int32_t m) {
-      const T x = this->logit(c);
-      if (this->pass.is_kept) this->kept_at(m) = x;
-      most = c != target && x > most ? x : most;
+    this->for_each_few([&](int32_t c, int64_t index, T* at) {
+      T x[kAtOnce];
+      load_few(c, index, x);
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) {
+        if constexpr (kKept) at[j * this->threads] = x[j];
+        most = x[j] > most ? x[j] : most;
+      }
+      if (!is_smooth) return;
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j, c += this->pass.lanes) {
+        distance += c < this->classes && c != target ? own - x[j] : T(0);
+      }
     });
     this->mail[0] = most;
   }
 
   FOCAL_INLINE void exponentiate() {
     this->highest = this->mail[0];
-    T total = 0, some = 0, distance = 0;
-    this->for_each_class([&](int32_t c, int32_t m) {
-      const T x = this->kept_logit(c, m), power = c == target ? T(0) : exp_difference(x, this->highest);
-      if (this->pass.is_kept) this->kept_at(m) = power;
-      some += power;
-      distance += own - x;
-      if (m % 16 == 15) {
-        total += some;
-        some = 0;
+    T total = 0;
+    this->for_each_few([&](int32_t c, int64_t index, T* at) {
+      T x[kAtOnce];
+      if constexpr (kKept) {
+#pragma unroll
+        for (int j = 0; j < kAtOnce; ++j) x[j] = at[j * this->threads];
+      } else {
+        load_few(c, index, x);
       }
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) {
+        x[j] = exp_difference(x[j], this->highest);
+        if constexpr (kKept && kGradient) at[j * this->threads] = x[j];
+      }
+      total += (x[0] + x[1]) + (x[2] + x[3]);
     });
-    this->mail[0] = total + some;
+    this->mail[0] = total;
     this->mail[1] = distance;
   }
 
@@ -182,12 +231,25 @@ class IndexSoftmax : public SoftmaxThread<S> {
       slope = of_label(this->factor * at.derivative());
       even = smoothing * of_label(this->factor * at.modulator);
     });
-    if (!kGradient) return this->take_loss(loss);
-    const T share = total > 0 ? slope / total : slope + total;  // 0, or NaN for NaN
-    this->for_each_class([&](int32_t c, int32_t m) {
-      const T others = is_class ? this->kept_power(c, m) * share : slope;
-      this->store_gradient(c, c == target ? (this->classes * even - slope) - even : others - even);
+    if constexpr (kGradient) {
+      if (this->is_there) store_gradient(total > 0 ? slope / total : slope + total, slope, even);  // 0, or NaN for NaN
+    } else {
+      this->take_loss(loss);
+    }
+  }
+
+  FOCAL_INLINE void store_gradient(T share, T slope, T even) const {
+    S* out = static_cast<S*>(this->pass.out);
+    this->for_each_few([&](int32_t c, int64_t index, const T* at) {
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j, c += this->pass.lanes, index += this->class_step()) {
+        if (c >= this->classes) break;
+        const T power = kKept ? at[j * this->threads] : exp_difference(this->logit(c), this->highest);
+        out[index] = convert<T, S>(is_class ? power * share - even : slope);
+      }
     });
+    if (target % this->pass.lanes != this->lane) return;
+    out[this->offset + target * this->params.inner] = convert<T, S>((this->classes * even - slope) - even);
   }
 
   /// NaN for a label out of range, whatever the logits.
@@ -195,13 +257,13 @@ class IndexSoftmax : public SoftmaxThread<S> {
 
   bool is_class, is_ignored;
   int32_t target;
-  T own;
+  T own, distance;  // from the labelled class to all others
 };
 
 /// Labels that are shares of the classes.
-template <class S, bool kGradient>
-class SoftSoftmax : public SoftmaxThread<S> {
-  using Base = SoftmaxThread<S>;
+template <class S, bool kGradient, bool kKept>
+class SoftSoftmax : public SoftmaxThread<S, kKept> {
+  using Base = SoftmaxThread<S, kKept>;
 
  public:
   using Base::Base;
@@ -229,9 +291,9 @@ class SoftSoftmax : public SoftmaxThread<S> {
   FOCAL_INLINE void load(int32_t tile) {
     this->enter(tile);
     T most = this->highest;
-    this->for_each_class([&](int32_t c, int32_t m) {
+    this->for_each_class([&](int32_t c, T* at) {
       const T x = this->logit(c);
-      if (this->pass.is_kept) this->kept_at(m) = x;
+      if constexpr (kKept) *at = x;
       most = x > most ? x : most;
     });
     this->mail[0] = most;
@@ -241,8 +303,8 @@ class SoftSoftmax : public SoftmaxThread<S> {
   FOCAL_INLINE void find_highest() {
     this->highest = this->mail[0];
     T first = -static_cast<T>(this->classes);
-    this->for_each_class([&](int32_t c, int32_t m) {
-      if (this->kept_logit(c, m) == this->highest && -static_cast<T>(c) > first) first = -static_cast<T>(c);
+    this->for_each_class([&](int32_t c, T* at) {
+      if (this->kept_logit(c, at) == this->highest && -static_cast<T>(c) > first) first = -static_cast<T>(c);
     });
     this->mail[0] = first;
   }
@@ -250,9 +312,9 @@ class SoftSoftmax : public SoftmaxThread<S> {
   FOCAL_INLINE void exponentiate() {
     first = static_cast<int32_t>(-this->mail[0]);
     T others = 0, below = 0;
-    this->for_each_class([&](int32_t c, int32_t m) {
-      const T x = this->kept_logit(c, m), power = exp_difference(x, this->highest);
-      if (this->pass.is_kept) this->kept_at(m) = power;
+    this->for_each_class([&](int32_t c, T* at) {
+      const T x = this->kept_logit(c, at), power = exp_difference(x, this->highest);
+      if constexpr (kKept) *at = power;
       others += c == first ? T(0) : power;
       below += this->highest - x;
     });
@@ -265,8 +327,8 @@ class SoftSoftmax : public SoftmaxThread<S> {
     mean_below = this->mail[1] / this->classes;
     for (T& number : this->mail) number = 0;
     visit_gamma(kind_of(this->params.numbers[0]), [&](auto kind) {
-      this->template for_each_class<1>([&](int32_t c, int32_t m) {
-        const Part part = part_of<decltype(kind)::value>(c, this->kept_power(c, m));
+      this->for_each_class([&](int32_t c, T* at) {
+        const Part part = part_of<decltype(kind)::value>(c, this->kept_power(c, at));
         this->mail[0] += part.loss;
         this->mail[1] += part.evenly;
         this->mail[c == first ? 2 : 3] += part.taken;
@@ -278,8 +340,8 @@ class SoftSoftmax : public SoftmaxThread<S> {
     if (!kGradient) return this->take_loss(this->mail[0]);
     const T even = this->mail[1], by_highest = this->mail[2], by_others = this->mail[3];
     visit_gamma(kind_of(this->params.numbers[0]), [&](auto kind) {
-      this->template for_each_class<1>([&](int32_t c, int32_t m) {
-        const T power = this->kept_power(c, m);
+      this->for_each_class([&](int32_t c, T* at) {
+        const T power = this->kept_power(c, at);
         const Part part = part_of<decltype(kind)::value>(c, power);
         // Of the highest, which may be nearly everything, no difference is taken.
         const T taken = c == first ? by_others : by_highest + (by_others - part.taken);

@@ -8,6 +8,7 @@ namespace paddle_focal {
 namespace cuda {
 
 constexpr int kSoftmaxThreads = 256;     // in a block at most
+constexpr int kAtOnce = 4;               // classes that a thread takes at once
 constexpr int kSharedBytes = 47 * 1024;  // in a block at most, beside what the kernels declare
 
 /// How lanes exchange numbers.
@@ -59,34 +60,40 @@ struct SoftmaxPass {
     share = Share(label_count(params), slots);
   }
 
-  int threads() const { return lanes * slots; }
+  FOCAL_INLINE int threads() const { return lanes * slots; }
 
   /// Room for a number of each thread, and for the logits.
   int64_t shared_bytes() const {
-    const int64_t numbers = 1 + (is_kept ? (params.classes + lanes - 1) / lanes : 0);
+    const int64_t few = is_kept ? (params.classes + kAtOnce * lanes - 1) / (kAtOnce * lanes) : 0;
+    const int64_t numbers = 1 + kAtOnce * few;
     return numbers * threads() * (params.logit.type == FOCAL_FLOAT64 ? 8 : 4);
   }
 
  private:
-  /// As many as leave each a dozen classes.
+  /// As many as leave each twenty classes.
   static int32_t lanes_for(int64_t classes, int32_t most) {
     int32_t lanes = classes > 4 ? 4 : 1;
-    while (lanes < most && lanes * 12 < classes) lanes *= 2;
+    while (lanes < most && lanes * 20 < classes) lanes *= 2;
     return lanes;
   }
 };
 
-/// Calls X(name, class of a thread, type of the logits, whether for the gradient) for every kernel of the softmax loss.
+/// Calls X(name, class of a thread, type of the logits, whether for the gradient, whether logits are kept) for every
+/// kernel of the softmax loss.
 #define FOCAL_SOFTMAX_KERNELS(X)                                \
   FOCAL_SOFTMAX_KERNELS_OF(X, float16, paddle_focal::Float16)   \
   FOCAL_SOFTMAX_KERNELS_OF(X, bfloat16, paddle_focal::BFloat16) \
   FOCAL_SOFTMAX_KERNELS_OF(X, float32, float)                   \
   FOCAL_SOFTMAX_KERNELS_OF(X, float64, double)
-#define FOCAL_SOFTMAX_KERNELS_OF(X, TYPE, S)             \
-  X(focal_softmax_loss_##TYPE, IndexSoftmax, S, false)   \
-  X(focal_softmax_gradient_##TYPE, IndexSoftmax, S, true) \
-  X(focal_softmax_loss_soft_##TYPE, SoftSoftmax, S, false) \
-  X(focal_softmax_gradient_soft_##TYPE, SoftSoftmax, S, true)
+#define FOCAL_SOFTMAX_KERNELS_OF(X, TYPE, S)                          \
+  X(focal_softmax_loss_large_##TYPE, IndexSoftmax, S, false, false)   \
+  X(focal_softmax_gradient_large_##TYPE, IndexSoftmax, S, true, false) \
+  X(focal_softmax_loss_##TYPE, IndexSoftmax, S, false, true)          \
+  X(focal_softmax_gradient_##TYPE, IndexSoftmax, S, true, true)       \
+  X(focal_softmax_loss_soft_large_##TYPE, SoftSoftmax, S, false, false) \
+  X(focal_softmax_gradient_soft_large_##TYPE, SoftSoftmax, S, true, false) \
+  X(focal_softmax_loss_soft_##TYPE, SoftSoftmax, S, false, true)      \
+  X(focal_softmax_gradient_soft_##TYPE, SoftSoftmax, S, true, true)
 
 }  // namespace cuda
 }  // namespace paddle_focal
