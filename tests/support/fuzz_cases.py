@@ -13,9 +13,33 @@ import reference
 from hypothesis import strategies as st
 from paddle_limits import IS_PADDLE_2
 
-from paddle_focal import binary_focal_loss, sigmoid_focal_loss, softmax_focal_loss
+from paddle_focal import (
+    binary_focal_loss,
+    gaussian_focal_loss,
+    quality_focal_loss,
+    sigmoid_focal_loss,
+    softmax_focal_loss,
+    varifocal_loss,
+)
 
-FUNCTIONS = {"sigmoid": sigmoid_focal_loss, "softmax": softmax_focal_loss, "binary": binary_focal_loss}
+FUNCTIONS = {
+    "sigmoid": sigmoid_focal_loss,
+    "softmax": softmax_focal_loss,
+    "binary": binary_focal_loss,
+    "quality": quality_focal_loss,
+    "varifocal": varifocal_loss,
+    "gaussian": gaussian_focal_loss,
+}
+#: What each has besides logit, label, normalizer, gamma, reduction, weight and backend.
+OF_CLASSES = ("alpha", "ignore_index", "axis")
+OPTIONS = {
+    "sigmoid": (*OF_CLASSES, "label_smoothing"),
+    "softmax": (*OF_CLASSES, "label_smoothing"),
+    "binary": (*OF_CLASSES, "label_smoothing"),
+    "quality": OF_CLASSES,
+    "varifocal": (*OF_CLASSES, "detach_weight"),
+    "gaussian": ("beta",),
+}
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 LARGEST = {dtype: float(paddle.finfo(getattr(paddle, dtype)).max) for dtype in DTYPES}
 SUBNORMAL = {"float16": 6e-8, "bfloat16": 1e-39, "float32": 1e-45, "float64": 5e-324}
@@ -48,8 +72,12 @@ class Case:
     logit: np.ndarray
     label: np.ndarray
     label_dtype: str
+    score: np.ndarray | None
+    score_dtype: str
     alpha: float | list | None
     gamma: float
+    beta: float
+    detach_weight: bool
     normalizer: float | np.ndarray | None
     weight: np.ndarray | None
     weight_dtype: str
@@ -65,27 +93,30 @@ class Case:
 
     def run(self, backend):
         """Loss and gradient."""
-        leaf, label = tensor(self.logit, self.dtype), tensor(self.label, self.label_dtype)
-        if self.is_strided:
-            leaf, label = tensor(self.logit.T, self.dtype), tensor(self.label.T, self.label_dtype)
+        leaf = tensor(self.logit.T if self.is_strided else self.logit, self.dtype)
         leaf.stop_gradient = False
+        options = {name: getattr(self, name) for name in OPTIONS[self.loss]}
+        if self.score is not None:
+            options["score"] = self.laid_out(self.score, self.score_dtype)
         loss = FUNCTIONS[self.loss](
             leaf.transpose(range(leaf.ndim)[::-1]) if self.is_strided else leaf,
-            label.transpose(range(label.ndim)[::-1]) if self.is_strided else label,
-            tensor(self.normalizer, "float32") if isinstance(self.normalizer, list) else self.normalizer,
-            self.alpha,
-            self.gamma,
-            self.reduction,
+            self.laid_out(self.label, self.label_dtype),
+            normalizer=tensor(self.normalizer, "float32") if isinstance(self.normalizer, list) else self.normalizer,
+            gamma=self.gamma,
+            reduction=self.reduction,
             weight=None if self.weight is None else tensor(self.weight, self.weight_dtype),
-            ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
-            axis=self.axis,
             backend=backend,
+            **options,
         )
         assert loss.dtype == getattr(paddle, self.dtype if self.reduction == "none" else self.sum_dtype)
         loss.backward(tensor(self.upstream, loss.dtype))
         gradient = leaf.grad.astype("float64").numpy()
         return loss.astype("float64").numpy(), gradient.T if self.is_strided else gradient
+
+    def laid_out(self, values, dtype):
+        if not self.is_strided:
+            return tensor(values, dtype)
+        return tensor(values.T, dtype).transpose(range(values.ndim)[::-1])
 
     def rows(self, values):
         """What has the shape of the logits as ``[N, C]``, what has that of the labels as ``[N, 1]``."""
@@ -97,7 +128,7 @@ class Case:
         """Holds the results against the definition; NaN belongs where a logit that counts is NaN, nowhere else."""
         assert loss.shape == np.shape(self.upstream)
         with np.errstate(all="ignore"):
-            losses, gradients, terms, count = self.expected()
+            (losses, gradients, terms, *margins), count = self.expected()
         count = max(1, count) if self.reduction == "mean" else 1
         upstream = self.rows(self.upstream) / count
         is_binary, x = self.loss == "binary", self.rows(self.logit)
@@ -106,57 +137,68 @@ class Case:
         if self.loss == "softmax":
             distance = distance.max(axis=1, keepdims=True)
         if self.reduction == "none":
-            assert_close(self.rows(loss), losses, losses, computed_in, self.dtype, distance)
+            assert_close(self.rows(loss), losses, losses, computed_in, self.dtype, distance, margins[0])
         else:
             total, amplified = losses.sum() / count, distance.max(initial=1) * x.size
-            assert_close(loss, total, total, computed_in, self.sum_dtype, amplified)
+            assert_close(loss, total, total, computed_in, self.sum_dtype, amplified, np.sum(margins[0]) / count)
         gradients, terms = gradients * upstream, terms * np.abs(upstream)
         if is_binary:
             gradients, terms = (np.clip(one, -LARGEST[self.dtype], LARGEST[self.dtype]) for one in (gradients, terms))
             distance = 1 / np.maximum(x * (1 - x), reference.SMALLEST)
-        assert_close(self.rows(gradient), gradients, terms, computed_in, self.dtype, distance)
+        margin = margins[1] * np.abs(upstream)
+        assert_close(self.rows(gradient), gradients, terms, computed_in, self.dtype, distance, margin)
 
     def expected(self):
-        """Losses, gradients and the magnitudes of their terms, in rows; and the number of losses that a mean counts."""
+        """What reference.py says, in rows; and the number of losses that a mean counts."""
         label, classes = self.rows(self.label), self.logit.shape[self.axis]
         if self.label_dtype in DTYPES:
             target, kept = label, np.ones((len(label), 1), bool)
         else:
             target, kept = label == np.arange(classes), label != self.ignore_index
+        is_positive = target > 0
+        if self.score is not None:
+            target = target * self.rows(self.score)
         x = np.where(kept, self.rows(self.logit), 0.5)
         normalizer = 1.0 if self.normalizer is None else np.array(self.normalizer)
         alpha = None if self.alpha is None else np.array(self.alpha)
         factor = kept * self.weight_of_rows()
         if self.loss == "softmax":
             scale = np.broadcast_to((1.0 if alpha is None else alpha) / normalizer, [classes])
-            loss, *slopes = reference.softmax(x, target, scale, self.gamma, self.label_smoothing)
-            return *(one * factor for one in (loss[:, None], *slopes)), kept.sum()
-        alpha_t = 1.0 if alpha is None else target * alpha + (1 - target) * (1 - alpha)
-        definition = reference.binary if self.loss == "binary" else reference.sigmoid
-        result = definition(x, target, alpha_t / normalizer, self.gamma, self.label_smoothing)
-        return *(one * factor for one in result), kept.sum() * classes
+            loss, *others = reference.softmax(x, target, scale, self.gamma, self.label_smoothing)
+            return [one * factor for one in (loss[:, None], *others)], kept.sum()
+        factor = factor / normalizer
+        if self.loss == "varifocal":
+            alpha = 1.0 if alpha is None else alpha
+            result = reference.varifocal(x, target, is_positive, alpha, self.gamma, self.detach_weight)
+        elif self.loss == "gaussian":
+            result = reference.gaussian(x, target, self.gamma, self.beta)
+        else:
+            alpha_t = 1.0 if alpha is None else target * alpha + (1 - target) * (1 - alpha)
+            smoothing = [] if self.loss == "quality" else [self.label_smoothing]
+            result = getattr(reference, self.loss)(x, target, alpha_t, self.gamma, *smoothing)
+        return [one * factor for one in result], kept.sum() * classes
 
     def weight_of_rows(self):
         if self.weight is None:
             return 1.0
         shape, given = self.logit.shape, self.weight
-        labels = np.delete(shape, self.axis)
-        if self.loss == "softmax":
-            return np.broadcast_to(given, labels).reshape(-1, 1)
-        if self.label.shape != shape and given.shape == tuple(labels):
-            return given.reshape(-1, 1)
-        is_flat = given.ndim == 1 < len(shape) and given.size == self.logit.size != shape[-1]
-        return self.rows(given.reshape(shape) if is_flat else np.broadcast_to(given, shape))
+        labels = shape if self.loss == "gaussian" else tuple(np.delete(shape, self.axis))
+        if given.ndim == len(shape):
+            return self.rows(np.broadcast_to(given, shape))
+        if all(m in (1, n) for m, n in zip(given.shape, labels)):
+            given = given.reshape(given.shape + (1,) * (len(labels) - given.ndim))
+            return self.rows(np.broadcast_to(given, labels))
+        return self.rows(given.reshape(shape))
 
 
-def assert_close(actual, expected, terms, computed_in, dtype, amplified):
-    """Within the rounding of the terms; ``amplified`` is what multiplies an error of underflow."""
+def assert_close(actual, expected, terms, computed_in, dtype, amplified, margin):
+    """Within the rounding of the terms and a margin; ``amplified`` is what multiplies an error of underflow."""
     expected, terms = np.asarray(expected, np.float64), np.asarray(terms, np.float64)
     assert actual.shape == expected.shape
     np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
     error = np.abs(np.where(np.isinf(actual), LARGEST[dtype], actual) - expected)
     relative = COMPUTED[computed_in] + 1.001 * ROUNDED[dtype]
-    allowed = relative * terms + UNDERFLOW[computed_in] * amplified + SPACING[dtype]
+    allowed = relative * terms + UNDERFLOW[computed_in] * amplified + SPACING[dtype] + np.asarray(margin, np.float64)
     may_overflow = 1e4 * np.abs(terms) > LARGEST[dtype]  # on the way, before a factor makes it smaller
     is_right = (error <= allowed) | np.isnan(expected) | (may_overflow & np.isinf(actual))
     assert is_right.all(), f"{actual[~is_right]} in place of {expected[~is_right]}"
@@ -186,32 +228,41 @@ def logits(draw, loss, dtype, shape, with_nan, label_smoothing):
 
 
 @st.composite
+def shares(draw, dtype, shape):
+    """Numbers in [0, 1]."""
+    share = fractions(0, 64, 64) | st.sampled_from([0.0, 1.0, 2**-30, 2**-20, 1 - 2**-20, 1 / 3])
+    return rounded(drawn(draw, share, shape), dtype)
+
+
+@st.composite
 def labels(draw, dtype, classes, has_background, ignore_index, shape, axis):
     if dtype in DTYPES:
-        share = fractions(0, 64, 64) | st.sampled_from([0.0, 1.0, 2**-30, 2**-20, 1 - 2**-20, 1 / 3])
-        return rounded(drawn(draw, share, shape), dtype)
+        return draw(shares(dtype, shape))
     return drawn(draw, st.integers(0, classes - (not has_background)) | st.just(ignore_index), np.delete(shape, axis))
 
 
 @st.composite
-def weights(draw, shape, axis, label_shape, is_softmax, lowest):
-    full = label_shape if is_softmax else shape
-    partly = [draw(st.sampled_from([1, n])) for n in full][draw(st.integers(0, len(full))) :]
-    if not is_softmax and partly == list(np.delete(shape, axis)):  # which may be of labels or of classes
-        partly.insert(0, 1)
-    flat = [] if is_softmax else [[math.prod(full)]]
-    return drawn(draw, fractions(lowest, 32, 8), draw(st.sampled_from([label_shape, full, partly, *flat])))
+def weights(draw, loss, shape, axis, lowest):
+    """Leading axes of the labels; of losses of logits also all axes of those, or all of them as one."""
+    labels = shape if loss == "gaussian" else np.delete(shape, axis).tolist()
+    shapes = [labels[: draw(st.integers(0, len(labels)))]]
+    shapes += [] if loss == "softmax" else [shape, [math.prod(shape)]]
+    chosen = draw(st.sampled_from(shapes))
+    if len(chosen) != 1:
+        chosen = [draw(st.sampled_from([n, n, 1])) for n in chosen]
+    return drawn(draw, fractions(lowest, 32, 8), chosen)
 
 
 @st.composite
 def cases(draw, loss):
     shapes = hnp.array_shapes(min_dims=1, max_dims=5, min_side=SMALLEST_SIDE, max_side=7)
     shape = list(draw(shapes.filter(lambda s: math.prod(s) <= 3000) | st.sampled_from(LARGE)))
-    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    axis = -1 if loss == "gaussian" else draw(st.integers(-len(shape), len(shape) - 1))
     shape[axis] = classes = min(max(1, shape[axis]), 80)
     is_softmax, with_nan = loss == "softmax", loss != "binary" and draw(st.integers(0, 9)) == 0
-    label_smoothing = draw(st.sampled_from([0.0, 0.0, 0.1, 0.5, 0.9]))
-    dtype, label_dtype = draw(st.sampled_from(DTYPES)), draw(st.sampled_from(("int32", "int64", *DTYPES)))
+    label_smoothing = draw(st.sampled_from([0.0, 0.0, 0.1, 0.5, 0.9])) if "label_smoothing" in OPTIONS[loss] else 0.0
+    dtype, score_dtype = draw(st.sampled_from(DTYPES)), draw(st.sampled_from(DTYPES))
+    label_dtype = draw(st.sampled_from(DTYPES if loss == "gaussian" else ("int32", "int64", *DTYPES)))
     ignore_index = draw(st.sampled_from([-1, -100, 255, -(2**31), 2**31 - 1]))
 
     logit = draw(logits(loss, dtype, shape, with_nan, label_smoothing))
@@ -223,11 +274,20 @@ def cases(draw, loss):
         has_others = share.max(axis, keepdims=True, initial=0) > 0
         logit[(share == 0) & has_others & drawn(draw, st.booleans(), shape).astype(bool)] = -math.inf
 
-    alphas = fractions(0, 64, 16 if is_softmax else 64)
+    score = None
+    if loss in ("quality", "varifocal"):
+        # Targets are read in float32 beside logits that are no float64.
+        if label_dtype in DTYPES:
+            label = rounded(label, "float32")
+        else:
+            score = draw(st.none() | shares(score_dtype, label.shape).map(lambda one: rounded(one, "float32")))
+
+    alphas = fractions(0, 64, 16 if loss in ("softmax", "varifocal") else 64)
     normalizers = fractions(1, 4096, 4)
+    powers = st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0]) | st.floats(0.25, 8)
     weight_dtype = draw(st.sampled_from((*DTYPES, "int32", "int64", "bool")))
     label_shape = list(np.delete(shape, axis)) if is_softmax else list(label.shape)
-    weight = draw(st.none() | weights(shape, axis, label_shape, is_softmax, 8 * with_nan))  # NaN times 0 is either
+    weight = draw(st.none() | weights(loss, shape, axis, 8 * with_nan))  # NaN times 0 is either
     reduction = draw(st.sampled_from(["none", "sum", "mean"]))
     result_shape = () if reduction != "none" else label_shape if is_softmax else shape
     return Case(
@@ -237,13 +297,18 @@ def cases(draw, loss):
         logit,
         label,
         label_dtype,
+        score,
+        score_dtype,
         None if with_nan else draw(st.none() | alphas | st.lists(alphas, min_size=classes, max_size=classes)),
-        draw(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0]) | st.floats(0.25, 8)),
+        draw(powers),
+        draw(powers | st.just(4.0)),
+        draw(st.booleans()),
         draw(
             st.none()
             | normalizers
-            | st.lists(normalizers, min_size=1, max_size=1)
-            | st.lists(normalizers, min_size=classes, max_size=classes)
+            | st.sampled_from([1, classes if loss != "gaussian" else 1]).flatmap(
+                lambda n: st.lists(normalizers, min_size=n, max_size=n)
+            )
         ),
         None if weight is None else rounded(weight, weight_dtype),
         weight_dtype,

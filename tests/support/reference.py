@@ -1,4 +1,4 @@
-"""The focal losses of whole arrays by their definition (arXiv:1708.02002, eqs. 4 and 5), in NumPy's extended precision.
+"""The focal losses of whole arrays by their definitions, in NumPy's extended precision.
 
 They share no formula with the package: probabilities are logarithms throughout, and derivatives come by the chain rule
 from (1 - p_t)^gamma and -log(p_t). Beside each gradient stands the sum of its terms' magnitudes, which rounding is
@@ -12,16 +12,19 @@ from typing import NamedTuple
 import numpy as np
 
 SMALLEST = 1e-300  # the least probability that binary_focal_loss tells from 0
+ROUNDINGS = 16 * 2.0**-53  # of p in float64, and of its distance from a target, relative to the terms of that distance
 
 
 class Reference(NamedTuple):
     loss: np.ndarray
     gradient: np.ndarray
     terms: np.ndarray
+    loss_margin: np.ndarray | float = 0.0  # by how much they may be off besides
+    gradient_margin: np.ndarray | float = 0.0
 
 
 def sigmoid(x, y, alpha_t, gamma, smoothing=0.0) -> Reference:
-    """Logits ``x``, targets ``y`` in [0, 1] and their balance, all of one shape."""
+    """Logits ``x``, targets ``y`` in [0, 1] and their balance, of one shape (arXiv:1708.02002, eqs. 4 and 5)."""
     x = np.asarray(x, np.longdouble)
     return _of_logarithms(-np.logaddexp(0, -x), -np.logaddexp(0, x), y, alpha_t, gamma, smoothing)
 
@@ -31,8 +34,9 @@ def binary(p, y, alpha_t, gamma, smoothing=0.0) -> Reference:
     p = np.asarray(p, np.longdouble)
     log_p = np.log(np.maximum(p, SMALLEST))
     log_q = np.where(p == 1, np.log(np.longdouble(SMALLEST)), np.log1p(-np.where(p == 1, 0, p)))
-    loss, *by_logit = _of_logarithms(log_p, log_q, y, alpha_t, gamma, smoothing)
-    return Reference(loss, *(one / np.exp(log_p + log_q) for one in by_logit))  # dp/dx = p (1 - p)
+    loss, gradient, terms, *_ = _of_logarithms(log_p, log_q, y, alpha_t, gamma, smoothing)
+    slope = np.exp(log_p + log_q)  # dp/dx = p (1 - p)
+    return Reference(loss, gradient / slope, terms / slope)
 
 
 def _of_logarithms(log_p, log_q, y, alpha_t, gamma, smoothing) -> Reference:
@@ -46,6 +50,65 @@ def _of_logarithms(log_p, log_q, y, alpha_t, gamma, smoothing) -> Reference:
     gradient = modulator * (by_modulator + (1 - smoothed) * p - smoothed * q)
     terms = np.abs(modulator) * (np.abs(by_modulator) + (1 - smoothed) * p + smoothed * q)
     return Reference(modulator * cross_entropy, gradient, terms)
+
+
+def quality(x, y, alpha_t, gamma) -> Reference:
+    """arXiv:2006.04388, eq. 3. Where p meets y, p - y is what rounding makes of it.
+
+    The distance |p - y| is known to e, some roundings of its terms p (1 - y) and (1 - p) y. So a power of it may be any
+    between those of |p - y| - e and of |p - y| + e. Below e, the sign of p - y is open too, and with it the gradient,
+    which has no bound there for gamma < 1.
+    """
+    p, q, cross_entropy, _ = _at(x, y)
+    met, missed = p * (1 - y), q * y
+    d, e = np.where(p < 0.5, p - y, (1 - y) - q), ROUNDINGS * (met + missed)
+    distance, low, high = np.abs(d), np.maximum(np.abs(d) - e, 0), np.abs(d) + e
+    steepness = gamma * p * q * cross_entropy
+    with np.errstate(divide="ignore"):
+        slope = np.where(distance == 0, 0, distance ** (gamma - 1)) if gamma else 0
+        spread = np.abs(high ** (gamma - 1) - low ** (gamma - 1))
+    spread = np.where(low == 0, 2 * high ** (gamma - 1) if gamma >= 1 else 1e300, spread)
+    return Reference(
+        alpha_t * distance**gamma * cross_entropy,
+        alpha_t * (distance**gamma * d + np.sign(d) * slope * steepness),
+        alpha_t * (distance ** (gamma + 1) + slope * steepness),
+        alpha_t * (high**gamma - low**gamma) * cross_entropy,
+        alpha_t * (2 * (high ** (gamma + 1) - low ** (gamma + 1)) + spread * steepness),
+    )
+
+
+def varifocal(x, y, is_positive, alpha, gamma, detach_weight) -> Reference:
+    """arXiv:2008.13367, eq. 2, of targets ``y`` where ``is_positive``, and of targets 0 elsewhere."""
+    p, q, cross_entropy, _ = _at(x, y)
+    loss, slope = _of_target_0(x, gamma, detach_weight)
+    return Reference(
+        np.where(is_positive, y * cross_entropy, alpha * loss),
+        np.where(is_positive, y * (p * (1 - y) - q * y), alpha * slope),
+        np.where(is_positive, y * (p * (1 - y) + q * y), alpha * slope),
+    )
+
+
+def gaussian(x, heatmap, gamma, beta) -> Reference:
+    """arXiv:1808.01244, eq. 1."""
+    x, is_peak = np.asarray(x, np.longdouble), heatmap == 1
+    loss, slope = _of_target_0(np.where(is_peak, -x, x), gamma)
+    factor = np.where(is_peak, 1, (1 - np.asarray(heatmap, np.longdouble)) ** beta)
+    return Reference(loss * factor, np.where(is_peak, -slope, slope * factor), slope * factor)
+
+
+def _of_target_0(x, gamma, detach_weight=False):
+    """p^gamma softplus(x) and its derivative."""
+    p, q, cross_entropy, log_p = _at(x, 0)
+    by_modulator = 0 if detach_weight else gamma * q * cross_entropy
+    power = np.exp(_product(gamma, log_p))
+    return power * cross_entropy, power * (by_modulator + p)
+
+
+def _at(x, y):
+    """The sigmoid p of x, 1 - p, the cross entropy against y, and log(p)."""
+    x, y = np.asarray(x, np.longdouble), np.asarray(y, np.longdouble)
+    log_p, log_q = -np.logaddexp(0, -x), -np.logaddexp(0, x)
+    return np.exp(log_p), np.exp(log_q), -_product(y, log_p) - _product(1 - y, log_q), log_p
 
 
 def softmax(x, shares, scale, gamma, smoothing=0.0) -> Reference:
