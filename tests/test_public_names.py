@@ -27,5 +27,11 @@ def test_every_name_is_there(name):
     assert len(set(module.__all__)) == len(module.__all__)
 
 
+def test_names_of_configurations():
+    detection = pytest.importorskip("paddle_focal.detection")
+    losses = ["GaussianFocalLoss", "SigmoidFocalLoss", "SoftmaxFocalLoss"]
+    assert sorted(detection.__all__) == ["FocalRetinaHead", *losses, "register"]
+
+
 def test_the_modules_are_found():
     assert {"paddle_focal", "paddle_focal.losses", "paddle_focal.functional", "paddle_focal.ops.native"} <= {*MODULES}

@@ -8,7 +8,7 @@ from paddle_focal.detection import compatibility
 compatibility.import_ppdet()
 
 from paddle_focal.detection.heads.retina_head import FocalRetinaHead  # noqa: E402
-from paddle_focal.detection.losses import SigmoidFocalLoss, SoftmaxFocalLoss  # noqa: E402
+from paddle_focal.detection.losses import GaussianFocalLoss, SigmoidFocalLoss, SoftmaxFocalLoss  # noqa: E402
 from paddle_focal.detection.registration import register  # noqa: E402
 
-__all__ = ["FocalRetinaHead", "SigmoidFocalLoss", "SoftmaxFocalLoss", "register"]
+__all__ = ["FocalRetinaHead", "GaussianFocalLoss", "SigmoidFocalLoss", "SoftmaxFocalLoss", "register"]

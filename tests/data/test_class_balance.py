@@ -109,6 +109,14 @@ def test_count_objects(annotations):
     assert list(counts.items()) == [("cat", 2), ("dog", 1), ("cow", 0)]
 
 
+def test_names_that_are_numbers(annotations):
+    """COCO files of digits have them; a configuration names classes by text."""
+    document = json.loads(annotations.read_text())
+    document["categories"][1]["name"] = 7
+    annotations.write_text(json.dumps(document))
+    assert list(count_objects(annotations)) == ["cat", "7", "cow"]
+
+
 def test_order_is_that_of_training(annotations):
     dataset = pytest.importorskip("ppdet.data.source.coco").COCODataSet(str(annotations.parent), "", annotations.name)
     dataset.parse_dataset()

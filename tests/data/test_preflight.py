@@ -16,10 +16,12 @@ pytest.importorskip("ppdet")
 from evaluation_faults import EVALUATION_ERRORS, EVALUATION_WARNINGS
 from faulty_data import CONFIG, ERRORS, WARNINGS, Data
 from ppdet.core import workspace
+from ppdet.data.source.voc import VOCDataSet
 from ppdet.utils import download
 
 from paddle_focal.cli import train as training
 from paddle_focal.data.checks import preflight
+from paddle_focal.data.checks.data_report import DataReport
 from paddle_focal.engine import logs
 from paddle_focal.errors import ToolError
 
@@ -236,6 +238,20 @@ class TestFiles:
             "TrainDataset: anno_path names no annotation file",
             f"EvalDataset: the annotation file must end in .json, but is {data.folder}/no.txt",
         ]
+
+    def test_a_file_in_the_place_of_the_images(self, data):
+        data.write()
+        (data.folder / "none").write_text("")
+        (error,) = data.check("EvalDataset.image_dir=none").errors
+        assert error.startswith(f"EvalDataset: no such image folder: {data.folder}/none;")
+
+    def test_the_metric_of_a_kind_of_voc(self, data):
+        """A class of one's own that is derived from ppdet's."""
+        report = DataReport()
+        preflight._check_metric("VOC", type("OwnVOC", (VOCDataSet,), {}), report)
+        assert report.errors == []
+        preflight._check_metric("COCO", type("OwnVOC", (VOCDataSet,), {}), report)
+        assert report.errors == ["metric is COCO, but a OwnVOC needs another one: set metric: VOC"]
 
     def test_empty_sets(self, data):
         data.train["annotations"] = []

@@ -68,6 +68,11 @@ def test_the_loss_curve(saved, tmp_path):
     assert {(tick.gridline.get_visible(), tick.gridline.get_alpha()) for tick in ticks} == {(True, 0.3)}
 
 
+def test_a_single_validation_loss_is_a_point(saved, tmp_path):
+    loss_curve.draw_loss_curve([1, 2], {"loss": [2.0, 1.0]}, tmp_path / "curve.png", {2: 3.0})
+    assert saved[0][0].axes[0].lines[-1].get_xydata().tolist() == [[2, 3.0]]
+
+
 def test_the_loss_curve_before_the_first_iteration(saved, tmp_path):
     log = SimpleNamespace(records=[{"iteration": 3, "epoch": 1, "bbox_AP": 0.5}])
     with pytest.warns(UserWarning, match="No artists with labels"):

@@ -106,6 +106,11 @@ def test_hidden_files_are_none(data):
     assert data.read().boxes == {"a.jpg": BOX}
 
 
+def test_what_is_below_a_folder(data):
+    data.write({"b/c.txt": "", "a.txt": "", ".hidden": "", ".git/d.txt": "", "__MACOSX/e.txt": "", "b/._c.txt": ""})
+    assert files_below(data.folder) == [data.folder / "a.txt", data.folder / "b/c.txt"]
+
+
 def test_links_to_folders(data):
     data.draw("../elsewhere/a.jpg")
     data.write({"annotations/a.xml": XML})
