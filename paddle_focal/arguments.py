@@ -6,12 +6,16 @@ import math
 from numbers import Integral, Real
 from typing import Any, Callable
 
+import numpy as np
+
 
 def described(value: Any) -> str:
     return f"{value!r} ({type(value).__name__})"
 
 
 def check_number(name: str, value: Any, accepted: str, accepts: Callable[[float], bool] = lambda number: True) -> float:
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
     is_number = type(value) is float or (isinstance(value, Real) and not isinstance(value, bool))  # Real takes a while
     if not is_number:
         raise TypeError(f"{name} must be {accepted}, but got {described(value)}")

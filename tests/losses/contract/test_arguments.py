@@ -223,3 +223,15 @@ def test_what_equals_an_accepted_value_is_still_looked_at(loss, batch, name, acc
     loss.function(prediction, label, **{name: accepted})
     with pytest.raises((TypeError, ValueError), match=f"{name} must be"):
         loss.function(prediction, label, **{name: refused})
+
+
+@pytest.mark.parametrize("gamma", [np.float32(1.5), np.float64(1.5), np.array(1.5), np.array(1.5, "float16")], ids=repr)
+def test_numbers_of_numpy(loss, backend, batch, gamma):
+    arguments = {"gamma": gamma, "normalizer": np.array(4.0), "reduction": "none", "backend": backend}
+    results = run(*batch, "float64", function=loss.function, **arguments)
+    for actual, expected in zip(results, loss.expected(*batch, gamma=1.5)):
+        np.testing.assert_allclose(actual, expected / 4, rtol=1e-12)
+    with pytest.raises(TypeError, match="gamma must be a finite number"):
+        loss.function(*map(paddle.to_tensor, batch), gamma=np.array([1.5]), backend=backend)
+    with pytest.raises(TypeError, match="gamma must be a finite number"):
+        loss.function(*map(paddle.to_tensor, batch), gamma=np.array(True), backend=backend)
