@@ -54,7 +54,7 @@ class AnyLoss {
     const Place place = start.moved(pass.axes, local);
     const int64_t index = base + local, label = place.outer * params.inner + place.inner;
     x[j] = convert<S, T>(static_cast<const S*>(params.logit.data)[index]);
-    factor[j] = scale_of<T>(params.scales[1], place.c) * scales.multiplier;
+    factor[j] = scales.background_of(params, place.c);
     if (is_dense(params)) {
       apply_target(j, load_one<T>(params.label, index), place.c);
     } else {
@@ -94,7 +94,7 @@ class AnyLoss {
   FOCAL_INLINE void set_own(int j, T value, int64_t c) {
     own |= 1u << j;
     target[j] = value;
-    factor[j] = positive_scale(params, value, scale_of<T>(params.scales[0], c) * scales.multiplier, factor[j]);
+    factor[j] = positive_scale(params, value, scales.foreground_of(params, c), factor[j]);
   }
 
   /// Results in place of the logits.

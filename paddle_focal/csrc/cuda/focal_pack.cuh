@@ -121,7 +121,7 @@ struct Sum {
   }
 };
 
-/// Scales and gradient from above, of all logits alike.
+/// Scales of all logits alike, or of each class, times the gradient from above if that is one number.
 template <class T>
 struct Scales {
   T multiplier = 1, foreground, background;
@@ -132,6 +132,13 @@ struct Scales {
     if (pass.grad_out.data && params.reduce) multiplier = load_one<T>(pass.grad_out, 0);
     foreground = scale_of<T>(params.scales[0], 0) * multiplier;
     background = scale_of<T>(params.scales[1], 0) * multiplier;
+  }
+
+  FOCAL_INLINE T foreground_of(const FocalLossParams& params, int64_t c) const {
+    return params.scales[0].stride ? scale_of<T>(params.scales[0], c) * multiplier : foreground;
+  }
+  FOCAL_INLINE T background_of(const FocalLossParams& params, int64_t c) const {
+    return params.scales[1].stride ? scale_of<T>(params.scales[1], c) * multiplier : background;
   }
 };
 
