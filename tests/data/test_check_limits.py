@@ -107,6 +107,7 @@ def test_names_of_the_background(report, name):
         ((5, 5, 1, 1), True, ""),
         ((5, 5, 0.99, 1), True, "are narrower"),
         ((0, 0, 1, 1.1e-5), True, "are narrower"),
+        ((0, 0, 1e-5, 1), False, "have a width"),
         ((0, 0, 9e-6, 1), False, "have a width"),
         ((0, 0, 1, 9e-6), False, "have a width"),
         ((2**53, 0, 1, 1), True, "lie outside"),

@@ -80,6 +80,11 @@ def mistakes_of(load, *options: str, **how) -> list[str]:
             "TestReader.sample_transforms: Decode takes a section of options, {} if there are none, but got None",
         ),
         (
+            "TrainReader.sample_transforms=null",
+            "TrainReader.sample_transforms must be a list of transforms, such as [Decode: {}, Permute: {}], but is "
+            "None",
+        ),
+        (
             "TrainReader.sample_transforms=[Decode]",
             "TrainReader.sample_transforms must be a list of transforms, such as [Decode: {}, Permute: {}], but is "
             "['Decode']",

@@ -78,7 +78,7 @@ def test_outside_the_interval(value):
 
 def test_a_second_backward_through_the_logits_is_refused():
     prob = paddle.to_tensor([0.25, 0.5], dtype="float64", stop_gradient=False)
-    total = probability.logit_of(prob).sum()
+    total = probability.logit_of(prob, "binary_focal_loss").sum()
     total.backward(retain_graph=True)
     np.testing.assert_allclose(prob.grad.numpy(), [16 / 3, 4], rtol=1e-12)
     with pytest.raises(OSError, match="a second time through binary_focal_loss"):

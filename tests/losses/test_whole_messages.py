@@ -114,7 +114,7 @@ def test_sizes_that_a_static_graph_does_not_know_yet():
         ({"mode": "none"}, "mode must be one of ('local', 'sync', 'ema'), but got 'none'"),
         ({"momentum": 1}, "momentum must be a number in [0, 1), but got 1"),
         ({"momentum": -0.1}, "momentum must be a number in [0, 1), but got -0.1"),
-        ({"initial": 0.9}, "initial must be a number >= 1, but got 0.9"),
+        ({"initial": 0.5}, "initial must be a number >= 1, but got 0.5"),
     ],
 )
 def test_of_a_normalizer(given, message):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
+import paddle
 import pytest
 from accuracy import run
 
@@ -52,3 +53,24 @@ def test_labels_are_looked_at_on_demand_only(loss, monkeypatch, value):
     for label in ([0, 4], np.full((2, 3), 1.5)):
         with pytest.raises(ValueError, match="label must be") if value == "1" else nullcontext():
             run([[0.25, 0.5, 0.75]] * 2, label, function=loss.function, backend="composite")
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu", "xpu"])
+def test_blocks_are_for_the_cpu_alone(monkeypatch, kind):
+    monkeypatch.undo()  # the fixture above
+    monkeypatch.setattr(blockwise.devices, "kind", lambda tensor: kind)
+    assert blockwise.on_cpu(paddle.zeros([1])) == (kind == "cpu")
+
+
+def test_both_passes_are_out_of_reach_of_auto_cast(monkeypatch, loss):
+    """Which casts on GPUs only."""
+    asked = []
+
+    @contextmanager
+    def auto_cast(enable):
+        asked.append(enable)
+        yield
+
+    monkeypatch.setattr(paddle.amp, "auto_cast", auto_cast)
+    run([[0.25, 0.5, 0.75]], [1], function=loss.function, backend="composite")
+    assert asked == [False, False]
