@@ -199,17 +199,13 @@ class TestInstructionSets:
         x = paddle.to_tensor(self.LOGIT[::3]).astype(dtype).astype("float64").numpy()
         no, yes = (np.array(one) / alpha for one, alpha in zip(_hard_reference(x, gamma), (0.75, 0.25)))
         options = {"gamma": gamma, "reduction": "none", "backend": "native"}
-        background, own = np.ones(x.size, "int64"), np.zeros(x.size, "int64")
-        for function, label, expected, alpha in (
-            (quality_focal_loss, background, no, {}),
-            (quality_focal_loss, own, yes, {}),
-            (varifocal_loss, background, no, {"alpha": None}),
-            (gaussian_focal_loss, np.zeros((x.size, 1)), no, {}),
-            (gaussian_focal_loss, np.ones((x.size, 1)), yes, {}),
-        ):
-            results = run(x[:, None], label, dtype, function=function, **options, **alpha)
-            for actual, true in zip(results, expected):
-                assert_accurate(actual[:, 0], true, dtype, gamma)
+        options["function"] = varifocal_loss
+        results = [(run(x[:, None], np.ones(x.size, "int64"), dtype, alpha=None, **options), no)]
+        for options["function"] in (quality_focal_loss, gaussian_focal_loss):
+            for target, expected in ((0.0, no), (1.0, yes)):
+                results.append((run(x[:, None], np.full((x.size, 1), target), dtype, **options), expected))
+        for actual, expected in ((one[:, 0], true) for pair in results for one, true in zip(*pair)):
+            assert_accurate(actual, expected, dtype, gamma)
 
     def test_soft_targets(self, instruction_set, rng):
         x, y = rng.uniform(-30, 30, (40, 3)), rng.random((40, 3))
