@@ -21,7 +21,7 @@ def _negative(x: Tensor, numbers: Numbers, gradient: bool) -> Tensor:
 def _positive(x: Tensor, score: Tensor, numbers: Numbers, gradient: bool) -> Tensor:
     at, gamma = Classifier(x, score), numbers["gamma"]
     distance = at.difference.abs()
-    is_met = distance < 2.2250738585072014e-308
+    is_met = distance < paddle.full_like(distance, 2.2250738585072014e-308)  # Paddle 2.6 has no such constant
     modulator = power(distance, lambda: paddle.log(paddle.where(is_met, paddle.ones_like(distance), distance)), gamma)
     if gamma:
         modulator = paddle.where(is_met, paddle.zeros_like(modulator), modulator)
