@@ -92,6 +92,10 @@ NUMBERS: dict[str, Callable[[Any], float]] = {
 }
 
 
+#: Used in place of larger exponents, whose powers are the same 0 and 1, and which float32 need not have.
+_HIGHEST_POWER = 1e30
+
+
 def dtype_name(dtype: paddle.dtype) -> str:
     return str(dtype).rsplit(".", 1)[-1]
 
@@ -142,7 +146,7 @@ def _spec(
         dtype=dtype,
         label_dtype=label_dtype,
         axis=axis,
-        numbers={name: NUMBERS[name](value) for name, value in zip(loss.numbers, numbers)},
+        numbers={name: min(NUMBERS[name](value), _HIGHEST_POWER) for name, value in zip(loss.numbers, numbers)},
         ignore_index=ignore_index,
         reduction="none" if check_reduction(reduction) == "none" else "sum",
     )

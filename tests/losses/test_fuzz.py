@@ -40,6 +40,19 @@ def test_a_weight_of_zero_takes_an_overflow_away(backend, label):
     np.testing.assert_allclose(logit.grad.numpy(), [[0, 0], [0, 4e-10 / (1 + math.exp(-1))]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("loss", sorted(set(FUNCTIONS) - {"softmax", "binary"}))
+@pytest.mark.parametrize("power", [1e39, 1e300])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_power_that_float32_has_not(backend, loss, power, dtype):
+    """Of target 0: where p is 1 in every dtype the cross entropy is left, elsewhere nothing."""
+    logit = paddle.to_tensor([[1e4, 0.0, -1e4]], dtype=dtype, stop_gradient=False)
+    options = {"beta": power} if loss == "gaussian" else {"alpha": None}
+    losses = FUNCTIONS[loss](logit, paddle.zeros([1, 3]), gamma=power, reduction="none", backend=backend, **options)
+    losses.sum().backward()
+    np.testing.assert_allclose(losses.numpy(), [[1e4, 0, 0]], rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(logit.grad.numpy(), [[1, 0, 0]], rtol=1e-6, atol=1e-6)
+
+
 #: What a caller may pass by mistake, for any argument.
 ANYTHING = [
     None, True, 0, -1, 3, 2**70, 10**400, 0.5, -0.5, 1.0, 1e300, 1e-300, math.nan, math.inf, 1j, Fraction(1, 2),

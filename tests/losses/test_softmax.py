@@ -82,6 +82,12 @@ class TestArguments:
             for logit in ([[0.0]], [[0.7]]):
                 assert computed(logit, label, dtype, **arguments)[1] == 0.0
 
+    def test_smoothing_far_from_zero(self, backend):
+        """Of equal logits p is 1/C; smoothing adds nothing to the cross entropy, however large they are."""
+        label = np.full((1, 70), 1 / 64)
+        loss, *_ = computed(np.full((1, 70), 1e4), label, gamma=0.0, label_smoothing=0.9, backend=backend)
+        np.testing.assert_allclose(loss, [70 / 64 * np.log(70)], rtol=1e-14)
+
     def test_mean_of_soft_labels(self, backend):
         label = paddle.to_tensor([[0.5, 0.5], [1.0, 0.0]])
         loss = softmax_focal_loss(paddle.zeros([2, 2]), label, reduction="mean", backend=backend)

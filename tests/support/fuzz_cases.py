@@ -124,11 +124,15 @@ class Case:
             return np.moveaxis(values, self.axis, -1).reshape(-1, self.logit.shape[self.axis])
         return np.reshape(values, (-1, 1))
 
+    @np.errstate(all="ignore")
     def check(self, loss, gradient):
-        """Holds the results against the definition; NaN belongs where a logit that counts is NaN, nowhere else."""
+        """Holds the results against the definition; NaN belongs where a logit that counts is NaN, nowhere else.
+
+        The softmax of shares takes 1 - p_t below the smallest normal number as that number, of which a small gamma and
+        what smoothing adds, multiples of the logits, can make something that is not as small.
+        """
         assert loss.shape == np.shape(self.upstream)
-        with np.errstate(all="ignore"):
-            (losses, gradients, terms, *margins), count = self.expected()
+        (losses, gradients, terms, *margins), count = self.expected()
         count = max(1, count) if self.reduction == "mean" else 1
         upstream = self.rows(self.upstream) / count
         is_binary, x = self.loss == "binary", self.rows(self.logit)
@@ -136,6 +140,8 @@ class Case:
         distance = np.maximum(1, np.abs(np.where(np.isfinite(x), x, 0)))
         if self.loss == "softmax":
             distance = distance.max(axis=1, keepdims=True)
+            if self.label_smoothing and self.label_dtype in DTYPES:
+                margins = [100 * distance * 2.3e-308**self.gamma] * 2 if self.gamma else margins
         if self.reduction == "none":
             assert_close(self.rows(loss), losses, losses, computed_in, self.dtype, distance, margins[0])
         else:

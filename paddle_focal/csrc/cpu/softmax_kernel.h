@@ -260,7 +260,8 @@ struct SoftKernel {
     const FocalLossParams& params = pass.params;
     const int64_t classes = params.classes;
     const double smoothing = params.numbers[1];
-    alignas(64) double factor[kLanes], highest[kLanes], total[kLanes], others[kLanes], mean[kLanes];
+    alignas(64) double factor[kLanes], highest[kLanes], total[kLanes], others[kLanes];
+    alignas(64) double depth[kLanes];  // of the mean of all logits, below the highest
     alignas(64) double loss[kLanes], taken[kLanes], taken_by_highest[kLanes], even[kLanes];
     int64_t first_highest[kLanes];
 
@@ -273,7 +274,7 @@ struct SoftKernel {
       }
       highest[i] = -Format<double>::kLargest;
       first_highest[i] = -1;
-      total[i] = others[i] = mean[i] = loss[i] = taken[i] = taken_by_highest[i] = even[i] = 0;
+      total[i] = others[i] = depth[i] = loss[i] = taken[i] = taken_by_highest[i] = even[i] = 0;
     }
     for (int64_t c = 0; c < classes; ++c) raise_to(highest, logit.row(c));
     for (int64_t c = 0; c < classes; ++c) {
@@ -284,7 +285,7 @@ struct SoftKernel {
         e[i] = exp_difference(x[i], highest[i]);
         total[i] += e[i];
         others[i] += is_first ? 0 : e[i];
-        mean[i] += x[i] / classes;
+        depth[i] += (highest[i] - x[i]) / classes;
       }
     }
     // For each class t: its share of the loss, and what its z takes to the gradients of the other classes.
@@ -295,7 +296,7 @@ struct SoftKernel {
         for (int64_t i = 0; i < kLanes; ++i) {
           const double rest = first_highest[i] == c ? others[i] : total[i] - e[i];
           Hard<decltype(kind)::value, double> at(logarithm_of_sum(rest) + (highest[i] - x[i]), params.numbers[0]);
-          if (smoothing != 0) at.cross_entropy += smoothing * (x[i] - mean[i]);
+          if (smoothing != 0) at.cross_entropy += smoothing * (depth[i] - (highest[i] - x[i]));
           const double part = factor[i] * scale * y[i];
           // A class without a share may be ruled out, by a logit of -infinity.
           const double modulator = part * at.modulator, slope = part == 0 ? 0 : part * at.derivative();
