@@ -46,7 +46,8 @@ def gaussian_focal_loss(
 
     Args:
         logit: floating tensor of any rank from 1 up.
-        heatmap: floating, in the shape of ``logit``, in [0, 1]; exactly 1 at a peak.
+        heatmap: floating, in the shape of ``logit``, in [0, 1]; exactly 1 at a peak, once it is rounded to the dtype of
+            the computation (float32, or float64 for float64 logits).
         normalizer: divides the loss before the reduction, commonly the number of peaks: a number > 0, or a tensor of
             shape [] or [1], whose value the caller must keep above 0. None: no division.
         gamma: focusing parameter >= 0, the paper's alpha.
