@@ -10,8 +10,9 @@ import paddle.nn.functional as F
 from paddle import Tensor
 from paddle.autograd import PyLayer
 
-from paddle_focal.ops import backward_checks, devices, ladder
+from paddle_focal.ops import backward_checks, devices, ladder, native
 from paddle_focal.ops.native import memory
+from paddle_focal.ops.native.interface import OK
 from paddle_focal.ops.native.library import library
 from paddle_focal.ops.native.params import FORMATS
 from paddle_focal.ops.rounding import rounded
@@ -19,7 +20,9 @@ from paddle_focal.ops.rounding import rounded
 
 def joint_logit(a: Tensor, b: Tensor, power: float, backend: str | None) -> Tensor:
     """The logits of (sigmoid(a) sigmoid(b))^power of checked tensors of one shape and dtype."""
-    is_native = ladder.select(backend, a).__name__.endswith("native") and devices.kind(a) == "cpu"
+    if backend is not None and devices.kind(a) != "cpu" and ladder.select(backend, a) is native:
+        raise RuntimeError("backend 'native' cannot serve: the native library has joint_logit for the CPU only")
+    is_native = devices.kind(a) == "cpu" and ladder.select(backend, a) is native
     contexts: list[weakref.ref] = []
     result = _Joint.apply(a, b, power, _native if is_native else _composite, contexts)
     return result if result.stop_gradient else backward_checks.refuse_second(result, contexts[0], "joint_logit")
@@ -47,11 +50,17 @@ def _native(a: Tensor, b: Tensor, power: float, grad_out: Tensor | None) -> tupl
     given = a.data_ptr(), b.data_ptr(), FORMATS[a.dtype], math.prod(a.shape), power
     if grad_out is None:
         joint = memory.empty(a.shape, a.dtype)
-        library().focal_joint_forward(*given, joint.data_ptr())
+        _check(library().focal_joint_forward(*given, joint.data_ptr()))
         return (joint,)
     grad_a, grad_b = memory.empty(a.shape, a.dtype), memory.empty(a.shape, a.dtype)
-    library().focal_joint_backward(*given, grad_out.contiguous().data_ptr(), grad_a.data_ptr(), grad_b.data_ptr())
+    from_above = grad_out.contiguous()
+    _check(library().focal_joint_backward(*given, from_above.data_ptr(), grad_a.data_ptr(), grad_b.data_ptr()))
     return grad_a, grad_b
+
+
+def _check(status: int) -> None:
+    if status != OK:
+        raise RuntimeError(f"joint_logit: {library().focal_error().decode()}")
 
 
 def _composite(a: Tensor, b: Tensor, power: float, grad_out: Tensor | None) -> tuple[Tensor, ...]:

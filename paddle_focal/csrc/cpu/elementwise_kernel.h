@@ -17,16 +17,10 @@ constexpr int64_t kStrip = 4;  // blocks of one class in a row, so that memory i
 /// The factors of the logits off a heatmap's peaks.
 template <class T>
 FOCAL_NOINLINE void apply_heatmap(const T* heatmap, int64_t n, T beta, T* factor) {
-  if (beta == 4) {
-    for (int64_t i = 0; i < n; ++i) {
-      const T square = (1 - heatmap[i]) * (1 - heatmap[i]);
-      factor[i] *= heatmap[i] == 1 ? T(1) : square * square;
-    }
-  } else if (beta != 0) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) {
-      factor[i] *= heatmap[i] == 1 ? T(1) : exp_nonpositive(beta * logarithm(1 - heatmap[i]));
-    }
+  if (beta == 4) {  // a constant, so that the loop has no choice in it and becomes one of vectors
+    for (int64_t i = 0; i < n; ++i) factor[i] *= heatmap[i] == 1 ? T(1) : off_peak_factor(heatmap[i], T(4));
+  } else {
+    for (int64_t i = 0; i < n; ++i) factor[i] *= heatmap[i] == 1 ? T(1) : off_peak_factor(heatmap[i], beta);
   }
 }
 
