@@ -36,3 +36,7 @@ def check_integer(name: str, value: Integral) -> int:
 
 def check_positive(name: str, value: Real) -> float:
     return check_number(name, value, "a finite number > 0", lambda number: 0 < number < math.inf)
+
+
+def check_nonnegative(name: str, value: Real) -> float:
+    return check_number(name, value, "a finite number >= 0", lambda number: 0 <= number < math.inf)

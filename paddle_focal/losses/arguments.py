@@ -12,7 +12,7 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from paddle_focal.arguments import check_integer, check_number, check_positive, described
+from paddle_focal.arguments import check_integer, check_nonnegative, check_number, check_positive, described
 from paddle_focal.ops import devices
 from paddle_focal.ops.loss import Loss, LossSpec, highest_label, result_dtype
 
@@ -36,7 +36,7 @@ def remembered(check: Callable) -> Callable:
 
 
 def check_gamma(gamma: Real) -> float:
-    return check_number("gamma", gamma, "a finite number >= 0", lambda number: 0 <= number < math.inf)
+    return check_nonnegative("gamma", gamma)
 
 
 def check_alpha(alpha: Real | Sequence[Real] | None, highest: float = 1.0) -> float | tuple[float, ...] | None:
@@ -70,11 +70,11 @@ def check_reduction(reduction: str) -> str:
 
 
 def check_loss_weight(loss_weight: Real) -> float:
-    return check_number("loss_weight", loss_weight, "a finite number >= 0", lambda number: 0 <= number < math.inf)
+    return check_nonnegative("loss_weight", loss_weight)
 
 
 def check_beta(beta: Real) -> float:
-    return check_number("beta", beta, "a finite number >= 0", lambda number: 0 <= number < math.inf)
+    return check_nonnegative("beta", beta)
 
 
 def check_detach_weight(detach_weight: bool) -> float:

@@ -83,7 +83,7 @@ struct SmoothNegative {
 template <Gamma kGamma, bool kSmooth, class T>
 struct SigmoidFocal {
   using Negative = std::conditional_t<kSmooth, SmoothNegative<kGamma, T>, HardNegative<kGamma, T>>;
-  static constexpr bool kIsPlain = std::is_same<Negative, HardNegative<kGamma, T>>::value;
+  static constexpr bool kIsPlain = !kSmooth;  // whether targets of 0 are those of the plain focal loss
 
   T gamma, smoothing;
 

@@ -40,7 +40,7 @@ struct DetachedNegative {
 template <Gamma kGamma, bool kDetached, class T>
 struct Varifocal {
   using Negative = std::conditional_t<kDetached, DetachedNegative<kGamma, T>, HardNegative<kGamma, T>>;
-  static constexpr bool kIsPlain = std::is_same<Negative, HardNegative<kGamma, T>>::value;
+  static constexpr bool kIsPlain = !kDetached;
 
   T gamma;
 
