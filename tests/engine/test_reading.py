@@ -312,8 +312,8 @@ class TestDataSetsWithoutRecords:
                 raise KeyError("nowhere")
             return {"image": np.full(3, index)}
 
-    def read(self, dataset, collate, workers):
-        options = {"batch_sampler": [[0, 1], [4, 5]], "num_workers": workers, "return_list": True}
+    def read(self, dataset, collate, workers, batches=((0, 1), (4, 5))):
+        options = {"batch_sampler": batches, "num_workers": workers, "return_list": True}
         with guarded() as guard:
             return [batch.tolist() for batch in guard.loader(dataset, collate, **options)]
 
@@ -337,7 +337,7 @@ class TestDataSetsWithoutRecords:
             raise ValueError("at last")
 
         with pytest.raises(ReadingError, match=r"^Reading failed: ValueError: at last \([^)]*\)$"):
-            self.read(self.Numbers(), fail, workers)
+            self.read(self.Numbers(), fail, workers, batches=[[0, 1], [2, 3]])
 
 
 def test_exceptions_of_other_threads_are_reported_as_ever(monkeypatch):
