@@ -20,8 +20,8 @@ pytest.importorskip("ppdet")
 
 from drawn_coco import documents, draw_pictures
 from faulty_data import CONFIG
-from fuzzing import fuzz
-from hypothesis import given
+from fuzzing import EXAMPLES, fuzz
+from hypothesis import given, settings
 from ppdet.core import workspace
 from ppdet.data.transform.operators import Decode
 from ppdet.metrics import COCOMetric
@@ -131,7 +131,7 @@ def about(section: str, lines: list[str]) -> list[str]:
     return [line for line in lines if line.startswith(f"{section}: ")]
 
 
-@fuzz
+@settings(fuzz, max_examples=EXAMPLES or 40)  # a third of a second each
 @given(document=documents())
 def test_agreement(files, document):
     files.write(document)
