@@ -9,6 +9,6 @@ compatibility.import_ppdet()
 
 from paddle_focal.detection.heads.retina_head import FocalRetinaHead  # noqa: E402
 from paddle_focal.detection.losses import GaussianFocalLoss, SigmoidFocalLoss, SoftmaxFocalLoss  # noqa: E402
-from paddle_focal.detection.registration import register  # noqa: E402
+from paddle_focal.detection.registration import register, replace  # noqa: E402
 
-__all__ = ["FocalRetinaHead", "GaussianFocalLoss", "SigmoidFocalLoss", "SoftmaxFocalLoss", "register"]
+__all__ = ["FocalRetinaHead", "GaussianFocalLoss", "SigmoidFocalLoss", "SoftmaxFocalLoss", "register", "replace"]

@@ -14,8 +14,11 @@ import yaml
 from paddle_focal.errors import ToolError
 
 _PYTHON = "tag:yaml.org,2002:python/"
-#: The one call that needs no trust: the plugin's own line.
-_ALLOWED = f"{_PYTHON}object/apply:paddle_focal.detection.register"
+#: The calls that need no trust, the plugin's own lines, with the number of arguments each may have.
+_ALLOWED = {
+    f"{_PYTHON}object/apply:paddle_focal.detection.register": 0,
+    f"{_PYTHON}object/apply:paddle_focal.detection.replace": 1,
+}
 
 
 def check_config(path: str, is_trusted: bool = False, based_on_it: tuple[str, ...] = ()) -> None:
@@ -27,7 +30,7 @@ def check_config(path: str, is_trusted: bool = False, based_on_it: tuple[str, ..
         based_on_it: the files that led to this one.
 
     Raises:
-        ToolError: there is one besides the plugin's own line, or a file is missing, is not YAML or has no sections.
+        ToolError: there is one besides the plugin's own lines, or a file is missing, is not YAML or has no sections.
     """
     if os.path.realpath(path) in based_on_it:
         raise ToolError(f"The configuration {path} is based on itself: look at the _BASE_ of the files it names")
@@ -58,7 +61,7 @@ def check_option(option: str, value: str) -> None:
 
 def _check_tags(root: yaml.Node | None, where: str) -> None:
     for node in _nodes(root):
-        is_plugin = node.tag == _ALLOWED and isinstance(node, yaml.SequenceNode) and not node.value
+        is_plugin = isinstance(node, yaml.SequenceNode) and len(node.value) <= _ALLOWED.get(node.tag, -1)
         if node.tag.startswith(_PYTHON) and not is_plugin:
             raise ToolError(
                 f"{where}, line {node.start_mark.line + 1}: the tag !!python/{node.tag[len(_PYTHON) :]} would run "

@@ -150,6 +150,7 @@ class FocalLoss(nn.Layer):
         avg_factor: float | Tensor | None = None,
         reduction: str | None = None,
         axis: int | None = None,
+        activated: bool | None = None,
     ) -> Tensor:
         """The loss of one batch.
 
@@ -161,6 +162,7 @@ class FocalLoss(nn.Layer):
             avg_factor: a number > 0 or a scalar tensor: the result is the sum divided by it. Only with 'mean'.
             reduction: overrides the attribute.
             axis: overrides the attribute.
+            activated: overrides the attribute, where a loss has it.
 
         Returns:
             Tensor: a scalar, or the function's shape for 'none'.
@@ -177,7 +179,8 @@ class FocalLoss(nn.Layer):
             arguments["axis"] = axis
         if self._loss.takes_score and isinstance(target, (tuple, list)):
             target, arguments["score"] = target
-        function = self._of_probabilities if self.is_activated else self._of_logits
+        is_activated = self.is_activated if activated is None else _check_activated(activated)
+        function = self._of_probabilities if is_activated else self._of_logits
         return self.loss_weight * function(
             pred,
             target,

@@ -1,0 +1,31 @@
+"""What heads of a feature pyramid share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import paddle
+from paddle import Tensor
+
+from paddle_focal.losses.base import FocalLoss
+
+
+def sum_over_levels(loss: FocalLoss, logits: Sequence[Tensor], label: Tensor, score: Tensor) -> Tensor:
+    """The sum of a loss over the levels of a pyramid, whose logits are read where they lie.
+
+    Args:
+        loss: of class indices with scores.
+        logits: ``[N, C, H, W]`` of each level.
+        label: class indices ``[N, L]``, those of one level after those of another.
+        score: the targets of the labels' own classes, ``[N, L]``.
+    """
+    places = [logit.shape[2] * logit.shape[3] for logit in logits]
+    targets = zip(label.split(places, axis=1), score.split(places, axis=1))
+    return paddle.add_n(
+        [loss(logit.flatten(2), target, reduction="sum", axis=1) for logit, target in zip(logits, targets)]
+    )
+
+
+def zero_of(*predictions: Tensor) -> Tensor:
+    """0, with a gradient of zeros for predictions that no loss reads, so that all ranks have the same gradients."""
+    return paddle.add_n([prediction.flatten()[:1].sum() * 0 for prediction in predictions])
