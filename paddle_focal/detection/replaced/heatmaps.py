@@ -1,0 +1,75 @@
+"""Detectors that learn heatmaps of centres: CenterNet, FairMOT, TTFNet, PETR."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from unittest.mock import patch
+
+from paddle import Tensor
+from ppdet.modeling.heads import centernet_head
+from ppdet.modeling.losses.ctfocal_loss import CTFocalLoss
+
+from paddle_focal import losses
+from paddle_focal.detection.replacement import Replacement, outputs_of, replaces
+
+
+def _heatmap_loss(gamma: float = 2.0, loss_weight: float = 1.0, activated: bool = False) -> losses.GaussianFocalLoss:
+    options = {"normalizer": "peaks", "reduction": "sum", "activated": activated}
+    return losses.GaussianFocalLoss(gamma=gamma, loss_weight=loss_weight, **options)
+
+
+@replaces("CTFocalLoss")
+class CTFocal(Replacement):
+    """The loss of a heatmap of probabilities."""
+
+    def configure(self) -> None:
+        self.focal = _heatmap_loss(self.gamma, self.loss_weight, activated=True)
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor:
+        return self.focal(pred, target)
+
+
+@replaces("TTFHead")
+class TTFHead(Replacement):
+    """The heatmap's loss is computed from its logits, which PaddleDetection clips: no gradient beyond 9.21."""
+
+    def get_loss(self, pred_hm: Tensor, *args, **kwargs):
+        if not isinstance(self.hm_loss, CTFocalLoss):
+            return super().get_loss(pred_hm, *args, **kwargs)
+        loss = _heatmap_loss(self.hm_loss.gamma, self.hm_loss.loss_weight)
+        with patch.object(self, "hm_loss", lambda _, heatmap: loss(pred_hm, heatmap)):
+            return super().get_loss(pred_hm, *args, **kwargs)
+
+
+@replaces("CenterNetHead")
+class CenterNetHead(Replacement):
+    """The heatmap's loss is computed from its logits, which PaddleDetection clips: no gradient beyond 9.21.
+
+    Own key: ``gamma``.
+    """
+
+    OWN_KEYS: ClassVar[dict[str, Any]] = {"gamma": 2.0}
+
+    def configure(self, gamma) -> None:
+        self.focal = _heatmap_loss(gamma)
+
+    def forward(self, *args, **kwargs):
+        with outputs_of([self.heatmap]) as logits:
+            loss = lambda: lambda _, heatmap: self.focal(logits[-1], heatmap)  # noqa: E731
+            with patch.object(centernet_head, "CTFocalLoss", loss):
+                return super().forward(*args, **kwargs)
+
+
+@replaces("CenterFocalLoss")
+class CenterFocal(Replacement):
+    """The loss of a heatmap of probabilities; where ``mask`` is not 0, only peaks count."""
+
+    def configure(self) -> None:
+        self.focal = _heatmap_loss(loss_weight=self.loss_weight, activated=True)
+
+    def forward(self, pred: Tensor, target: Tensor, weight=None, mask=None, avg_factor=None, reduction_override=None):
+        if weight is not None or avg_factor is not None:
+            return super().forward(pred, target, weight, mask, avg_factor, reduction_override)
+        if mask is not None:
+            weight = (mask == 0).logical_or(target == 1).astype(pred.dtype)
+        return self.focal(pred, target, weight) * target.any().astype(pred.dtype)
