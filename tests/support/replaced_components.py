@@ -114,3 +114,11 @@ def assert_finite(ours: paddle.nn.Layer, run: Callable, unused: str | None = Non
             continue
         assert gradient is not None, name
         assert np.isfinite(gradient).all(), name
+
+
+def skip_if_it_fails(run: Callable) -> None:
+    """Skip the test where PaddleDetection's own code does not run: older releases mix types that Paddle 3 does not."""
+    try:
+        run()
+    except TypeError as error:
+        pytest.skip(f"ppdet itself fails: {' '.join(str(error).split())[:80]}")
