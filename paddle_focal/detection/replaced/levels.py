@@ -29,3 +29,8 @@ def sum_over_levels(loss: FocalLoss, logits: Sequence[Tensor], label: Tensor, sc
 def zero_of(*predictions: Tensor) -> Tensor:
     """0, with a gradient of zeros for predictions that no loss reads, so that all ranks have the same gradients."""
     return paddle.add_n([prediction.flatten()[:1].sum() * 0 for prediction in predictions])
+
+
+def with_wide_labels(targets: dict) -> dict:
+    """Targets whose classes are int64: older releases add them to int64 indices, which Paddle 3 refuses."""
+    return {**targets, "gt_class": targets["gt_class"].astype("int64")}

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from paddle import Tensor
 
-from paddle_focal.detection.replaced.levels import sum_over_levels
+from paddle_focal.detection.replaced.levels import sum_over_levels, with_wide_labels
 from paddle_focal.detection.replacement import Replacement, outputs_of, replaces
 from paddle_focal.losses import QualityFocalLoss, VarifocalLoss
 
@@ -38,11 +38,11 @@ class PPYOLOEHead(Replacement):
         finally:
             self._logits = self._scores = self._assigned = None
 
-    def get_loss(self, head_outs, *args, **kwargs):
+    def get_loss(self, head_outs, gt_meta, *args, **kwargs):
         self._scores = head_outs[0]
         assigners = [one for one in (getattr(self, "static_assigner", None), self.assigner) if one is not None]
         with outputs_of(assigners) as self._assigned:
-            return super().get_loss(head_outs, *args, **kwargs)
+            return super().get_loss(head_outs, with_wide_labels(gt_meta), *args, **kwargs)
 
     def _focal_loss(self, prob: Tensor, target: Tensor, alpha: float = -1, alpha_l: float = -1) -> Tensor:
         """The classification loss of probabilities and targets ``[N, L, C]``; ppdet divides it."""
