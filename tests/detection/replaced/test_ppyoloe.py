@@ -59,3 +59,27 @@ def test_scores_of_others_are_probabilities(rng):
     scores = paddle.to_tensor(rng.uniform(0.1, 0.9, [2, places, 5]).astype("float32"))
     distances = paddle.to_tensor(rng.normal(size=[2, places, 68]).astype("float32"))
     assert_same(stock, ours, lambda head: head(features, batch, [scores, distances]))
+
+
+def test_half_precision(rng):
+    """Half of PaddleDetection's chain is NaN: sigmoid is 1 from a logit of 8.4 on, whose slope is 0."""
+    logit = np.linspace(-60, 60, 2 * 5 * 16).astype("float16").reshape(2, 5, 4, 4)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        prob = 1 / (1 + np.exp(-logit))
+        of_background = 0.75 * prob**2 / (1 - prob) * (prob * (1 - prob))  # by the chain rule
+    assert prob.dtype == np.float16
+    assert np.isnan(of_background).any()
+
+    _, ours = create_pair("PPYOLOEHead", STRIDES)
+    pred = paddle.to_tensor(logit, stop_gradient=False)
+    label = paddle.to_tensor(rng.integers(0, 6, [2, 16]))
+    dense = paddle.nn.functional.one_hot(label, 6)[..., :5] * 0.5
+    ours._scores, ours._logits, ours._assigned = dense, [pred], [(label,)]
+    ours._focal_loss(dense, dense).backward()
+    assert pred.grad.dtype == paddle.float16
+    assert np.isfinite(pred.grad.numpy()).all()
+    is_background = (dense.numpy() == 0).transpose(0, 2, 1).reshape(logit.shape)
+    x = logit[is_background].astype("float64")
+    p, softplus = 1 / (1 + np.exp(-x)), np.logaddexp(0, x)
+    expected = 0.75 * p**2 * (2 * (1 - p) * softplus + p)
+    np.testing.assert_allclose(pred.grad.numpy()[is_background], expected, rtol=1e-3, atol=1e-7)
