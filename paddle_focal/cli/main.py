@@ -20,6 +20,8 @@ COMMANDS = {
     "analyze": ("paddle_focal.cli.analyze", "show what focal loss does to a model and its data"),
     "class-alpha": ("paddle_focal.cli.class_alpha", "compute alpha of each class from its frequency"),
     "make-digits": ("paddle_focal.cli.make_digits", "compose the demo's data set of handwritten digits"),
+    "coverage": ("paddle_focal.cli.coverage", "say which configurations of PaddleDetection are served"),
+    "run": ("paddle_focal.cli.run", "run a program with PaddleDetection's focal losses replaced"),
     "benchmark": ("paddle_focal.benchmarks.__main__", "measure the losses beside what they replace"),
     "doctor": ("paddle_focal.cli.doctor", "check the installation, for a bug report"),
     "build": ("paddle_focal.build", "compile the native library"),

@@ -64,7 +64,7 @@ def take_over(names: Sequence[str] | None) -> list[str]:
     Args:
         names: the components, or None for all that this PaddleDetection has.
     """
-    replaced = _load()
+    replaced = load_replacements()
     known = [name for name in REPLACEMENTS if isinstance(workspace.global_config.get(name), SchemaDict)]
     for name in names or ():
         if name not in known:
@@ -78,7 +78,7 @@ def take_over(names: Sequence[str] | None) -> list[str]:
     return taken
 
 
-def _load() -> ModuleType:
+def load_replacements() -> ModuleType:
     """The package of all replacements, with its modules loaded."""
     package = import_module("paddle_focal.detection.replaced")
     for module in iter_modules(package.__path__):

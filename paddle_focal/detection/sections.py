@@ -22,12 +22,15 @@ def sections_in_use() -> Iterator[SchemaDict]:
     waiting = [architecture] if architecture else [name for name, section in modules.items() if len(section)]
     seen = set()
     while waiting:
-        name = waiting.pop()
+        reference = waiting.pop()
+        name = name_of(reference)
         if name in seen or name not in modules:
             continue
         seen.add(name)
         section = modules[name]
         yield section
         if architecture:
-            values = [section[key] for key in (*section, *section.schema)]
-            waiting += [value for value in map(name_of, values) if value]
+            values = {key: section[key] for key in (*section, *section.schema)}
+            if isinstance(reference, dict):  # what stands beside the name takes the place of the section's own
+                values.update(reference)
+            waiting += values.values()

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("ppdet")
 
-from paddle_focal.cli import analyze, check_data, convert, evaluate, export, infer, main, train
+from paddle_focal.cli import analyze, check_data, convert, coverage, evaluate, export, infer, main, run, train
 from paddle_focal.cli import arguments as shared
 
 SHARED = """\
@@ -126,6 +126,29 @@ MAKE_DIGITS = """\
 --imbalance | how many times more frequent digit 0 is than digit 9
 --seed |
 """
+COVERAGE = """\
+Say which configurations of PaddleDetection have a loss of the focal family, and which are served.
+
+Every configuration of a source tree is loaded by PaddleDetection's own code; no model is built and no data is read.
+`paddle_focal.detection.replace` serves a configuration if it replaces all its components of the focal family. Parts of
+other configurations are left out, and so is what --slim_config adds.
+-h --help | show this help message and exit
+--paddledetection DIR | source tree (default: that of the ppdet that is installed)
+--verbose | list each configuration
+--json FILE | write the results; -: to standard output, instead of tables
+"""
+RUN = """\
+Run a program in which every Python that imports PaddleDetection has its focal losses replaced.
+
+Programs that it starts are served as well. Nothing is installed, and no configuration needs a line of its own:
+
+  paddle-focal run python tools/train.py -c configs/ppyoloe/ppyoloe_plus_crn_s_80e_coco.yml
+
+A Python that ignores the environment (-E, -I) or starts without its site module (-S) cannot be reached.
+-h --help | show this help message and exit
+--names A,B | components to replace (default: all that can be)
+command required nargs=... COMMAND | program and its arguments
+"""
 
 
 class Built(Exception):  # noqa: N818 - it is no error
@@ -174,10 +197,11 @@ def test_commands_with_a_configuration(command, text):
     assert f"{parser.description}\n{flags.removeprefix(SHARED)}" == text
 
 
-def test_convert():
-    parser = parser_of(convert)
+@pytest.mark.parametrize(("command", "text"), [(convert, CONVERT), (coverage, COVERAGE), (run, RUN)])
+def test_commands_without_one(command, text):
+    parser = parser_of(command)
     assert parser.formatter_class is argparse.RawDescriptionHelpFormatter
-    assert f"{parser.description}\n{flags_of(parser)}" == CONVERT
+    assert f"{parser.description}\n{flags_of(parser)}" == text
 
 
 @pytest.mark.parametrize(("name", "text"), [("class_alpha", CLASS_ALPHA), ("make_digits", MAKE_DIGITS)])
@@ -201,6 +225,8 @@ usage: paddle-focal COMMAND ...
   analyze     show what focal loss does to a model and its data
   class-alpha compute alpha of each class from its frequency
   make-digits compose the demo's data set of handwritten digits
+  coverage    say which configurations of PaddleDetection are served
+  run         run a program with PaddleDetection's focal losses replaced
   benchmark   measure the losses beside what they replace
   doctor      check the installation, for a bug report
   build       compile the native library
@@ -238,6 +264,6 @@ def test_the_module_of_each_command(monkeypatch):
             main.main([command])
     assert asked == [
         *(f"paddle_focal.cli.{name}" for name in ("train", "evaluate", "check_data", "convert", "infer", "export")),
-        *(f"paddle_focal.cli.{name}" for name in ("analyze", "class_alpha", "make_digits")),
+        *(f"paddle_focal.cli.{name}" for name in ("analyze", "class_alpha", "make_digits", "coverage", "run")),
         *("paddle_focal.benchmarks.__main__", "paddle_focal.cli.doctor", "paddle_focal.build"),
     ]

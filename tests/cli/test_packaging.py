@@ -112,6 +112,7 @@ def test_wheel_and_sdist(source, tmp_path):
     assert wheel.name == f"paddle_focal-{paddle_focal.__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as built:
         built.extractall(tmp_path / "installed")
+    assert (tmp_path / "installed/paddle_focal/cli/startup/sitecustomize.py").exists()
     environment["PYTHONPATH"] = str(tmp_path / "installed")
     run = [sys.executable, "-W", "ignore", "-m", "paddle_focal"]
     digits = ["make-digits", "--train-images", "40", "--val-images", "10"]
