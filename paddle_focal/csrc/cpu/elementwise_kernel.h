@@ -12,7 +12,7 @@ namespace FOCAL_ISA {
 namespace {
 
 constexpr int64_t kTaskSize = 1 << 14;  // logits: a task's sum is the same whichever thread runs it
-constexpr int64_t kStrip = 4;  // blocks of one class in a row, so that memory is read in runs of 32 KiB
+constexpr int64_t kStrip = 8;  // blocks of one class in a row, so that memory is read in runs of 32 KiB
 
 /// The factors of the logits off a heatmap's peaks.
 template <class T>
