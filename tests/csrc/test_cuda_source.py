@@ -188,6 +188,14 @@ class TestOtherLosses:
             Case(host, rng.normal(size=shape), label, dtype, label_dtype=label_dtype, **arguments).check()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_doubles_are_targets_as_they_stand(host, dtype):
+    """Rounded to the logits' type, some of these would be 0, and some 1."""
+    label = np.array([0, 1e-50, 0.5, 1 - 1e-9, 1]).reshape(1, 5, 1)
+    for loss, second in (("varifocal", 0.0), ("gaussian", 4.0)):
+        Case(host, np.zeros((1, 5, 1)), label, dtype, label_dtype="float64", loss=loss, second=second).check()
+
+
 @pytest.mark.parametrize("value", [-0.25, 1.25, np.nan])
 @pytest.mark.parametrize("shape", [(9, 80, 1), (5, 3, 1), (1, 1, 31), (2, 5, 16), (2, 5, 7)], ids=str)
 def test_scores_out_of_range(host, rng, shape, value):

@@ -60,12 +60,20 @@ def test_beta(backend, beta):
             np.testing.assert_allclose(actual, true, **tolerance)
 
 
-def test_a_value_beside_one_is_no_peak(backend):
-    """Not even the largest number below 1."""
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_value_beside_one_is_no_peak(backend, dtype):
+    """Not even the largest double below 1, whatever the logits are."""
     below = np.nextafter(1.0, 0.0)
-    losses, slopes = call([2.0, 2.0], [1.0, below], reduction="none", backend=backend)
+    losses, slopes = call([2.0, 2.0], [1.0, below], dtype, reduction="none", backend=backend)
     assert losses[0] > 1e-3 > losses[1]
     assert slopes[0] < 0 <= slopes[1] < 1e-30
+
+
+def test_the_distance_from_one_is_that_of_the_heatmap(backend):
+    """Not that of its numbers once they are rounded to the logits' type."""
+    options = {"beta": 1.0, "reduction": "none", "backend": backend}
+    losses, _ = call(np.zeros(3), [1 - 1e-5, 1 - 1e-7, 1 - 1e-9], "float32", **options)
+    np.testing.assert_allclose(losses, 0.25 * np.log(2) * np.array([1e-5, 1e-7, 1e-9]), rtol=2e-6)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 40, 30), (7200,), (7200, 1), (1, 7200), (120, 60)])

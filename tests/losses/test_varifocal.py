@@ -45,6 +45,15 @@ def test_detaching_changes_gradients_of_target_0_only(backend, rng):
     assert (results[0][1][~is_own] > 1.3 * results[1][1][~is_own]).all()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_target_below_the_logits_numbers_is_a_score(backend, dtype):
+    """A positive one, whose loss is a share of that of a score of 1; targets of 0 have one without a score."""
+    options = {"function": varifocal_loss, "reduction": "none", "backend": backend}
+    losses, slopes = run(np.zeros((1, 2)), np.array([[0.0, 1e-50]]), dtype, **options)
+    np.testing.assert_allclose(losses, [[0.75 * 0.25 * np.log(2), 0]], rtol=1e-3, atol=1e-30)
+    assert slopes[0, 1] == 0 < slopes[0, 0]
+
+
 def test_the_layer_hands_it_on():
     layer = VarifocalLoss(detach_weight=True, reduction="sum")
     logit = paddle.to_tensor([[-4.0]], stop_gradient=False)

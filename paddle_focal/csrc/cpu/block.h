@@ -12,7 +12,7 @@ namespace FOCAL_ISA {
 namespace {
 
 template <class T>
-constexpr int64_t kBlock = 8192 / sizeof(T);
+constexpr int64_t kBlock = 4096 / sizeof(T);  // logits: with factors, losses and gradients they fill half of the cache
 constexpr int64_t kVectors = 64;  // blocks are padded to a multiple of it, so that no loop has a remainder
 
 /// The labels of a block as 32-bit class indices, read once for all classes; -1 is every label without loss.
@@ -131,7 +131,7 @@ struct Block {
   Own<T> own;
   alignas(64) T z[kBlock<T>];       // logits that had to be converted or changed; results on their way out
   alignas(64) T factor[kBlock<T>];  // alpha / normalizer * weight * upstream gradient
-  alignas(64) T other[kBlock<T>];   // a factor on its way in; losses beside gradients
+  alignas(64) T other[kBlock<T>];   // a factor on its way in; exponentials; losses beside gradients
 
   FOCAL_INLINE void begin(const FocalArray& array, int64_t first, int64_t length) {
     logit = array;
@@ -163,13 +163,22 @@ FOCAL_INLINE T load_score(const FocalLossParams& params, int64_t index, Result& 
   return score;
 }
 
+/// exp(-|x|) of n logits x. A loop of its own, because a processor overlaps the turns of a short one: each step of a
+/// formula waits for the one before, and one with its exponential has too many of them for two turns to be under way.
+template <class In, class T>
+FOCAL_NOINLINE void exponentiate(const In* in, int64_t n, T* small) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) small[i] = exp_nonpositive(-std::fabs(convert<In, T>(in[i])));
+}
+
 /// Results of n logits, each as if its target were 0: losses, or derivatives; or derivatives, while the losses go to
 /// block.other.
 template <Mode kMode, class Negative, class T, class In, class Out>
 FOCAL_NOINLINE void evaluate_negative(Block<T>& block, int64_t n, Negative negative, const In* in, Out* out) {
+  exponentiate(in, n, block.other);
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
-    const auto terms = negative(convert<In, T>(in[i]));
+    const auto terms = negative(Logistic<T>(convert<In, T>(in[i]), block.other[i]));
     if (kMode == Mode::kBoth) block.other[i] = terms.loss() * block.factor[i];
     const T value = kMode == Mode::kLoss ? terms.loss() : terms.derivative();
     out[i] = convert<T, Out>(value * block.factor[i]);
@@ -180,9 +189,12 @@ FOCAL_NOINLINE void evaluate_negative(Block<T>& block, int64_t n, Negative negat
 template <class Formula, class T>
 FOCAL_NOINLINE void evaluate_positive(Formula formula, int64_t n, const T* logit, const T* target, const T* factor,
                                       T* loss, T* derivative) {
+  using Number = decltype(formula.positive(T(), T()).loss());  // what it is computed in
+  alignas(64) Number small[kBlock<T>];
+  exponentiate(logit, n, small);
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
-    const auto terms = formula.positive(logit[i], target[i]);
+    const auto terms = formula.positive(Logistic<Number>(logit[i], small[i]), target[i]);
     derivative[i] = static_cast<T>(terms.derivative()) * factor[i];
     loss[i] = static_cast<T>(terms.loss()) * factor[i];
   }

@@ -12,40 +12,48 @@ namespace FOCAL_ISA {
 namespace {
 
 constexpr int64_t kTaskSize = 1 << 14;  // logits: a task's sum is the same whichever thread runs it
-constexpr int64_t kStrip = 4;  // blocks of one class in a row, so that memory is read in runs of 32 KiB
+constexpr int64_t kStrip = 8;  // blocks of one class in a row, so that memory is read in runs of 32 KiB
 
 /// The factors of the logits off a heatmap's peaks.
-template <class T>
-FOCAL_NOINLINE void apply_heatmap(const T* heatmap, int64_t n, T beta, T* factor) {
-  if (beta == 4) {  // a constant, so that the loop has no choice in it and becomes one of vectors
-    for (int64_t i = 0; i < n; ++i) factor[i] *= heatmap[i] == 1 ? T(1) : off_peak_factor(heatmap[i], T(4));
-  } else {
-    for (int64_t i = 0; i < n; ++i) factor[i] *= heatmap[i] == 1 ? T(1) : off_peak_factor(heatmap[i], beta);
-  }
+template <class T, class TargetOf, class Number>
+FOCAL_NOINLINE void apply_heatmap(TargetOf target_of, int64_t n, Number beta, T* factor) {
+  const auto apply = [&](Number exponent) FOCAL_INLINE_LAMBDA {
+    for (int64_t i = 0; i < n; ++i) {
+      const Number heatmap = target_of(i);
+      factor[i] *= heatmap == 1 ? T(1) : static_cast<T>(off_peak_factor(heatmap, exponent));
+    }
+  };
+  beta == 4 ? apply(4) : apply(beta);  // a constant, so that the loop has no choice in it and becomes one of vectors
 }
 
-/// Dense targets, in own.target: which logits are not of target 0.
-template <class T>
-FOCAL_INLINE void apply_targets(const FocalLossParams& params, Block<T>& block, Result& result) {
+/// Dense targets: which logits are not of target 0, as they stand, for rounding may make one of a double.
+template <class S, class T>
+FOCAL_INLINE void apply_targets(const FocalLossParams& params, const S* targets, Block<T>& block, Result& result) {
+  using Number = std::conditional_t<std::is_same<S, double>::value, double, T>;
+  const auto target_of = [=](int64_t i) FOCAL_INLINE_LAMBDA { return convert<S, Number>(targets[i]); };
   Own<T>& own = block.own;
-  T* target = own.target;
   const int64_t n = block.n;
   int32_t invalid = 0, count = 0;
   for (int64_t i = 0; i < n; ++i) {
-    invalid += !((target[i] >= 0) & (target[i] <= 1));
-    count += target[i] != 0;
+    const Number target = target_of(i);
+    invalid += !((target >= 0) & (target <= 1));
+    count += target != 0;
   }
   for (int64_t i = 0; invalid && i < n; ++i) {
-    if (!(target[i] >= 0 && target[i] <= 1)) return result.reject(block.offset + i);
+    if (!(target_of(i) >= 0 && target_of(i) <= 1)) return result.reject(block.offset + i);
   }
-  if (is_crowded(params, count, n)) return own.take_all(n);
+  if (is_crowded(params, count, n)) {
+    convert_all<S, T>(targets, own.target, n);
+    return own.take_all(n);
+  }
+  if (!count) return;
   if (params.loss == FOCAL_GAUSSIAN) {
-    if (count) apply_heatmap(target, n, static_cast<T>(params.numbers[1]), block.factor);
-    own.collect(n, [&](int64_t i) FOCAL_INLINE_LAMBDA { return target[i] == 1; });
+    apply_heatmap<T>(target_of, n, static_cast<Number>(params.numbers[1]), block.factor);
+    own.collect(n, [=](int64_t i) FOCAL_INLINE_LAMBDA { return target_of(i) == 1; });
   } else {
-    own.collect(n, [&](int64_t i) FOCAL_INLINE_LAMBDA { return target[i] != 0; });
+    own.collect(n, [=](int64_t i) FOCAL_INLINE_LAMBDA { return target_of(i) != 0; });
   }
-  for (int64_t k = 0; k < own.n; ++k) target[k] = target[own.at[k]];
+  for (int64_t k = 0; k < own.n; ++k) own.target[k] = convert<S, T>(targets[own.at[k]]);
 }
 
 /// The factors of own logits, whose target is not 0.
@@ -72,8 +80,10 @@ FOCAL_INLINE void prepare(const Pass& pass, const Layout& layout, Block<T>& bloc
   const FocalLossParams& params = pass.params;
   layout.fill_scale(params.scales[1], static_cast<T>(pass.multiplier), block.factor);
   if (is_dense(params)) {
-    load(params.label, block.offset, block.n, block.own.target);
-    apply_targets(params, block, result);
+    visit_type(params.label.type, [&](auto* null) FOCAL_INLINE_LAMBDA {
+      using S = std::remove_pointer_t<decltype(null)>;
+      apply_targets(params, static_cast<const S*>(params.label.data) + block.offset, block, result);
+    });
   } else {
     layout.apply_labels(block, result);
   }

@@ -56,7 +56,8 @@ class AnyLoss {
     x[j] = convert<S, T>(static_cast<const S*>(params.logit.data)[index]);
     factor[j] = scales.background_of(params, place.c);
     if (is_dense(params)) {
-      apply_target(j, load_one<T>(params.label, index), place.c);
+      params.label.type == FOCAL_FLOAT64 ? apply_target(j, load_one<double>(params.label, index), place.c)
+                                         : apply_target(j, load_one<T>(params.label, index), place.c);
     } else {
       apply_label(j, load_label(params.label, label), label, place.c);
     }
@@ -71,10 +72,13 @@ class AnyLoss {
   }
 
   /// NaN for what is out of range, whatever the logit.
-  FOCAL_INLINE void apply_target(int j, T value, int64_t c) {
+  template <class Number>
+  FOCAL_INLINE void apply_target(int j, Number value, int64_t c) {
     if (!is_share(value)) return drop(j, static_cast<T>(NAN));
-    if (is_positive(params, value)) return set_own(j, value, c);
-    if (params.loss == FOCAL_GAUSSIAN) factor[j] *= off_peak_factor(value, static_cast<T>(params.numbers[1]));
+    if (is_positive(params, value)) return set_own(j, static_cast<T>(value), c);
+    if (params.loss == FOCAL_GAUSSIAN) {
+      factor[j] *= static_cast<T>(off_peak_factor(value, static_cast<Number>(params.numbers[1])));
+    }
   }
 
   FOCAL_INLINE void apply_label(int j, int64_t label, int64_t index, int64_t c) {

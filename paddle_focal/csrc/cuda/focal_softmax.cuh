@@ -114,7 +114,7 @@ class SoftmaxThread {
     // Near exp(z) = 1 rounding may have z on the other side.
     const bool is_wrong = is_large != is_reciprocal;
     const T magnitude = std::fabs(z);
-    return {is_wrong ? magnitude : -magnitude, static_cast<T>(params.numbers[0]), Logistic<T>(small, nullptr)};
+    return {Logistic<T>(is_wrong ? magnitude : -magnitude, small), static_cast<T>(params.numbers[0])};
   }
 
   FOCAL_INLINE void store_gradient(int32_t c, T value) const {

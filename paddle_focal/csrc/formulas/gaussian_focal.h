@@ -10,7 +10,7 @@ namespace paddle_focal {
 
 template <Gamma kGamma, class T>
 struct PeakTerms : Hard<kGamma, T> {
-  FOCAL_INLINE PeakTerms(T x, T gamma) : Hard<kGamma, T>(-x, gamma) {}
+  FOCAL_INLINE PeakTerms(const Logistic<T>& at, T gamma) : Hard<kGamma, T>({-at.x, at.small}, gamma) {}
 
   FOCAL_INLINE T derivative() const { return -Hard<kGamma, T>::derivative(); }  // by x
 };
@@ -34,7 +34,7 @@ struct GaussianFocal {
   FOCAL_INLINE explicit GaussianFocal(const double* numbers) : gamma(static_cast<T>(numbers[0])) {}
 
   FOCAL_INLINE Negative negative() const { return {gamma}; }
-  FOCAL_INLINE PeakTerms<kGamma, T> positive(T x, T) const { return {x, gamma}; }
+  FOCAL_INLINE PeakTerms<kGamma, T> positive(const Logistic<T>& x, T) const { return {x, gamma}; }
 };
 
 }  // namespace paddle_focal

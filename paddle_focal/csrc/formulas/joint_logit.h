@@ -33,7 +33,7 @@ struct JointLogit {
     T softplus, sigmoid;
 
     FOCAL_INLINE Factor(T x, T m) {
-      const Logistic<T> at(std::fabs(x));
+      const Logistic<T> at(x);
       const bool is_positive = x > 0;
       const T power = exp_nonpositive(m - (is_positive ? x : m));  // e^(m - x), or 1
       softplus = is_positive ? power * (at.small == 0 ? T(1) : at.tail / at.small) : at.tail - x;

@@ -3,23 +3,21 @@
 // Every function is branch-free in its arguments, so that a loop over it is vectorised; T is float or double.
 #pragma once
 
-#include <cstddef>
-
 #include "formulas/elementary.h"
 
 namespace paddle_focal {
 
-/// The logistic function at distance |x| from its centre.
+/// A logit x, and the logistic function at its distance |x| from 0.
 template <class T>
 struct Logistic {
+  T x;
   T small;    // exp(-|x|)
   T inverse;  // 1 / (1 + small) = sigmoid(|x|)
   T tail;     // log(1 + small) = softplus(-|x|)
 
-  FOCAL_INLINE explicit Logistic(T distance) : Logistic(exp_nonpositive(-distance), nullptr) {}
+  FOCAL_INLINE Logistic(T x) : Logistic(x, exp_nonpositive(-std::fabs(x))) {}
 
-  /// Of exp(-|x|).
-  FOCAL_INLINE Logistic(T small, std::nullptr_t) : small(small) {
+  FOCAL_INLINE Logistic(T x, T small) : x(x), small(small) {
 #if defined(FOCAL_HAS_APPROXIMATIONS)
     if constexpr (std::is_same<T, float>::value) {
       inverse = approximate_reciprocal(1 + small);
@@ -78,15 +76,15 @@ FOCAL_INLINE T power(T base, T log_base, T gamma) {
 /// that a 0/1 target leaves exactly the right one.
 template <class T>
 struct Classifier {
-  Logistic<T> at;
-  T near;           // sigmoid(-|x|)
   T cross_entropy;  // y softplus(-x) + (1 - y) softplus(x)
   T difference;     // p - y
+  T slope;          // of p: p (1 - p)
 
-  FOCAL_INLINE Classifier(T x, T y) : at(std::fabs(x)) {
-    const bool is_positive = x > 0;
-    near = at.small * at.inverse;
-    cross_entropy = std::fabs(x) * (is_positive ? 1 - y : y) + at.tail;
+  FOCAL_INLINE Classifier(const Logistic<T>& at, T y) {
+    const bool is_positive = at.x > 0;
+    const T near = at.small * at.inverse;  // sigmoid(-|x|)
+    slope = near * at.inverse;
+    cross_entropy = std::fabs(at.x) * (is_positive ? 1 - y : y) + at.tail;
     difference = is_positive ? (1 - y) - near : near - y;
   }
 };

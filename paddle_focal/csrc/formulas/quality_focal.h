@@ -19,7 +19,7 @@ struct QualityTerms {
   double modulator;  // |d|^gamma
   double slope;      // |d|^(gamma - 1) sgn(d); 0 at d = 0, where it may have no limit
 
-  FOCAL_INLINE QualityTerms(double x, double y, double gamma) : at(x, y), gamma(gamma) {
+  FOCAL_INLINE QualityTerms(const Logistic<double>& x, double y, double gamma) : at(x, y), gamma(gamma) {
     const double distance = std::fabs(at.difference);
     const bool is_met = distance < Format<double>::kSmallest;
     modulator = power<kGamma>(is_met ? 0 : distance, logarithm(distance), gamma);
@@ -29,7 +29,7 @@ struct QualityTerms {
 
   FOCAL_INLINE double loss() const { return modulator * at.cross_entropy; }
   FOCAL_INLINE double derivative() const {
-    return modulator * at.difference + gamma * slope * (at.near * at.at.inverse * at.cross_entropy);
+    return modulator * at.difference + gamma * slope * (at.slope * at.cross_entropy);
   }
 };
 
@@ -44,7 +44,7 @@ struct QualityFocal {
   FOCAL_INLINE explicit QualityFocal(const double* numbers) : gamma(numbers[0]) {}
 
   FOCAL_INLINE Negative negative() const { return {static_cast<T>(gamma)}; }
-  FOCAL_INLINE QualityTerms<kGamma> positive(T x, T y) const { return {x, y, gamma}; }
+  FOCAL_INLINE QualityTerms<kGamma> positive(const Logistic<double>& x, T y) const { return {x, y, gamma}; }
 };
 
 }  // namespace paddle_focal

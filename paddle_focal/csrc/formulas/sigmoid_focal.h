@@ -19,9 +19,8 @@ struct Hard {
   T modulator;      // (1 - p_t)^gamma
   T gamma;
 
-  FOCAL_INLINE Hard(T z, T gamma) : Hard(z, gamma, Logistic<T>(std::fabs(z))) {}
-
-  FOCAL_INLINE Hard(T z, T gamma, const Logistic<T>& at) : gamma(gamma) {
+  FOCAL_INLINE Hard(const Logistic<T>& at, T gamma) : gamma(gamma) {
+    const T z = at.x;
     const bool is_wrong = z > 0;
     const T far = at.inverse, near = at.small * at.inverse;
     one_minus_p_t = is_wrong ? far : near;
@@ -45,12 +44,11 @@ struct Soft {
   T d_log_one_minus_p_t;
   T gamma;
 
-  FOCAL_INLINE Soft(T x, T y, T gamma, T smoothing) : gamma(gamma) {
-    const Classifier<T> smoothed(x, y * (1 - smoothing) + smoothing / 2);
-    const Logistic<T>& at = smoothed.at;
-    const T lost = x > 0 ? 1 - y : y;
+  FOCAL_INLINE Soft(const Logistic<T>& at, T y, T gamma, T smoothing) : gamma(gamma) {
+    const Classifier<T> smoothed(at, y * (1 - smoothing) + smoothing / 2);
+    const T lost = at.x > 0 ? 1 - y : y;
     const T mixed = lost + (1 - lost) * at.small;
-    const T log_one_minus_p_t = (lost == 0 ? -std::fabs(x) : logarithm(mixed)) - at.tail;
+    const T log_one_minus_p_t = (lost == 0 ? -std::fabs(at.x) : logarithm(mixed)) - at.tail;
     cross_entropy = smoothed.cross_entropy;
     modulator = power<kGamma>(mixed * at.inverse, log_one_minus_p_t, gamma);
     d_cross_entropy = smoothed.difference;
@@ -68,7 +66,7 @@ template <Gamma kGamma, class T>
 struct HardNegative {
   T gamma;
 
-  FOCAL_INLINE Hard<kGamma, T> operator()(T x) const { return {x, gamma}; }
+  FOCAL_INLINE Hard<kGamma, T> operator()(const Logistic<T>& x) const { return {x, gamma}; }
 };
 
 /// The same with label smoothing.
@@ -76,7 +74,7 @@ template <Gamma kGamma, class T>
 struct SmoothNegative {
   T gamma, smoothing;
 
-  FOCAL_INLINE Soft<kGamma, T> operator()(T x) const { return {x, T(0), gamma, smoothing}; }
+  FOCAL_INLINE Soft<kGamma, T> operator()(const Logistic<T>& x) const { return {x, T(0), gamma, smoothing}; }
 };
 
 /// Numbers: gamma, label smoothing.
@@ -97,7 +95,7 @@ struct SigmoidFocal {
       return {gamma};
     }
   }
-  FOCAL_INLINE Soft<kGamma, T> positive(T x, T y) const { return {x, y, gamma, smoothing}; }
+  FOCAL_INLINE Soft<kGamma, T> positive(const Logistic<T>& x, T y) const { return {x, y, gamma, smoothing}; }
 };
 
 }  // namespace paddle_focal

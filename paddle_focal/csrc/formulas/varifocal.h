@@ -16,7 +16,7 @@ struct ScoreTerms {
   Classifier<T> at;
   T score;
 
-  FOCAL_INLINE ScoreTerms(T x, T score) : at(x, score), score(score) {}
+  FOCAL_INLINE ScoreTerms(const Logistic<T>& x, T score) : at(x, score), score(score) {}
 
   FOCAL_INLINE T loss() const { return score * at.cross_entropy; }
   FOCAL_INLINE T derivative() const { return score * at.difference; }
@@ -24,7 +24,7 @@ struct ScoreTerms {
 
 template <Gamma kGamma, class T>
 struct DetachedTerms : Hard<kGamma, T> {
-  FOCAL_INLINE DetachedTerms(T x, T gamma) : Hard<kGamma, T>(x, gamma) {}
+  FOCAL_INLINE DetachedTerms(const Logistic<T>& x, T gamma) : Hard<kGamma, T>(x, gamma) {}
 
   FOCAL_INLINE T derivative() const { return this->modulator * this->one_minus_p_t; }
 };
@@ -33,7 +33,7 @@ template <Gamma kGamma, class T>
 struct DetachedNegative {
   T gamma;
 
-  FOCAL_INLINE DetachedTerms<kGamma, T> operator()(T x) const { return {x, gamma}; }
+  FOCAL_INLINE DetachedTerms<kGamma, T> operator()(const Logistic<T>& x) const { return {x, gamma}; }
 };
 
 /// Numbers: gamma, whether the weight is a constant for the gradient.
@@ -47,7 +47,7 @@ struct Varifocal {
   FOCAL_INLINE explicit Varifocal(const double* numbers) : gamma(static_cast<T>(numbers[0])) {}
 
   FOCAL_INLINE Negative negative() const { return {gamma}; }
-  FOCAL_INLINE ScoreTerms<T> positive(T x, T score) const { return {x, score}; }
+  FOCAL_INLINE ScoreTerms<T> positive(const Logistic<T>& x, T score) const { return {x, score}; }
 };
 
 }  // namespace paddle_focal

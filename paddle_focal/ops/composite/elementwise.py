@@ -51,7 +51,7 @@ class Elementwise:
         positive = self.positive(x, target, numbers, gradient) * self._mixed(target, foreground, background)
         if self.serves_zero:
             return positive
-        return paddle.where(target > 0, positive, self.negative(x, numbers, gradient) * background)
+        return paddle.where(params.label > 0, positive, self.negative(x, numbers, gradient) * background)
 
     def _mixed(self, target: Tensor, foreground: float | Tensor, background: float | Tensor) -> float | Tensor:
         return target * foreground + (1.0 - target) * background if self.serves_zero else foreground
