@@ -125,7 +125,7 @@ def test_masks_of_one_image_only(rng):
 
 @pytest.mark.parametrize("detach_weight", [False, True])
 def test_own_keys(rng, detach_weight):
-    """The varifocal loss by its definition."""
+    """The varifocal loss by its definition, of overlaps times scores, which pseudo labels have."""
     alpha = [0.1, 0.2, 0.3, 0.4, 0.5]
     ours = create(own={"alpha": alpha, "gamma": 1.5, "detach_weight": detach_weight}, use_vfl=True)[1]
     logit = rng.normal(size=[1, QUERIES, CLASSES]) * 2
@@ -138,9 +138,10 @@ def test_own_keys(rng, detach_weight):
         gradient[0, query, label] = score * (q - score)
 
     tensor = paddle.to_tensor(logit.astype("float32"), stop_gradient=False)
-    classes, scores = [paddle.to_tensor([[2], [0]])], paddle.to_tensor([[0.7], [0.25]])
+    classes = [paddle.to_tensor([[2], [0]])]
+    scores = paddle.to_tensor([[0.875], [0.5]]), paddle.to_tensor([[0.8], [0.5]])
     matches = [(paddle.to_tensor([4, 1]), paddle.to_tensor([0, 1]))]
-    found = ours._get_loss_class(tensor, classes, matches, CLASSES, paddle.to_tensor([5.0]), "_dn", scores)
+    found = ours._get_loss_class(tensor, classes, matches, CLASSES, paddle.to_tensor([5.0]), "_dn", *scores)
     found["loss_class_dn"].backward()
     np.testing.assert_allclose(found["loss_class_dn"].numpy(), [2 * expected.sum() / 5], rtol=1e-5)
     np.testing.assert_allclose(tensor.grad.numpy(), 2 * gradient / 5, rtol=1e-4, atol=1e-6)
