@@ -33,4 +33,5 @@ def zero_of(*predictions: Tensor) -> Tensor:
 
 def with_wide_labels(targets: dict) -> dict:
     """Targets whose classes are int64: older releases add them to int64 indices, which Paddle 3 refuses."""
-    return {**targets, "gt_class": targets["gt_class"].astype("int64")}
+    classes = targets["gt_class"]
+    return {**targets, "gt_class": classes.astype("int64") if paddle.is_tensor(classes) else classes}

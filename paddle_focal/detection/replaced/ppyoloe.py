@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 from paddle import Tensor
 
-from paddle_focal.detection.replaced.levels import sum_over_levels, with_wide_labels
+from paddle_focal.detection.replaced.levels import sum_over_levels, with_wide_labels, zero_of
 from paddle_focal.detection.replacement import Replacement, outputs_of, replaces
 from paddle_focal.losses import QualityFocalLoss, VarifocalLoss
 
 
-@replaces("PPYOLOEHead", "PPYOLOEContrastHead", "PPYOLOEInsHead", "PPYOLOERHead")
+@replaces("PPYOLOEHead", "PPYOLOEContrastHead", "PPYOLOERHead")
 class PPYOLOEHead(Replacement):
     """The classification loss is computed from the logits of each level, where the convolutions left them.
 
@@ -55,3 +55,21 @@ class PPYOLOEHead(Replacement):
         if self._logits and prob is self._scores:
             return sum_over_levels(loss, self._logits, *target)
         return loss(prob, target, activated=True)
+
+
+@replaces("PPYOLOEInsHead")
+class PPYOLOEInsHead(PPYOLOEHead):
+    __doc__ = PPYOLOEHead.__doc__
+
+    def get_loss(self, head_outs, *args, **kwargs) -> dict[str, Tensor]:
+        losses = super().get_loss(head_outs, *args, **kwargs)
+        losses["loss"] = losses["loss"] + zero_of(*head_outs[1:4])  # without boxes no loss reads boxes and masks
+        return losses
+
+
+@replaces("SupContrast")
+class SupContrast(Replacement):
+    """PaddleDetection's loss; 0 where no score is above ``thresh``, where PaddleDetection takes the mean of nothing."""
+
+    def forward(self, features: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
+        return super().forward(features, labels, scores) if (scores > self.thresh).any() else zero_of(features)

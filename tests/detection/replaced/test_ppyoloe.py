@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import paddle
 import pytest
 
 pytest.importorskip("ppdet")
 
-from replaced_components import BOXES, assert_finite, assert_same, create_pair, levels, padded_boxes
+from ppdet.core import workspace
+from ppdet.modeling.assigners import rotated_task_aligned_assigner
+from ppdet.modeling.losses.supcontrast import SupContrast
+from replaced_components import (
+    BOXES,
+    assert_finite,
+    assert_same,
+    create_pair,
+    levels,
+    padded_boxes,
+    skip_if_it_fails,
+)
+
+from paddle_focal.detection.replacement import outputs_of
 
 pytestmark = pytest.mark.usefixtures("workspace_copy")
 STRIDES = (32, 16, 8)
@@ -83,3 +98,106 @@ def test_half_precision(rng):
     p, softplus = 1 / (1 + np.exp(-x)), np.logaddexp(0, x)
     expected = 0.75 * p**2 * (2 * (1 - p) * softplus + p)
     np.testing.assert_allclose(pred.grad.numpy()[is_background], expected, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("boxes", BOXES)
+@pytest.mark.parametrize("use_varifocal_loss", [True, False])
+def test_contrast_head(rng, monkeypatch, use_varifocal_loss, boxes):
+    """With a stand-in for the contrast loss, which fails with Paddle 3."""
+    monkeypatch.setattr(SupContrast, "forward", lambda _, features, *others: features.square().mean())
+    weight = {"class": 1.0, "iou": 2.5, "dfl": 0.5, "contrast": 0.2}
+    keys = {"use_varifocal_loss": use_varifocal_loss, "loss_weight": weight}
+    stock, ours = create_pair("PPYOLOEContrastHead", STRIDES, **keys)
+    features = [paddle.to_tensor(level) for level in levels(rng, STRIDES)]
+    batch = {**padded_boxes(*BOXES[boxes]), "epoch_id": 10}
+    assert_same(stock, ours, lambda head: head(features, batch))
+    assert_finite(ours, lambda head: head(features, batch))
+
+
+class TestContrastLoss:
+    def run(self, rng, score):
+        """The loss and its gradient, with the same samples of the background."""
+        features = rng.normal(size=[20, 4]).astype("float32")
+        labels = paddle.to_tensor([0] * 3 + [1] * 3 + [5] * 14)
+        scores = paddle.to_tensor(np.full(20, score, "float32"))
+
+        def results(loss):
+            random.seed(0)
+            tensor = paddle.to_tensor(features, stop_gradient=False)
+            value = loss(tensor, labels, scores)
+            value.backward()
+            return value.numpy(), tensor.grad.numpy()
+
+        return results
+
+    def test_same_as_ppdet(self, rng):
+        stock, ours = create_pair("SupContrast", sample_num=12)
+        run = self.run(rng, score=0.9)
+        skip_if_it_fails(lambda: run(stock))
+        for expected, found in zip(run(stock), run(ours)):
+            np.testing.assert_array_equal(found, expected)
+
+    def test_no_sure_boxes(self, rng):
+        """PaddleDetection takes the mean of nothing."""
+        stock, ours = create_pair("SupContrast", sample_num=12)
+        run = self.run(rng, score=0.7)
+        loss, gradient = run(ours)
+        assert loss == 0
+        np.testing.assert_array_equal(gradient, np.zeros([20, 4]))
+        with pytest.raises((TypeError, ValueError)):  # of Paddle 3 and of 2.6
+            run(stock)
+
+
+class TestInsHead:
+    def run(self, rng, boxes):
+        features = [paddle.to_tensor(level) for level in levels(rng, STRIDES)]
+        batch = padded_boxes(*BOXES[boxes])
+        segments = rng.integers(0, 2, [*batch["gt_class"].shape[:2], 128, 128]).astype("float32")
+        lists = {name: list(batch[name]) for name in ("gt_bbox", "gt_class", "pad_gt_mask")}
+        lists["gt_segm"] = list(paddle.to_tensor(segments))
+        return lambda head: head(features, lists)
+
+    @pytest.mark.parametrize("boxes", BOXES)
+    def test_same_as_ppdet(self, rng, boxes):
+        stock, ours = create_pair("PPYOLOEInsHead", STRIDES, num_protos=4)
+        run = self.run(rng, boxes)
+        assert_same(stock, ours, run)
+        assert_finite(ours, run)
+
+    def test_without_varifocal_loss(self, rng):
+        """PaddleDetection calls its own function with a parameter that it does not have."""
+        stock, ours = create_pair("PPYOLOEInsHead", STRIDES, num_protos=4, use_varifocal_loss=False)
+        run = self.run(rng, "boxes")
+        with pytest.raises(TypeError, match="alpha_l"):
+            run(stock)
+        with outputs_of(ours.pred_cls) as logits, outputs_of([ours.assigner]) as assigned:
+            loss = run(ours)["loss_cls"]
+        score = assigned[0][2].numpy().astype("float64")
+        prob = paddle.nn.functional.sigmoid(paddle.concat([one.flatten(2) for one in logits], -1).astype("float64"))
+        prob = prob.numpy().transpose(0, 2, 1)
+        entropy = -score * np.log(prob) - (1 - score) * np.log1p(-prob)
+        np.testing.assert_allclose(float(loss), ((prob - score) ** 2 * entropy).sum() / score.sum().clip(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("boxes", BOXES)
+@pytest.mark.parametrize("use_varifocal_loss", [True, False])
+def test_rotated_boxes(rng, monkeypatch, use_varifocal_loss, boxes):
+    """With a stand-in for the overlap of rotated boxes, which is an operator that PaddleDetection's users compile."""
+
+    def overlap(boxes, predicted):
+        distance = (boxes[:, :, None, :2] - predicted[:, None, :, :2]).square().sum(-1)
+        return paddle.exp(-distance / 1000)
+
+    monkeypatch.setattr(rotated_task_aligned_assigner, "rotated_iou_similarity", overlap)
+    workspace.global_config["PPYOLOERHead"]["assigner"] = "RotatedTaskAlignedAssigner"
+    keys = {"use_varifocal_loss": use_varifocal_loss, "static_assigner_epoch": -1, "angle_max": 4}
+    stock, ours = create_pair("PPYOLOERHead", STRIDES, **keys)
+    features = [paddle.to_tensor(level) for level in levels(rng, STRIDES)]
+    batch = {**padded_boxes(*BOXES[boxes]), "epoch_id": 10}
+    low, high = batch["gt_bbox"].split(2, axis=-1)
+    angle = paddle.full_like(low[..., :1], 0.3)
+    batch["gt_rbox"] = paddle.concat([(low + high) / 2, high - low, angle], -1)
+    run = lambda head: head(features, batch)  # noqa: E731
+    skip_if_it_fails(lambda: run(stock))
+    assert_same(stock, ours, run)
+    assert_finite(ours, run)
