@@ -13,8 +13,10 @@ from paddle.base import core
 from paddle_focal import ops
 from paddle_focal.arguments import check_integer, check_positive, described
 from paddle_focal.losses.arguments import (
+    FLOATING,
     NUMBERS,
     check_alpha,
+    check_is_tensor,
     check_logit,
     check_loss_weight,
     check_reduction,
@@ -23,7 +25,7 @@ from paddle_focal.losses.arguments import (
     spec_of,
 )
 from paddle_focal.losses.weights import check_weight
-from paddle_focal.ops import probability
+from paddle_focal.ops import devices, probability
 from paddle_focal.ops.loss import Loss, LossParams, LossSpec, result_dtype
 from paddle_focal.ops.rounding import rounded
 
@@ -47,12 +49,13 @@ def compute_loss(
     tracer = core.set_eval_frame(None)  # Paddle's bytecode tracer must not look into what it cannot trace
     try:
         spec, is_mean = spec_of(loss, logit, label, axis, ignore_index, reduction, *numbers.values())
-        alpha = check_alpha(alpha, loss.highest_alpha)
-        scales = scales_of(loss, alpha, normalizer, spec.shape[spec.axis], spec.dtype, logit)
-        weight = None if weight is None else check_weight(loss, weight, logit, spec.axis)
-        score = None if score is None else check_score(label, score)
-        result = ops.compute(logit, LossParams(spec, label, scales, weight, score), backend)
-        return _mean(result, spec, label) if is_mean else result
+        with devices.at_home(logit):
+            alpha = check_alpha(alpha, loss.highest_alpha)
+            scales = scales_of(loss, alpha, normalizer, spec.shape[spec.axis], spec.dtype, logit)
+            weight = None if weight is None else check_weight(loss, weight, logit, spec.axis)
+            score = None if score is None else check_score(label, score)
+            result = ops.compute(logit, LossParams(spec, label, scales, weight, score), backend)
+            return _mean(result, spec, label) if is_mean else result
     finally:
         core.set_eval_frame(tracer)
 
@@ -62,9 +65,10 @@ def compute_on_probabilities(
 ) -> Tensor:
     """The loss of the logits of probabilities, in float64 whatever their dtype, rounded to what the loss returns."""
     check_logit(prob, axis, "prob")
-    logit = probability.logit_of(prob, loss.name)
-    result = compute_loss(loss, logit, label, axis=axis, reduction=reduction, **arguments)
-    return rounded(result, prob.dtype if reduction == "none" else result_dtype(prob.dtype))
+    with devices.at_home(prob):
+        logit = probability.logit_of(prob, loss.name)
+        result = compute_loss(loss, logit, label, axis=axis, reduction=reduction, **arguments)
+        return rounded(result, prob.dtype if reduction == "none" else result_dtype(prob.dtype))
 
 
 def _mean(total: Tensor, spec: LossSpec, label: Tensor) -> Tensor:
@@ -178,14 +182,17 @@ class FocalLoss(nn.Layer):
         if self._loss.takes_score and isinstance(target, (tuple, list)):
             target, arguments["score"] = target
         function = self._of_probabilities if self.is_activated else self._of_logits
-        return self.loss_weight * function(
-            pred,
-            target,
-            normalizer=self._divisor(pred, target, avg_factor, reduction, arguments.get("axis")),
-            reduction=reduction if avg_factor is None else "sum",
-            weight=weight,
-            **arguments,
-        )
+        check_is_tensor("prob" if self.is_activated else "logit", pred, FLOATING)
+        with devices.at_home(pred):
+            loss = function(
+                pred,
+                target,
+                normalizer=self._divisor(pred, target, avg_factor, reduction, arguments.get("axis")),
+                reduction=reduction if avg_factor is None else "sum",
+                weight=weight,
+                **arguments,
+            )
+            return loss if self.loss_weight == 1 else self.loss_weight * loss
 
     @property
     def is_activated(self) -> bool:

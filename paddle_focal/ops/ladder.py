@@ -27,9 +27,11 @@ def compute(logit: Tensor, params: LossParams, backend: str | None) -> Tensor:
         float64 logits).
 
     Raises:
-        ValueError: a label is out of range (not checked where that would wait for a device), or an unknown backend.
+        ValueError: a label is out of range (not checked where that would wait for a device), a tensor is on another
+            device than the logits, or an unknown backend.
         RuntimeError: the named backend cannot be used.
     """
+    devices.check_same(logit, params)
     return select(backend, logit, params.spec.loss).compute(logit, params)
 
 
@@ -56,7 +58,7 @@ def select(backend: str | None, logit: Tensor, loss: Loss = SIGMOID) -> ModuleTy
 def count_ones(tensor: Tensor) -> Tensor:
     """How many numbers of a floating tensor in [0, 1] are 1, as a scalar of int64; it does not wait for a device."""
     if paddle.in_dynamic_mode() and select(None, tensor, GAUSSIAN) is native and devices.kind(tensor) == "cpu":
-        return paddle.to_tensor(native.cpu.count_ones(tensor))
+        return paddle.to_tensor(native.cpu.count_ones(tensor), place=tensor.place)
     return (tensor >= 1.0).astype("int64").sum()
 
 

@@ -15,7 +15,7 @@ from paddle_limits import COMPARES_EXACTLY, IS_PADDLE_2, needs_boxless_retina_he
 from ppdet.core import workspace
 from ppdet.modeling.assigners import MaxIoUAssigner
 from ppdet.modeling.losses import FocalLoss
-from two_ranks import CLASSES, SIZE, STRIDES, create_head
+from two_ranks import CLASSES, SIZE, STRIDES, create_head, head_outputs
 
 from paddle_focal import SigmoidFocalLoss
 from paddle_focal.detection import FocalRetinaHead
@@ -24,8 +24,6 @@ from paddle_focal.detection.assigners.max_iou import BlockMaxIoUAssigner
 from paddle_focal.detection.heads import retina_head
 from paddle_focal.detection.heads.anchors import Anchors
 from paddle_focal.ops import ladder
-
-KINDS = 9  # of anchors at each place
 
 pytestmark = pytest.mark.usefixtures("workspace_copy")
 
@@ -41,19 +39,6 @@ def box_loss_over(request, monkeypatch):
     """The box loss as it is on the CPU, and as it is on a GPU."""
     if request.param == "all anchors":
         monkeypatch.setattr(retina_head, "kind", lambda tensor: "gpu")
-
-
-def head_outputs(rng, images: int, dtype: str = "float32") -> list[list[paddle.Tensor]]:
-    """Logits and deltas of each level, leaves that want a gradient."""
-
-    def levels(channels, scale):
-        shapes = [(images, KINDS * channels, SIZE // stride, SIZE // stride) for stride in STRIDES]
-        tensors = [paddle.to_tensor(rng.normal(scale=scale, size=shape)).astype(dtype) for shape in shapes]
-        for tensor in tensors:
-            tensor.stop_gradient = False
-        return tensors
-
-    return [levels(CLASSES, 3.0), levels(4, 0.5)]
 
 
 def losses_and_gradients(head, outputs, targets) -> tuple[dict, list[np.ndarray]]:

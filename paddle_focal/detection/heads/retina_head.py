@@ -14,6 +14,7 @@ from paddle_focal.detection.assigners.max_iou import assigner_for
 from paddle_focal.detection.components import component
 from paddle_focal.detection.heads.anchors import Anchors, Level
 from paddle_focal.losses import ForegroundNormalizer, SigmoidFocalLoss
+from paddle_focal.ops import devices
 from paddle_focal.ops.devices import kind
 from paddle_focal.ops.label_range import is_wanted_everywhere
 
@@ -110,12 +111,16 @@ class FocalRetinaHead(RetinaHead):
         """
         logits, deltas = head_outputs
         _check_classes(targets["gt_class"], self.num_classes)
+        with devices.at_home(logits[0]):
+            return self._losses(logits, deltas, targets)
+
+    def _losses(self, logits: Sequence[Tensor], deltas: Sequence[Tensor], targets: dict) -> dict[str, Tensor]:
         anchors, anchor_levels = self._anchors(logits)
         target = assign(
             self._assigner,
             anchors,
-            list(targets["gt_bbox"]),
-            list(targets["gt_class"]),
+            [devices.moved(boxes, logits[0]) for boxes in targets["gt_bbox"]],
+            [devices.moved(classes, logits[0]) for classes in targets["gt_class"]],
             self.num_classes,
             self.loss_class.ignore_index,
         )
@@ -139,7 +144,7 @@ class FocalRetinaHead(RetinaHead):
         for delta, level in zip(deltas, levels):
             is_foreground = target.is_foreground[:, level.anchors]
             index = _chosen(is_foreground.flatten())
-            predictions.append(_gather_deltas(delta, index, level.locations).astype(anchors.dtype))
+            predictions.append(_gather_deltas(delta.astype(anchors.dtype), index, level.locations))
             in_image = level.anchors.stop - level.anchors.start
             indices.append(index // in_image * len(anchors) + index % in_image + level.anchors.start)
         index = paddle.concat(indices)
@@ -148,8 +153,9 @@ class FocalRetinaHead(RetinaHead):
         # An anchor that is not foreground is its own target, so that no infinity arises.
         box = paddle.where(is_foreground, target.boxes[target.row.flatten()[index]], anchor)
         expected = bbox2delta(anchor, box, self.weights)
-        loss = self.loss_bbox(paddle.concat(predictions), expected, reduction="none")
-        return paddle.where(is_foreground, loss, paddle.zeros_like(loss)).sum()
+        # It predicts its target, too: 0 times the slope of an infinite delta would be NaN.
+        prediction = paddle.where(is_foreground, paddle.concat(predictions), expected)
+        return self.loss_bbox(prediction, expected, reduction="none").sum()
 
 
 def _check_loss_class(loss_class) -> None:

@@ -24,7 +24,6 @@ from paddle_focal.ops.native.params import Plan, plan_of
 
 def compute(logit: Tensor, params: LossParams) -> Tensor:
     """The loss of checked arguments; see :func:`paddle_focal.ops.compute`."""
-    devices.check_same(logit, params)
     plan = plan_of(params.spec)
     if logit.stop_gradient or not paddle.is_grad_enabled():
         return _forward(plan, logit, params, None)
@@ -59,9 +58,11 @@ class _NativeLoss(PyLayer):
     def backward(ctx, grad_out):
         plan, logit, params, versions = ctx.saved
         backward_checks.check(logit, params, versions)
+        grad_out = backward_checks.upstream(grad_out, logit, plan.dtype, params.spec.loss.name)
         grad = ctx.grad
         if grad is None:
-            return _backward(plan, logit, params, grad_out)
+            with devices.at_home(logit):
+                return _backward(plan, logit, params, grad_out)
         ctx.grad = None  # whoever asks for it next gets one of his own
         factor = plan.number.from_address(grad_out.data_ptr()).value
         if factor != 1.0:
@@ -79,7 +80,7 @@ def _forward(plan: Plan, logit: Tensor, params: LossParams, grad: Tensor | None)
 def _backward(plan: Plan, logit: Tensor, params: LossParams, grad_out: Tensor) -> Tensor:
     logit, params = _contiguous(logit, params)
     passes = gpu if devices.kind(logit) == "gpu" else cpu
-    return passes.backward(plan, logit, params, grad_out.contiguous())
+    return passes.backward(plan, logit, params, grad_out)
 
 
 def _contiguous(logit: Tensor, params: LossParams) -> tuple[Tensor, LossParams]:
