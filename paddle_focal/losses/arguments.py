@@ -122,11 +122,11 @@ def spec_of(
     check_is_tensor("logit", logit, FLOATING)
     check_is_tensor(loss.label, label, INDEX + FLOATING if loss.takes_index else FLOATING)
     shapes = tuple(logit.shape), logit.dtype, tuple(label.shape), label.dtype
-    return _spec(loss, *shapes, axis, ignore_index, reduction, *numbers)
+    return spec_of_shapes(loss, *shapes, axis, ignore_index, reduction, *numbers)
 
 
 @remembered
-def _spec(
+def spec_of_shapes(
     loss: Loss,
     shape: tuple[int, ...],
     dtype: paddle.dtype,
@@ -137,6 +137,7 @@ def _spec(
     reduction: str,
     *numbers: float,
 ) -> tuple[LossSpec, bool]:
+    """The same of shapes and dtypes alone."""
     axis = _class_axis("logit", shape, dtype, axis)
     ignore_index = check_integer("ignore_index", ignore_index)
     _check_label(loss, shape, label_shape, label_dtype, axis, ignore_index)

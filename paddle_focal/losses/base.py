@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Callable, ClassVar
@@ -23,6 +24,7 @@ from paddle_focal.losses.arguments import (
     check_score,
     scales_of,
     spec_of,
+    spec_of_shapes,
 )
 from paddle_focal.losses.weights import check_weight
 from paddle_focal.ops import devices, probability
@@ -69,6 +71,39 @@ def compute_on_probabilities(
         logit = probability.logit_of(prob, loss.name)
         result = compute_loss(loss, logit, label, axis=axis, reduction=reduction, **arguments)
         return rounded(result, prob.dtype if reduction == "none" else result_dtype(prob.dtype))
+
+
+def compute_sum(
+    loss: Loss,
+    logits: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    classes: int,
+    *,
+    alpha: float | Sequence[float] | None,
+    ignore_index: int,
+    **numbers: float,
+) -> Tensor:
+    """The sum of the losses of several tensors, by one layer of autograd; see :meth:`FocalLoss.sum_of`."""
+    params = []
+    with devices.at_home(logits[0]):
+        alpha = check_alpha(alpha, loss.highest_alpha)
+        for logit, label in zip(logits, labels):
+            *outer, inner = label.shape
+            outer = math.prod(outer)
+            spec = spec_of_shapes(
+                loss,
+                (outer, classes, inner),
+                logit.dtype,
+                (outer, inner),
+                label.dtype,
+                1,
+                ignore_index,
+                "sum",
+                *numbers.values(),
+            )[0]
+            scales = scales_of(loss, alpha, None, classes, spec.dtype, logit)
+            params.append(LossParams(spec, label if label.is_contiguous() else label.contiguous(), scales, None))
+        return ops.compute_sum(logits, params)
 
 
 def _mean(total: Tensor, spec: LossSpec, label: Tensor) -> Tensor:
@@ -192,6 +227,31 @@ class FocalLoss(nn.Layer):
                 weight=weight,
                 **arguments,
             )
+            return loss if self.loss_weight == 1 else self.loss_weight * loss
+
+    def sum_of(self, preds: Sequence[Tensor], targets: Sequence[Tensor], classes: int) -> Tensor:
+        """The sum of the losses of several maps, as the levels of a pyramid are, in dynamic mode.
+
+        .. code-block:: python
+
+            loss = sum(
+                self(pred.reshape([-1, classes, target.shape[-1]]), target.flatten(0, -2), reduction="sum", axis=1)
+                for pred, target in zip(preds, targets)
+            )
+
+        Args:
+            preds: logits of any shape; in memory, C classes are followed by all locations of one map.
+            targets: class indices ``[..., locations]``, one for each C logits.
+            classes: C.
+
+        Raises:
+            ValueError: the layer takes probabilities, or has a normalizer.
+        """
+        if self.is_activated or getattr(self, "normalizer", None) is not None:
+            raise ValueError("sum_of adds up losses of logits: activated must be False, and normalizer None")
+        arguments = {name: getattr(self, name) for name in self._arguments if name != "axis"}
+        with devices.at_home(preds[0]):
+            loss = compute_sum(self._loss, preds, targets, classes, **arguments)
             return loss if self.loss_weight == 1 else self.loss_weight * loss
 
     @property

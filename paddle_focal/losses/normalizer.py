@@ -72,7 +72,8 @@ class ForegroundNormalizer(nn.Layer):
             Tensor: float32 scalar, without gradient.
         """
         with devices.at_home(count):
-            count = count.astype("float32").reshape([])
+            count = count.astype("float32")
+            count = count.reshape([]) if count.ndim else count
             if self.mode != "local" and self.training:
                 count = _mean_over_ranks(count)
             count = count.clip(min=1)

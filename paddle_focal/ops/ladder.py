@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
 
@@ -33,6 +34,25 @@ def compute(logit: Tensor, params: LossParams, backend: str | None) -> Tensor:
     """
     devices.check_same(logit, params)
     return select(backend, logit, params.spec.loss).compute(logit, params)
+
+
+def compute_sum(logits: Sequence[Tensor], params: Sequence[LossParams]) -> Tensor:
+    """The sum of several losses of checked arguments, in dynamic mode.
+
+    The specs say how the logits and labels are to be seen, which have as many numbers in any shape.
+    """
+    for logit, one in zip(logits, params):
+        devices.check_same(logit, one)
+    backend = select(None, logits[0], params[0].spec.loss)
+    if backend is native:
+        return native.compute_sum(logits, params)
+    return paddle.add_n([backend.compute(*_in_shape(logit, one)) for logit, one in zip(logits, params)])
+
+
+def _in_shape(logit: Tensor, params: LossParams) -> tuple[Tensor, LossParams]:
+    shape, axis = list(params.spec.shape), params.spec.axis
+    label = params.label.reshape([*shape[:axis], *shape[axis + 1 :]])
+    return logit.reshape(shape), params._replace(label=label)
 
 
 def select(backend: str | None, logit: Tensor, loss: Loss = SIGMOID) -> ModuleType:

@@ -91,7 +91,7 @@ class TestSameAsRetinaHead:
         expected, _ = losses_and_gradients(create_head("RetinaHead"), outputs, targets)
         actual, gradients = losses_and_gradients(head, outputs, targets)
         assert actual["loss"] == pytest.approx(expected["loss"], rel=1e-5)
-        anchors, _ = head._anchors(outputs[0])
+        anchors = head._anchors(outputs[0]).boxes
         ignored = sum(int((head.bbox_assigner(anchors, boxes)[1] == -1).sum()) for boxes in targets["gt_bbox"])
         assert ignored > 0
         assert sum(int((gradient == 0).sum()) for gradient in gradients[: len(STRIDES)]) == ignored * CLASSES
@@ -154,7 +154,7 @@ class TestLossStage:
         targets = two_ranks.batch(two_ranks.images([3, 2]))
         outputs = head_outputs(rng, 2)
         head = create_head("FocalRetinaHead")
-        anchors, _ = head._anchors(outputs[0])
+        anchors = head._anchors(outputs[0]).boxes
         count = sum(int((head.bbox_assigner(anchors, boxes)[1] == 1).sum()) for boxes in targets["gt_bbox"])
         local, _ = losses_and_gradients(head, outputs, targets)
         ema, _ = losses_and_gradients(create_head("FocalRetinaHead", normalizer="ema"), outputs, targets)
@@ -200,7 +200,7 @@ class TestAnchors:
     def test_sizes_of_equal_width_or_height_are_different(self):
         anchors = Anchors(lambda outputs: [paddle.zeros([math.prod(output.shape[-2:]), 4]) for output in outputs])
         for height, width in ((2, 4), (3, 4), (2, 5)):
-            assert len(anchors([paddle.zeros([1, 1, height, width])])[0]) == height * width
+            assert len(anchors([paddle.zeros([1, 1, height, width])]).boxes) == height * width
 
     def test_the_least_recently_used_goes_first(self):
         calls = []
@@ -224,9 +224,9 @@ class TestAnchors:
     def test_kind_before_place(self):
         # Two kinds at each of 1 x 2 places, as ppdet orders them: place, then kind.
         generated = [paddle.to_tensor([[0, 0, 1, 1], [0, 0, 2, 2], [8, 0, 9, 1], [8, 0, 10, 2]], dtype="float32")]
-        anchors, levels = Anchors(lambda outputs: generated)([paddle.zeros([1, 2, 1, 2])])
-        assert anchors.tolist() == [[0, 0, 1, 1], [8, 0, 9, 1], [0, 0, 2, 2], [8, 0, 10, 2]]
-        assert (levels[0].anchors, levels[0].locations) == (slice(0, 4), 2)
+        grid = Anchors(lambda outputs: generated)([paddle.zeros([1, 2, 1, 2])])
+        assert grid.boxes.tolist() == [[0, 0, 1, 1], [8, 0, 9, 1], [0, 0, 2, 2], [8, 0, 10, 2]]
+        assert grid.levels == [2]
 
 
 class TestAssign:

@@ -17,7 +17,7 @@ from host_gpu import IMAGE, STREAM
 from native_library import needs_library
 
 import paddle_focal
-from paddle_focal import ops, sigmoid_focal_loss
+from paddle_focal import SigmoidFocalLoss, ops, sigmoid_focal_loss
 from paddle_focal.ops import composite, native
 from paddle_focal.ops.native import gpu, memory
 from paddle_focal.ops.native.library import reason_against
@@ -125,6 +125,25 @@ class TestPasses:
         loss.backward()
         assert host_gpu.driver.launch_count() - before == 3
         assert not asked
+
+    def test_a_sum_over_several(self, host_gpu, rng):
+        logits = [rng.normal(size=(2, 6, n)).astype("float32") for n in (700, 5)]
+        labels = [rng.integers(0, 4, (2, 2, n)) for n in (700, 5)]
+        leaves = [paddle.to_tensor(logit, stop_gradient=False) for logit in logits]
+        given = leaves, [paddle.to_tensor(label) for label in labels], 3
+        SigmoidFocalLoss().sum_of(*given)
+        before = host_gpu.driver.launch_count()
+        result = SigmoidFocalLoss().sum_of(*given)
+        assert host_gpu.driver.launch_count() - before == 4
+        (3 * result).backward()
+        assert host_gpu.driver.launch_count() - before == 6
+        forms = [
+            closed_form(logit.reshape(4, 3, -1), dense(label.reshape(4, -1), 3, 1))
+            for logit, label in zip(logits, labels)
+        ]
+        assert float(result) == pytest.approx(sum(loss.sum() for loss, _ in forms), rel=1e-5)
+        for leaf, (_, slope) in zip(leaves, forms):
+            np.testing.assert_allclose(leaf.grad.numpy().ravel(), 3 * slope.ravel(), rtol=1e-5, atol=1e-9)
 
     def test_gradients_again_and_again(self):
         x, loss = self.call()
