@@ -78,21 +78,22 @@ class LossAnalysis:
         """
         classes = self._head.num_classes
         outputs = self._head(self._model.neck(self._model.backbone(batch)))
-        anchors, levels = self._anchors(outputs[0])
-        target = assign(self._assigner, anchors, batch["gt_bbox"], batch["gt_class"], classes, _IGNORED)
-        is_foreground = target.is_foreground[0].numpy()
-        is_background = (target.label[0] == classes).numpy()
+        grid = self._anchors(outputs[0])
+        target = assign(self._assigner, grid.boxes, batch["gt_bbox"], batch["gt_class"], classes, _IGNORED)
+        labels = grid.split(target.label)
+        label = np.concatenate([one.numpy().ravel() for one in labels])
+        is_foreground, is_background = (label >= 0) & (label < classes), label == classes
         for gamma in self.foreground:
             losses = [
-                _anchor_losses(logit, target.label[:, level.anchors], classes, self.alpha, gamma)
-                for logit, level in zip(outputs[0], levels)
+                _anchor_losses(logit, of_level, classes, self.alpha, gamma)
+                for logit, of_level in zip(outputs[0], labels)
             ]
             loss = paddle.concat(losses).numpy()
             self.foreground[gamma].add(loss[is_foreground])
             self.background[gamma].add(loss[is_background])
         self.ignored += int((~is_foreground & ~is_background).sum())
         self.objects += np.bincount(batch["gt_class"][0].numpy().ravel(), minlength=classes)
-        self.foreground_anchors += np.bincount(target.label[0].numpy()[is_foreground], minlength=classes)
+        self.foreground_anchors += np.bincount(label[is_foreground], minlength=classes)
         losses = {name: float(loss) for name, loss in self._head.get_loss(outputs, batch).items()}
         self.images.append({"image_id": int(batch["im_id"]), **losses})
 
@@ -140,7 +141,7 @@ class LossAnalysis:
 
 
 def _anchor_losses(logit: Tensor, label: Tensor, classes: int, alpha, gamma: float) -> Tensor:
-    """The losses ``[A * H * W]`` of one level: logits ``[1, A * C, H, W]``, labels ``[1, A * H * W]``."""
+    """The losses ``[A * H * W]`` of one level: logits ``[1, A * C, H, W]``, labels ``[1, A, H * W]``."""
     locations = logit.shape[-2] * logit.shape[-1]
     loss = sigmoid_focal_loss(
         logit.reshape([-1, classes, locations]),

@@ -122,11 +122,11 @@ def spec_of(
     check_is_tensor("logit", logit, FLOATING)
     check_is_tensor(loss.label, label, INDEX + FLOATING if loss.takes_index else FLOATING)
     shapes = tuple(logit.shape), logit.dtype, tuple(label.shape), label.dtype
-    return _spec(loss, *shapes, axis, ignore_index, reduction, *numbers)
+    return spec_of_shapes(loss, *shapes, axis, ignore_index, reduction, *numbers)
 
 
 @remembered
-def _spec(
+def spec_of_shapes(
     loss: Loss,
     shape: tuple[int, ...],
     dtype: paddle.dtype,
@@ -137,6 +137,7 @@ def _spec(
     reduction: str,
     *numbers: float,
 ) -> tuple[LossSpec, bool]:
+    """The same of shapes and dtypes alone."""
     axis = _class_axis("logit", shape, dtype, axis)
     ignore_index = check_integer("ignore_index", ignore_index)
     _check_label(loss, shape, label_shape, label_dtype, axis, ignore_index)
@@ -240,13 +241,15 @@ def scales_of(
     if normalizer is None and (alpha is None or (type(alpha) is float and alpha <= 1.0)):
         return _kept_factors(loss, alpha)
     dtype = result_dtype(dtype)
-    divisor = _check_normalizer(normalizer, classes if loss.takes_index else 1, dtype)
+    divisor = _check_normalizer(normalizer, classes if loss.takes_index else 1, dtype, logit)
     _check_magnitude(alpha, 1.0 if paddle.is_tensor(divisor) or divisor is None else divisor, dtype)
     if isinstance(alpha, tuple):
         if len(alpha) not in (1, classes):
             raise ValueError(f"alpha must be one number or {classes} numbers, one per class, but got {len(alpha)}")
-        alpha = paddle.to_tensor(alpha, dtype=dtype, place=devices.place_of(logit))
-    scales = _factors(loss, alpha)
+        factors = _kept_factors_of_classes if paddle.in_dynamic_mode() else _factors_of_classes
+        scales = factors(loss, alpha, dtype, devices.name(logit))
+    else:
+        scales = _factors(loss, alpha)
     return scales if divisor is None else {name: scale / divisor for name, scale in scales.items()}
 
 
@@ -255,6 +258,17 @@ def _factors(loss: Loss, alpha: float | Tensor | None) -> dict[str, float | Tens
 
 
 _kept_factors = lru_cache(maxsize=512)(_factors)
+
+
+def _factors_of_classes(
+    loss: Loss, alpha: tuple[float, ...], dtype: paddle.dtype, device: str
+) -> dict[str, float | Tensor]:
+    """The factors of each class, on the current device, which ``device`` names."""
+    return _factors(loss, paddle.to_tensor(alpha, dtype=dtype))
+
+
+#: In dynamic mode, so that they are copied to a GPU once.
+_kept_factors_of_classes = lru_cache(maxsize=64)(_factors_of_classes)
 
 
 def _check_magnitude(alpha: float | tuple[float, ...] | None, divisor: float, dtype: paddle.dtype) -> None:
@@ -267,14 +281,19 @@ def _check_magnitude(alpha: float | tuple[float, ...] | None, divisor: float, dt
         )
 
 
-def _check_normalizer(normalizer: float | Tensor | None, classes: int, dtype: paddle.dtype) -> float | Tensor | None:
+def _check_normalizer(
+    normalizer: float | Tensor | None, classes: int, dtype: paddle.dtype, logit: Tensor
+) -> float | Tensor | None:
     if normalizer is None:
         return None
     if not paddle.is_tensor(normalizer):
         return check_positive("normalizer", normalizer)
+    if math.prod(normalizer.shape) == 1 and devices.differ(normalizer, logit):
+        return check_positive("normalizer", normalizer.item())
     if list(normalizer.shape) not in ([], [1], [classes]):
         shapes = "[] or [1]" if classes == 1 else f"[], [1] or [{classes}]"
         raise ValueError(
             f"normalizer must be a number or a Tensor of shape {shapes}, but its shape is {list(normalizer.shape)}"
         )
+    devices.check_beside("normalizer", normalizer, "logit", logit)
     return normalizer.detach().reshape([-1]).astype(dtype)

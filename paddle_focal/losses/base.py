@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Callable, ClassVar
@@ -13,17 +14,20 @@ from paddle.base import core
 from paddle_focal import ops
 from paddle_focal.arguments import check_integer, check_positive, described
 from paddle_focal.losses.arguments import (
+    FLOATING,
     NUMBERS,
     check_alpha,
+    check_is_tensor,
     check_logit,
     check_loss_weight,
     check_reduction,
     check_score,
     scales_of,
     spec_of,
+    spec_of_shapes,
 )
 from paddle_focal.losses.weights import check_weight
-from paddle_focal.ops import probability
+from paddle_focal.ops import devices, probability
 from paddle_focal.ops.loss import Loss, LossParams, LossSpec, result_dtype
 from paddle_focal.ops.rounding import rounded
 
@@ -47,12 +51,13 @@ def compute_loss(
     tracer = core.set_eval_frame(None)  # Paddle's bytecode tracer must not look into what it cannot trace
     try:
         spec, is_mean = spec_of(loss, logit, label, axis, ignore_index, reduction, *numbers.values())
-        alpha = check_alpha(alpha, loss.highest_alpha)
-        scales = scales_of(loss, alpha, normalizer, spec.shape[spec.axis], spec.dtype, logit)
-        weight = None if weight is None else check_weight(loss, weight, logit, spec.axis)
-        score = None if score is None else check_score(label, score)
-        result = ops.compute(logit, LossParams(spec, label, scales, weight, score), backend)
-        return _mean(result, spec, label) if is_mean else result
+        with devices.at_home(logit):
+            alpha = check_alpha(alpha, loss.highest_alpha)
+            scales = scales_of(loss, alpha, normalizer, spec.shape[spec.axis], spec.dtype, logit)
+            weight = None if weight is None else check_weight(loss, weight, logit, spec.axis)
+            score = None if score is None else check_score(label, score)
+            result = ops.compute(logit, LossParams(spec, label, scales, weight, score), backend)
+            return _mean(result, spec, label) if is_mean else result
     finally:
         core.set_eval_frame(tracer)
 
@@ -62,9 +67,43 @@ def compute_on_probabilities(
 ) -> Tensor:
     """The loss of the logits of probabilities, in float64 whatever their dtype, rounded to what the loss returns."""
     check_logit(prob, axis, "prob")
-    logit = probability.logit_of(prob, loss.name)
-    result = compute_loss(loss, logit, label, axis=axis, reduction=reduction, **arguments)
-    return rounded(result, prob.dtype if reduction == "none" else result_dtype(prob.dtype))
+    with devices.at_home(prob):
+        logit = probability.logit_of(prob, loss.name)
+        result = compute_loss(loss, logit, label, axis=axis, reduction=reduction, **arguments)
+        return rounded(result, prob.dtype if reduction == "none" else result_dtype(prob.dtype))
+
+
+def compute_sum(
+    loss: Loss,
+    logits: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    classes: int,
+    *,
+    alpha: float | Sequence[float] | None,
+    ignore_index: int,
+    **numbers: float,
+) -> Tensor:
+    """The sum of the losses of several tensors, by one layer of autograd; see :meth:`FocalLoss.sum_of`."""
+    params = []
+    with devices.at_home(logits[0]):
+        alpha = check_alpha(alpha, loss.highest_alpha)
+        for logit, label in zip(logits, labels):
+            *outer, inner = label.shape
+            outer = math.prod(outer)
+            spec = spec_of_shapes(
+                loss,
+                (outer, classes, inner),
+                logit.dtype,
+                (outer, inner),
+                label.dtype,
+                1,
+                ignore_index,
+                "sum",
+                *numbers.values(),
+            )[0]
+            scales = scales_of(loss, alpha, None, classes, spec.dtype, logit)
+            params.append(LossParams(spec, label if label.is_contiguous() else label.contiguous(), scales, None))
+        return ops.compute_sum(logits, params)
 
 
 def _mean(total: Tensor, spec: LossSpec, label: Tensor) -> Tensor:
@@ -181,14 +220,42 @@ class FocalLoss(nn.Layer):
             target, arguments["score"] = target
         is_activated = self.is_activated if activated is None else _check_activated(activated)
         function = self._of_probabilities if is_activated else self._of_logits
-        return self.loss_weight * function(
-            pred,
-            target,
-            normalizer=self._divisor(pred, target, avg_factor, reduction, arguments.get("axis")),
-            reduction=reduction if avg_factor is None else "sum",
-            weight=weight,
-            **arguments,
-        )
+        check_is_tensor("prob" if is_activated else "logit", pred, FLOATING)
+        with devices.at_home(pred):
+            loss = function(
+                pred,
+                target,
+                normalizer=self._divisor(pred, target, avg_factor, reduction, arguments.get("axis")),
+                reduction=reduction if avg_factor is None else "sum",
+                weight=weight,
+                **arguments,
+            )
+            return loss if self.loss_weight == 1 else self.loss_weight * loss
+
+    def sum_of(self, preds: Sequence[Tensor], targets: Sequence[Tensor], classes: int) -> Tensor:
+        """The sum of the losses of several maps, as the levels of a pyramid are, in dynamic mode.
+
+        .. code-block:: python
+
+            loss = sum(
+                self(pred.reshape([-1, classes, target.shape[-1]]), target.flatten(0, -2), reduction="sum", axis=1)
+                for pred, target in zip(preds, targets)
+            )
+
+        Args:
+            preds: logits of any shape; in memory, C classes are followed by all locations of one map.
+            targets: class indices ``[..., locations]``, one for each C logits.
+            classes: C.
+
+        Raises:
+            ValueError: the layer takes probabilities, or has a normalizer.
+        """
+        if self.is_activated or getattr(self, "normalizer", None) is not None:
+            raise ValueError("sum_of adds up losses of logits: activated must be False, and normalizer None")
+        arguments = {name: getattr(self, name) for name in self._arguments if name != "axis"}
+        with devices.at_home(preds[0]):
+            loss = compute_sum(self._loss, preds, targets, classes, **arguments)
+            return loss if self.loss_weight == 1 else self.loss_weight * loss
 
     @property
     def is_activated(self) -> bool:

@@ -10,7 +10,7 @@ from paddle import Tensor
 
 from paddle_focal.arguments import check_number
 from paddle_focal.losses.arguments import FLOATING, check_dtype, check_is_tensor, dtype_name
-from paddle_focal.ops import joint
+from paddle_focal.ops import devices, joint
 
 
 @paddle.jit.not_to_static
@@ -39,7 +39,7 @@ def joint_logit(a: Tensor, b: Tensor, power: float = 1.0, *, backend: str | None
         cannot be differentiated again).
 
     Raises:
-        TypeError, ValueError: an argument of the wrong type, dtype, shape or size.
+        TypeError, ValueError: an argument of the wrong type, dtype, shape or size, or on another device than the other.
         RuntimeError: in a static graph; or ``backend`` cannot serve.
 
     Examples:
@@ -54,13 +54,15 @@ def joint_logit(a: Tensor, b: Tensor, power: float = 1.0, *, backend: str | None
     power = _check_power(power)
     if not paddle.in_dynamic_mode():
         raise RuntimeError("joint_logit cannot be traced into a static graph: multiply the probabilities there")
-    if a.shape != b.shape:
-        if not all(m == n or 1 in (m, n) for m, n in zip(reversed(a.shape), reversed(b.shape))):
-            raise ValueError(
-                f"b must have a shape that broadcasts with that of a, {list(a.shape)}, but its shape is {list(b.shape)}"
-            )
-        a, b = paddle.broadcast_tensors([a, b])
-    return joint.joint_logit(a, b, power, backend)
+    devices.check_beside("b", b, "a", a)
+    if not all(m == n or 1 in (m, n) for m, n in zip(reversed(a.shape), reversed(b.shape))):
+        raise ValueError(
+            f"b must have a shape that broadcasts with that of a, {list(a.shape)}, but its shape is {list(b.shape)}"
+        )
+    with devices.at_home(a):
+        if a.shape != b.shape:
+            a, b = paddle.broadcast_tensors([a, b])
+        return joint.joint_logit(a, b, power, backend)
 
 
 def _check_power(power: Real) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import paddle
 from paddle import Tensor, distributed, nn
 
+from paddle_focal.ops import devices
+
 MODES = ("local", "sync", "ema")
 
 
@@ -69,15 +71,17 @@ class ForegroundNormalizer(nn.Layer):
         Returns:
             Tensor: float32 scalar, without gradient.
         """
-        count = count.astype("float32").reshape([])
-        if self.mode != "local" and self.training:
-            count = _mean_over_ranks(count)
-        count = count.clip(min=1)
-        if self.mode != "ema":
-            return count
-        if self.training:
-            self.average = self.momentum * self.average + (1 - self.momentum) * count
-        return self.average.clone()
+        with devices.at_home(count):
+            count = count.astype("float32")
+            count = count.reshape([]) if count.ndim else count
+            if self.mode != "local" and self.training:
+                count = _mean_over_ranks(count)
+            count = count.clip(min=1)
+            if self.mode != "ema":
+                return count
+            if self.training:
+                self.average = self.momentum * self.average + (1 - self.momentum) * count
+            return self.average.clone()
 
     def extra_repr(self) -> str:
         return f"mode={self.mode!r}" + (f", momentum={self.momentum}" if self.mode == "ema" else "")

@@ -4,6 +4,6 @@ Arguments arrive already checked, and the only reductions known here are 'none' 
 of the package except ``build``.
 """
 
-from paddle_focal.ops.ladder import BACKENDS, backend_report, compute, count_ones, select
+from paddle_focal.ops.ladder import BACKENDS, backend_report, compute, compute_sum, count_ones, select
 
-__all__ = ["BACKENDS", "backend_report", "compute", "count_ones", "select"]
+__all__ = ["BACKENDS", "backend_report", "compute", "compute_sum", "count_ones", "select"]

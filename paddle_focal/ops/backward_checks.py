@@ -1,4 +1,4 @@
-"""What a backward pass cannot do becomes an error, on every backend.
+"""What a backward pass is asked: for what it cannot do there is an error, on every backend.
 
 In a second ``backward()`` through a ``PyLayer``, Paddle crashes: it lets go of a layer's context
 after the first one, with ``retain_graph=True``, too. Hooks on the layer's result are called before the layer.
@@ -6,13 +6,16 @@ after the first one, with ``retain_graph=True``, too. Hooks on the layer's resul
 
 from __future__ import annotations
 
+import math
 import weakref
 from functools import partial
 
 import paddle
 from paddle import Tensor
 
+from paddle_focal.ops import devices
 from paddle_focal.ops.loss import LossParams
+from paddle_focal.ops.rounding import rounded
 
 
 def refuse_second(result: Tensor, context: weakref.ref, name: str) -> Tensor:
@@ -46,3 +49,18 @@ def check(logit: Tensor, params: LossParams, before: tuple[int, ...]) -> None:
         raise RuntimeError(
             "logit, label, score or weight was changed in place between the forward and the backward pass"
         )
+
+
+def upstream(grad_out: Tensor, logit: Tensor, dtype: paddle.dtype, name: str) -> Tensor:
+    """The gradient of a result, which ``backward()`` may be given in any dtype, contiguous and in that of the result.
+
+    Raises:
+        ValueError: it is on another device than the logits, and more than one number, which may be copied.
+    """
+    if math.prod(grad_out.shape) > 1:
+        devices.check_beside(f"the gradient of the result of {name}", grad_out, "logit", logit)
+    elif devices.differ(grad_out, logit):
+        with devices.at_home(logit):
+            return paddle.full(grad_out.shape, grad_out.item(), dtype)
+    grad_out = grad_out if grad_out.dtype == dtype else rounded(grad_out, dtype)
+    return grad_out if grad_out.is_contiguous() else grad_out.contiguous()

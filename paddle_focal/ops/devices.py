@@ -1,11 +1,14 @@
-"""Which device a tensor is on."""
+"""Which device a tensor is on, and Paddle's operators on that device."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 
 import paddle
 from paddle import Tensor
+from paddle.base import core, framework
 
 from paddle_focal.ops.loss import LossParams
 
@@ -33,20 +36,55 @@ def current_gpu() -> int:
     return int(number) if kind == "gpu" else 0
 
 
-def place_of(tensor: Tensor) -> paddle.base.core.Place | None:
-    """Where to make a tensor beside this one; None is Paddle's choice."""
-    return None if _is_cpu_only() or not paddle.in_dynamic_mode() else tensor.place
+def differ(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are on different devices."""
+    return not _is_cpu_only() and name(one) != name(other)
+
+
+def moved(tensor: Tensor, other: Tensor) -> Tensor:
+    """A tensor, copied to the device of the other one if it is on a different one."""
+    return tensor._copy_to(other.place, True) if differ(tensor, other) else tensor
+
+
+def at_home(tensor: Tensor) -> AbstractContextManager:
+    """Within it, Paddle's operators run on the device of a tensor, and keep the dtypes that they are given.
+
+    Without it they run on the current device, where new tensors are made, too; and ``paddle.amp.auto_cast`` turns sums
+    and numbers of anchors into float16, which ends at 65504.
+    """
+    if _is_cpu_only() or not paddle.in_dynamic_mode():  # where there is no other device, and auto_cast does nothing
+        return nullcontext()
+    is_cast = framework._dygraph_tracer()._amp_level != core.AmpLevel.O0
+    return _at_home(tensor.place) if is_cast or name(tensor) != paddle.get_device() else nullcontext()
+
+
+@contextmanager
+def _at_home(place: core.Place) -> Iterator[None]:
+    if place.is_cpu_place():  # Paddle 2.6 does not know a current device that is any Place
+        place = core.CPUPlace()
+    elif place.is_gpu_place():
+        place = core.CUDAPlace(place.gpu_device_id())
+    with framework._dygraph_place_guard(place), paddle.amp.auto_cast(enable=False):
+        yield
 
 
 def check_same(logit: Tensor, params: LossParams) -> None:
     """Raises a ValueError that names the first tensor on another device than ``logit``."""
-    if _is_cpu_only():
-        return
-    expected = name(logit)
-    scales = [("normalizer", scale) for scale in params.scales.values()]
-    for argument, tensor in [("label", params.label), ("score", params.score), ("weight", params.weight), *scales]:
-        if isinstance(tensor, Tensor) and name(tensor) != expected:
-            raise ValueError(f"{argument} must be on the device of logit, {expected}, but is on {name(tensor)}")
+    for argument, tensor in (
+        (params.spec.loss.label, params.label),
+        ("score", params.score),
+        ("weight", params.weight),
+    ):
+        if tensor is not None:
+            check_beside(argument, tensor, "logit", logit)
+
+
+def check_beside(argument: str, tensor: Tensor, other_argument: str, other: Tensor) -> None:
+    """Raises a ValueError if a tensor is on another device than the other one."""
+    if differ(tensor, other):
+        raise ValueError(
+            f"{argument} must be on the device of {other_argument}, {name(other)}, but is on {name(tensor)}"
+        )
 
 
 @cache

@@ -34,13 +34,13 @@ class _Joint(PyLayer):
         contexts.append(weakref.ref(ctx))
         ctx.save_for_backward(a, b)
         ctx.power, ctx.passes, ctx.wanted = power, passes, [not x.stop_gradient for x in (a, b)]
-        with paddle.amp.auto_cast(enable=False):
-            return passes(a, b, power, None)[0]
+        return passes(a, b, power, None)[0]
 
     @staticmethod
     def backward(ctx, grad_out):
-        with paddle.amp.auto_cast(enable=False):
-            grads = ctx.passes(*ctx.saved_tensor(), ctx.power, grad_out)
+        a, b = ctx.saved_tensor()
+        with devices.at_home(a):
+            grads = ctx.passes(a, b, ctx.power, backward_checks.upstream(grad_out, a, a.dtype, "joint_logit"))
         return tuple(grad if is_wanted else None for grad, is_wanted in zip(grads, ctx.wanted))
 
 
@@ -53,8 +53,7 @@ def _native(a: Tensor, b: Tensor, power: float, grad_out: Tensor | None) -> tupl
         _check(library().focal_joint_forward(*given, joint.data_ptr()))
         return (joint,)
     grad_a, grad_b = memory.empty(a.shape, a.dtype), memory.empty(a.shape, a.dtype)
-    from_above = grad_out.contiguous()
-    _check(library().focal_joint_backward(*given, from_above.data_ptr(), grad_a.data_ptr(), grad_b.data_ptr()))
+    _check(library().focal_joint_backward(*given, grad_out.data_ptr(), grad_a.data_ptr(), grad_b.data_ptr()))
     return grad_a, grad_b
 
 

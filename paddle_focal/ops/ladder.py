@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
 
@@ -27,10 +28,31 @@ def compute(logit: Tensor, params: LossParams, backend: str | None) -> Tensor:
         float64 logits).
 
     Raises:
-        ValueError: a label is out of range (not checked where that would wait for a device), or an unknown backend.
+        ValueError: a label is out of range (not checked where that would wait for a device), a tensor is on another
+            device than the logits, or an unknown backend.
         RuntimeError: the named backend cannot be used.
     """
+    devices.check_same(logit, params)
     return select(backend, logit, params.spec.loss).compute(logit, params)
+
+
+def compute_sum(logits: Sequence[Tensor], params: Sequence[LossParams]) -> Tensor:
+    """The sum of several losses of checked arguments, in dynamic mode.
+
+    The specs say how the logits and labels are to be seen, which have as many numbers in any shape.
+    """
+    for logit, one in zip(logits, params):
+        devices.check_same(logit, one)
+    backend = select(None, logits[0], params[0].spec.loss)
+    if backend is native:
+        return native.compute_sum(logits, params)
+    return paddle.add_n([backend.compute(*_in_shape(logit, one)) for logit, one in zip(logits, params)])
+
+
+def _in_shape(logit: Tensor, params: LossParams) -> tuple[Tensor, LossParams]:
+    shape, axis = list(params.spec.shape), params.spec.axis
+    label = params.label.reshape([*shape[:axis], *shape[axis + 1 :]])
+    return logit.reshape(shape), params._replace(label=label)
 
 
 def select(backend: str | None, logit: Tensor, loss: Loss = SIGMOID) -> ModuleType:
@@ -56,7 +78,7 @@ def select(backend: str | None, logit: Tensor, loss: Loss = SIGMOID) -> ModuleTy
 def count_ones(tensor: Tensor) -> Tensor:
     """How many numbers of a floating tensor in [0, 1] are 1, as a scalar of int64; it does not wait for a device."""
     if paddle.in_dynamic_mode() and select(None, tensor, GAUSSIAN) is native and devices.kind(tensor) == "cpu":
-        return paddle.to_tensor(native.cpu.count_ones(tensor))
+        return paddle.to_tensor(native.cpu.count_ones(tensor), place=tensor.place)
     return (tensor >= 1.0).astype("int64").sum()
 
 

@@ -45,9 +45,10 @@ class _Logit(PyLayer):
     @staticmethod
     def backward(ctx, grad_out):
         (prob,) = ctx.saved_tensor()
-        p, q = _both(prob)
         largest = paddle.finfo(prob.dtype).max
-        return rounded((grad_out / p / q).clip(-largest, largest), prob.dtype)
+        with devices.at_home(prob):
+            p, q = _both(prob)
+            return rounded((grad_out / p / q).clip(-largest, largest), prob.dtype)
 
 
 def _both(prob: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from paddle_limits import COMPARES_EXACTLY, IS_PADDLE_2, needs_boxless_retina_he
 from ppdet.core import workspace
 from ppdet.modeling.assigners import MaxIoUAssigner
 from ppdet.modeling.losses import FocalLoss
-from two_ranks import CLASSES, SIZE, STRIDES, create_head
+from two_ranks import CLASSES, SIZE, STRIDES, create_head, head_outputs
 
 from paddle_focal import SigmoidFocalLoss
 from paddle_focal.detection import FocalRetinaHead
@@ -24,8 +24,6 @@ from paddle_focal.detection.assigners.max_iou import BlockMaxIoUAssigner
 from paddle_focal.detection.heads import retina_head
 from paddle_focal.detection.heads.anchors import Anchors
 from paddle_focal.ops import ladder
-
-KINDS = 9  # of anchors at each place
 
 pytestmark = pytest.mark.usefixtures("workspace_copy")
 
@@ -41,19 +39,6 @@ def box_loss_over(request, monkeypatch):
     """The box loss as it is on the CPU, and as it is on a GPU."""
     if request.param == "all anchors":
         monkeypatch.setattr(retina_head, "kind", lambda tensor: "gpu")
-
-
-def head_outputs(rng, images: int, dtype: str = "float32") -> list[list[paddle.Tensor]]:
-    """Logits and deltas of each level, leaves that want a gradient."""
-
-    def levels(channels, scale):
-        shapes = [(images, KINDS * channels, SIZE // stride, SIZE // stride) for stride in STRIDES]
-        tensors = [paddle.to_tensor(rng.normal(scale=scale, size=shape)).astype(dtype) for shape in shapes]
-        for tensor in tensors:
-            tensor.stop_gradient = False
-        return tensors
-
-    return [levels(CLASSES, 3.0), levels(4, 0.5)]
 
 
 def losses_and_gradients(head, outputs, targets) -> tuple[dict, list[np.ndarray]]:
@@ -106,7 +91,7 @@ class TestSameAsRetinaHead:
         expected, _ = losses_and_gradients(create_head("RetinaHead"), outputs, targets)
         actual, gradients = losses_and_gradients(head, outputs, targets)
         assert actual["loss"] == pytest.approx(expected["loss"], rel=1e-5)
-        anchors, _ = head._anchors(outputs[0])
+        anchors = head._anchors(outputs[0]).boxes
         ignored = sum(int((head.bbox_assigner(anchors, boxes)[1] == -1).sum()) for boxes in targets["gt_bbox"])
         assert ignored > 0
         assert sum(int((gradient == 0).sum()) for gradient in gradients[: len(STRIDES)]) == ignored * CLASSES
@@ -169,7 +154,7 @@ class TestLossStage:
         targets = two_ranks.batch(two_ranks.images([3, 2]))
         outputs = head_outputs(rng, 2)
         head = create_head("FocalRetinaHead")
-        anchors, _ = head._anchors(outputs[0])
+        anchors = head._anchors(outputs[0]).boxes
         count = sum(int((head.bbox_assigner(anchors, boxes)[1] == 1).sum()) for boxes in targets["gt_bbox"])
         local, _ = losses_and_gradients(head, outputs, targets)
         ema, _ = losses_and_gradients(create_head("FocalRetinaHead", normalizer="ema"), outputs, targets)
@@ -215,7 +200,7 @@ class TestAnchors:
     def test_sizes_of_equal_width_or_height_are_different(self):
         anchors = Anchors(lambda outputs: [paddle.zeros([math.prod(output.shape[-2:]), 4]) for output in outputs])
         for height, width in ((2, 4), (3, 4), (2, 5)):
-            assert len(anchors([paddle.zeros([1, 1, height, width])])[0]) == height * width
+            assert len(anchors([paddle.zeros([1, 1, height, width])]).boxes) == height * width
 
     def test_the_least_recently_used_goes_first(self):
         calls = []
@@ -239,9 +224,9 @@ class TestAnchors:
     def test_kind_before_place(self):
         # Two kinds at each of 1 x 2 places, as ppdet orders them: place, then kind.
         generated = [paddle.to_tensor([[0, 0, 1, 1], [0, 0, 2, 2], [8, 0, 9, 1], [8, 0, 10, 2]], dtype="float32")]
-        anchors, levels = Anchors(lambda outputs: generated)([paddle.zeros([1, 2, 1, 2])])
-        assert anchors.tolist() == [[0, 0, 1, 1], [8, 0, 9, 1], [0, 0, 2, 2], [8, 0, 10, 2]]
-        assert (levels[0].anchors, levels[0].locations) == (slice(0, 4), 2)
+        grid = Anchors(lambda outputs: generated)([paddle.zeros([1, 2, 1, 2])])
+        assert grid.boxes.tolist() == [[0, 0, 1, 1], [8, 0, 9, 1], [0, 0, 2, 2], [8, 0, 10, 2]]
+        assert grid.levels == [2]
 
 
 class TestAssign:

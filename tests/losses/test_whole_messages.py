@@ -182,13 +182,13 @@ class TestDevices:
         monkeypatch.setattr(paddle, "get_device", lambda: "gpu:1")
         assert devices.kind(None) == "gpu"
 
-    def test_name_and_place(self, several, monkeypatch):
+    def test_name(self, several, monkeypatch):
         place = SimpleNamespace(is_cpu_place=lambda: False, is_gpu_place=lambda: True, gpu_device_id=lambda: 3)
         tensor = SimpleNamespace(place=place)
-        assert (devices.name(tensor), devices.place_of(tensor)) == ("gpu:3", place)
+        assert devices.name(tensor) == "gpu:3"
         monkeypatch.setattr(paddle, "in_dynamic_mode", lambda: False)
         monkeypatch.setattr(paddle, "get_device", lambda: "gpu:1")
-        assert (devices.name(tensor), devices.place_of(tensor)) == ("gpu", None)
+        assert devices.name(tensor) == "gpu"
 
     @pytest.mark.parametrize(("device", "number"), [("gpu:2", 2), ("cpu", 0), ("npu:1", 0)])
     def test_current_gpu(self, monkeypatch, device, number):

@@ -17,8 +17,8 @@ from host_gpu import IMAGE, STREAM
 from native_library import needs_library
 
 import paddle_focal
-from paddle_focal import ops, sigmoid_focal_loss
-from paddle_focal.ops import composite, devices, native
+from paddle_focal import SigmoidFocalLoss, ops, sigmoid_focal_loss
+from paddle_focal.ops import composite, native
 from paddle_focal.ops.native import gpu, memory
 from paddle_focal.ops.native.library import reason_against
 from paddle_focal.ops.registry import LOSSES, SIGMOID
@@ -126,6 +126,25 @@ class TestPasses:
         assert host_gpu.driver.launch_count() - before == 3
         assert not asked
 
+    def test_a_sum_over_several(self, host_gpu, rng):
+        logits = [rng.normal(size=(2, 6, n)).astype("float32") for n in (700, 5)]
+        labels = [rng.integers(0, 4, (2, 2, n)) for n in (700, 5)]
+        leaves = [paddle.to_tensor(logit, stop_gradient=False) for logit in logits]
+        given = leaves, [paddle.to_tensor(label) for label in labels], 3
+        SigmoidFocalLoss().sum_of(*given)
+        before = host_gpu.driver.launch_count()
+        result = SigmoidFocalLoss().sum_of(*given)
+        assert host_gpu.driver.launch_count() - before == 4
+        (3 * result).backward()
+        assert host_gpu.driver.launch_count() - before == 6
+        forms = [
+            closed_form(logit.reshape(4, 3, -1), dense(label.reshape(4, -1), 3, 1))
+            for logit, label in zip(logits, labels)
+        ]
+        assert float(result) == pytest.approx(sum(loss.sum() for loss, _ in forms), rel=1e-5)
+        for leaf, (_, slope) in zip(leaves, forms):
+            np.testing.assert_allclose(leaf.grad.numpy().ravel(), 3 * slope.ravel(), rtol=1e-5, atol=1e-9)
+
     def test_gradients_again_and_again(self):
         x, loss = self.call()
         expected = closed_form(x.numpy(), dense(list(self.LABEL), 3, -1))[1]
@@ -153,19 +172,6 @@ class TestPasses:
         for result in run([[0.5, 1.0, 2.0]] * 3, [7, 0, -1], reduction="none", backend="native"):
             assert np.isnan(result).all(axis=1).tolist() == [True, False, False]
             assert (result[2] == 0).all()
-
-    @pytest.mark.parametrize("elsewhere", ["label", "weight", "normalizer"])
-    def test_tensors_on_another_device(self, monkeypatch, elsewhere):
-        tensors = {
-            "label": paddle.to_tensor(self.LABEL),
-            "weight": paddle.ones([4, 1]),
-            "normalizer": paddle.full([3], 2.0),
-        }
-        monkeypatch.setattr(devices, "_is_cpu_only", lambda: False)
-        monkeypatch.setattr(devices, "name", lambda tensor: "gpu:0" if list(tensor.shape) in here else "cpu")
-        here = [[4, 3], *([*tensor.shape] for name, tensor in tensors.items() if name != elsewhere)]
-        with pytest.raises(ValueError, match=f"{elsewhere} must be on the device of logit, gpu:0, but is on cpu"):
-            sigmoid_focal_loss(paddle.zeros([4, 3]), backend="native", **tensors)
 
 
 @pytest.mark.parametrize(("largest", "status"), [("1e-9", 0), ("1e-30", 1)])

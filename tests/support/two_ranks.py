@@ -23,6 +23,7 @@ CLASSES = 4
 CHANNELS = 8
 SIZE = 64
 STRIDES = (8, 16, 32)
+KINDS = 9  # of anchors at each place
 
 
 def create_head(name: str, channels: int = CHANNELS, loss: str | None = None, **options) -> nn.Layer:
@@ -88,6 +89,19 @@ def batch(inputs: list[dict]) -> dict:
         "gt_bbox": [boxes for one in inputs for boxes in one["gt_bbox"]],
         "gt_class": [classes for one in inputs for classes in one["gt_class"]],
     }
+
+
+def head_outputs(rng, images: int, dtype: str = "float32") -> list[list[paddle.Tensor]]:
+    """Logits and deltas of each level, leaves that want a gradient."""
+
+    def levels(channels, scale):
+        shapes = [(images, KINDS * channels, SIZE // stride, SIZE // stride) for stride in STRIDES]
+        tensors = [paddle.to_tensor(rng.normal(scale=scale, size=shape)).astype(dtype) for shape in shapes]
+        for tensor in tensors:
+            tensor.stop_gradient = False
+        return tensors
+
+    return [levels(CLASSES, 3.0), levels(4, 0.5)]
 
 
 def gradients(model: nn.Layer) -> dict[str, np.ndarray]:

@@ -18,8 +18,8 @@ class AnchorTargets:
         label: integer ``[N, M]``: class index, the number of classes for background, or the index to ignore.
         is_foreground: bool ``[N, M]``.
         row: int64 ``[N, M]``, the row of ``boxes`` that belongs to each anchor.
-        boxes: float32 ``[G + 1, 4]``, the boxes of all images as corners in pixels; the last row is for anchors that
-            have no box.
+        boxes: float32 ``[G + 1, 4]``, the boxes of all images as corners in pixels; the last row, any box, is for
+            anchors that have none.
     """
 
     label: Tensor
@@ -64,5 +64,5 @@ def assign(
         label=paddle.where(is_ignored, paddle.full_like(label, ignore_index), label),
         is_foreground=row < unmatched,
         row=row,
-        boxes=paddle.concat([*gt_bbox, paddle.zeros([1, 4], gt_bbox[0].dtype)]),
+        boxes=paddle.concat([*gt_bbox, anchors[:1]]),
     )

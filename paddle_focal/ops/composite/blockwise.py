@@ -124,7 +124,8 @@ class _Call:
 
     def _without_excluded(self, value: Tensor, label: Tensor, logit: Tensor) -> Tensor:
         """The value; 0 where the label is ``ignore_index``, NaN where it is otherwise out of range, to be noticed."""
-        fill = paddle.where(label == self.params.spec.ignore_index, 0.0, float("nan")).astype(value.dtype)
+        zero = paddle.zeros_like(label, value.dtype)
+        fill = paddle.where(label == self.params.spec.ignore_index, zero, paddle.full_like(zero, float("nan")))
         return paddle.where(self._excluded(label, logit).unsqueeze(1), fill.unsqueeze(1), value)
 
 
@@ -135,15 +136,16 @@ class _ClosedForm(PyLayer):
         ctx.call = call
         call.context = weakref.ref(ctx)
         ctx.versions = backward_checks.versions(logit, call.params)
-        with paddle.amp.auto_cast(enable=False):
-            return call.value(logit)
+        return call.value(logit)
 
     @staticmethod
     def backward(ctx, grad_out):
         (logit,) = ctx.saved_tensor()
         backward_checks.check(logit, ctx.call.params, ctx.versions)
-        with paddle.amp.auto_cast(enable=False):
-            return ctx.call.gradient(logit, grad_out)
+        spec = ctx.call.params.spec
+        dtype = result_dtype(spec.dtype) if spec.reduction == "sum" else spec.dtype
+        with devices.at_home(logit):
+            return ctx.call.gradient(logit, backward_checks.upstream(grad_out, logit, dtype, spec.loss.name))
 
 
 def on_cpu(tensor: Tensor) -> bool:

@@ -7,9 +7,10 @@ from paddle import Tensor
 
 from paddle_focal.ops.loss import LossParams
 from paddle_focal.ops.native import cpu, layer
+from paddle_focal.ops.native.layer import compute_sum
 from paddle_focal.ops.native.library import reason_against
 
-__all__ = ["compute", "cpu", "reason_against"]
+__all__ = ["compute", "compute_sum", "cpu", "reason_against"]
 
 
 def compute(logit: Tensor, params: LossParams) -> Tensor:

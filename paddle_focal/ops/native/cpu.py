@@ -24,7 +24,7 @@ def forward(plan: Plan, logit: Tensor, params: LossParams, grad: Tensor | None =
 
 def backward(plan: Plan, logit: Tensor, params: LossParams, grad_out: Tensor) -> Tensor:
     """The gradient of the logits, given that of the result."""
-    grad = memory.empty(params.spec.shape, params.spec.dtype)
+    grad = memory.empty(logit.shape, params.spec.dtype)
     factor = packed_array(grad_out, plan.result_format)
     _check(library().focal_backward(packed(plan, logit, params), factor, grad.data_ptr()), params)
     return grad

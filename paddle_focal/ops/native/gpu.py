@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -24,20 +25,35 @@ REMEDY = "build them with `python -m paddle_focal.build` where there is nvcc"
 
 def forward(plan: Plan, logit: Tensor, params: LossParams) -> Tensor:
     """The loss; NaN where a label is out of range."""
-    if label_range.is_wanted_everywhere():
-        label_range.check(params)
-    struct, place = packed(plan, logit, params), logit.place
-    result = _C_ops.empty(plan.shape, plan.dtype, place)
-    size = library().focal_gpu_workspace(struct)
-    workspace = _C_ops.empty([size], paddle.uint8, place) if size else None
-    address = None if workspace is None else workspace.data_ptr()
-    _run(library().focal_gpu_forward, logit, params, struct, result.data_ptr(), address)
+    result = _C_ops.empty(plan.shape, plan.dtype, logit.place)
+    _forward([(plan, logit, params)], [result.data_ptr()])
     return result
+
+
+def forward_sum(calls: Sequence[tuple[Plan, Tensor, LossParams]]) -> Tensor:
+    """The sum of the losses of several calls that are each reduced."""
+    plan, logit, _ = calls[0]
+    results = _C_ops.empty([len(calls)], plan.dtype, logit.place)
+    size = ctypes.sizeof(plan.number)
+    _forward(calls, [results.data_ptr() + i * size for i in range(len(calls))])
+    return results.sum()
+
+
+def _forward(calls: Sequence[tuple[Plan, Tensor, LossParams]], results: Sequence[int]) -> None:
+    """Writes the loss of each call to an address; one after the other, so that they share a workspace."""
+    structs = [packed(*call) for call in calls]
+    size = max(library().focal_gpu_workspace(struct) for struct in structs)
+    workspace = _C_ops.empty([size], paddle.uint8, calls[0][1].place) if size else None
+    address = None if workspace is None else workspace.data_ptr()
+    for (_, logit, params), struct, result in zip(calls, structs, results):
+        if label_range.is_wanted_everywhere():
+            label_range.check(params)
+        _run(library().focal_gpu_forward, logit, params, struct, result, address)
 
 
 def backward(plan: Plan, logit: Tensor, params: LossParams, grad_out: Tensor) -> Tensor:
     """The gradient of the logits, given that of the result."""
-    grad = _C_ops.empty(params.spec.shape, params.spec.dtype, logit.place)
+    grad = _C_ops.empty(logit.shape, params.spec.dtype, logit.place)
     factor = packed_array(grad_out, plan.result_format)
     _run(library().focal_gpu_backward, logit, params, packed(plan, logit, params), factor, grad.data_ptr())
     return grad
