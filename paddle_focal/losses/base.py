@@ -22,6 +22,7 @@ from paddle_focal.losses.arguments import (
     check_loss_weight,
     check_reduction,
     check_score,
+    dtype_name,
     scales_of,
     spec_of,
     spec_of_shapes,
@@ -90,6 +91,11 @@ def compute_sum(
         for logit, label in zip(logits, labels):
             *outer, inner = label.shape
             outer = math.prod(outer)
+            if math.prod(logit.shape) != outer * classes * inner or logit.dtype != logits[0].dtype:
+                raise ValueError(
+                    f"preds must have {classes} logits for each of their targets, {list(label.shape)}, and one dtype, "
+                    f"but have the shape {list(logit.shape)} and the dtype {dtype_name(logit.dtype)}"
+                )
             spec = spec_of_shapes(
                 loss,
                 (outer, classes, inner),
@@ -248,7 +254,7 @@ class FocalLoss(nn.Layer):
             classes: C.
 
         Raises:
-            ValueError: the layer takes probabilities, or has a normalizer.
+            ValueError: the layer takes probabilities, or has a normalizer; sizes or dtypes do not fit together.
         """
         if self.is_activated or getattr(self, "normalizer", None) is not None:
             raise ValueError("sum_of adds up losses of logits: activated must be False, and normalizer None")

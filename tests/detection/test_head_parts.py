@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("ppdet")
 
 from operators import operators
-from paddle_limits import IS_PADDLE_2
+from paddle_limits import COMPARES_EXACTLY, IS_PADDLE_2
 from ppdet.modeling.bbox_utils import bbox2delta
 from ppdet.modeling.losses import SmoothL1Loss
 
@@ -93,16 +93,18 @@ def on_gpu(workspace_copy, monkeypatch):
 
 
 def test_number_of_operators(on_gpu, monkeypatch):
-    """Of two images and five levels, without those of the assignment."""
+    """Of two images and five levels, beside those of the assignment; on Paddle 2.6, which casts in vain, too."""
     head, outputs, targets = on_gpu
     assign, assigned, kept = retina_head.assign, [], []
     monkeypatch.setattr(retina_head, "assign", lambda *given: assigned.append(assign(*given)) or assigned[-1])
-    kept.append(head.get_loss(outputs, targets)["loss"])
+    of_assignment = operators(lambda: head.get_loss(outputs, targets))
     monkeypatch.setattr(retina_head, "assign", lambda *given: assigned[-1])
     forward = operators(lambda: kept.append(head.get_loss(outputs, targets)["loss"]))
+    of_assignment -= forward
     backward = operators(kept[-1].backward)
-    most = 75 if IS_PADDLE_2 else 60  # Paddle 2.6 casts what need not be cast
-    assert 30 < forward.total() + backward.total() <= most, (forward, backward)
+    assert 30 < forward.total() + backward.total() <= (75 if IS_PADDLE_2 else 60), (forward, backward)
+    if COMPARES_EXACTLY:  # or else it is ppdet's, of each image
+        assert 30 < of_assignment.total() <= 60, of_assignment
 
 
 def test_nothing_waits(on_gpu, monkeypatch):

@@ -11,7 +11,8 @@ pytest.importorskip("ppdet")
 from paddle_limits import COMPARES_EXACTLY
 from ppdet.modeling.assigners import MaxIoUAssigner
 
-from paddle_focal.detection.assigners import max_iou
+from paddle_focal.detection.assigners import iou_matrix, max_iou
+from paddle_focal.detection.assigners.iou_matrix import assign_by_matrix
 from paddle_focal.detection.assigners.max_iou import BlockMaxIoUAssigner, assigner_for
 
 
@@ -28,10 +29,13 @@ def grid_of_anchors(sizes=(16, 24, 40), stride: int = 8, places: int = 24) -> pa
 def assert_same_assignment(assigner: MaxIoUAssigner, anchors: paddle.Tensor, boxes: paddle.Tensor) -> np.ndarray:
     """Returns the labels."""
     expected_match, expected = (one.numpy() for one in assigner(anchors, boxes))
-    match, label = (one.numpy() for one in BlockMaxIoUAssigner(assigner)(anchors, boxes))
-    np.testing.assert_array_equal(label, expected)
-    np.testing.assert_array_equal(match[label == 1], expected_match[label == 1])
-    assert (match.dtype, label.dtype) == (expected_match.dtype, expected.dtype)
+    by_block = BlockMaxIoUAssigner(assigner)(anchors, boxes)
+    by_matrix = (one[0] for one in assign_by_matrix(assigner, anchors, [boxes]))
+    for results in (by_block, by_matrix):
+        match, label = (one.numpy() for one in results)
+        np.testing.assert_array_equal(label, expected)
+        np.testing.assert_array_equal(match[label == 1], expected_match[label == 1])
+        assert (match.dtype, label.dtype) == (expected_match.dtype, expected.dtype)
     return label
 
 
@@ -109,17 +113,32 @@ class TestBlockMaxIoUAssigner:
             assert assigner(near, box)[1].tolist() == [1]
             assert assigner(far, box)[1].tolist() == [0, 1]
 
-    def test_off_the_cpu_ppdet_serves(self, monkeypatch):
-        monkeypatch.setattr(max_iou, "kind", lambda _: "gpu")
-        calls = []
+    @pytest.mark.parametrize("kind", ["cpu", "gpu"])
+    @pytest.mark.parametrize("most", [1, 2 * 20 * 1728, 1 << 30])
+    def test_several_images(self, monkeypatch, rng, kind, most):
+        """Of which one has no boxes; on a GPU by a matrix for one, for two, or for all of them."""
+        monkeypatch.setattr(max_iou, "kind", lambda _: kind)
+        monkeypatch.setattr(iou_matrix, "MOST_PAIRS", most)
+        assigner, anchors, boxes = MaxIoUAssigner(0.5, 0.4), grid_of_anchors(), []
+        for count in (3, 0, 20, 1):
+            corner = rng.uniform(-10, 170, (count, 2))
+            boxes.append(tensor(np.concatenate([corner, corner + rng.uniform(4, 60, (count, 2))], axis=1)))
+        match, label = BlockMaxIoUAssigner(assigner).of_images(anchors, boxes)
+        assert match.shape == label.shape == [4, 1728]
+        for i, of_image in enumerate(boxes):
+            expected_match, expected = (one.numpy() for one in assigner(anchors, of_image))
+            np.testing.assert_array_equal(label[i].numpy(), expected)
+            np.testing.assert_array_equal(match[i].numpy()[expected == 1], expected_match[expected == 1])
+        assert (label == 1).sum(axis=1).astype("bool").tolist() == [True, False, True, True]
 
-        class Recorded(MaxIoUAssigner):
-            def __call__(self, *arguments):
-                calls.append(arguments)
-                return super().__call__(*arguments)
-
-        BlockMaxIoUAssigner(Recorded(0.5, 0.4))(grid_of_anchors(), tensor([[0, 0, 16, 16]]))
-        assert len(calls) == 1
+    @pytest.mark.parametrize(("most", "matrices"), [(1, 3), (2 * 2 * 1728, 2), (1 << 30, 1)])
+    def test_size_of_a_matrix(self, monkeypatch, most, matrices):
+        computed, iou = [], iou_matrix._iou
+        monkeypatch.setattr(iou_matrix, "MOST_PAIRS", most)
+        monkeypatch.setattr(iou_matrix, "_iou", lambda *given: computed.append(iou(*given)) or computed[-1])
+        boxes = [tensor([[0, 0, 16, 16]]), tensor([[0, 0, 16, 16], [0, 0, 9, 9]]), tensor([])]
+        assign_by_matrix(MaxIoUAssigner(0.5, 0.4), grid_of_anchors(), boxes)
+        assert len(computed) == matrices
 
 
 class TestAssignerFor:

@@ -102,6 +102,19 @@ def test_of_logits_only(rng, option):
         SigmoidFocalLoss(**option).sum_of(logits, [paddle.to_tensor(label) for label in labels], CLASSES)
 
 
+@pytest.mark.parametrize("wrong", ["size", "dtype"])
+def test_what_does_not_fit_together(rng, wrong):
+    logits, labels = maps(rng)
+    logits[1] = logits[1][:, :5] if wrong == "size" else logits[1].astype("float64")
+    shape, dtype = ([2, 5, 2, 3], "float32") if wrong == "size" else ([2, 6, 2, 3], "float64")
+    with pytest.raises(ValueError, match="preds must have 3 logits") as error:
+        SigmoidFocalLoss().sum_of(logits, [paddle.to_tensor(label) for label in labels], CLASSES)
+    assert str(error.value) == (
+        "preds must have 3 logits for each of their targets, [2, 2, 6], and one dtype, but have the shape "
+        f"{shape} and the dtype {dtype}"
+    )
+
+
 def test_of_another_loss(rng):
     """Which has no background, and one loss for each label."""
     logits, labels = maps(rng)

@@ -42,27 +42,30 @@ def assign(
     Args:
         assigner: ppdet's. From anchors and boxes it computes the index of each anchor's box, and 1 (the box is the
             anchor's), 0 (the anchor is background) or -1 (the anchor is to be ignored). MaxIoUAssigner does not wait
-            for a GPU.
+            for a GPU. One that has a method ``of_images`` does so for the boxes of all images at once.
         anchors: ``[M, 4]``.
         gt_bbox: ``[G_i, 4]`` for each image; there may be none.
         gt_class: ``[G_i, 1]`` or ``[G_i]``.
         num_classes: also the label of background.
         ignore_index: the label of anchors that are to be ignored.
     """
-    unmatched = sum(len(boxes) for boxes in gt_bbox)
-    rows, labels, offset = [], [], 0
-    for boxes in gt_bbox:
-        match, match_label = assigner(anchors, boxes)
-        rows.append(paddle.where(match_label == 1, match + offset, paddle.full_like(match, unmatched)))
-        labels.append(match_label)
-        offset += len(boxes)
-    row, is_ignored = paddle.stack(rows), paddle.stack(labels) < 0
-    dtype = gt_class[0].dtype
-    classes = paddle.concat([*(one.flatten() for one in gt_class), paddle.full([1], num_classes, dtype)])
-    label = classes[row]
+    counts = [len(boxes) for boxes in gt_bbox]
+    unmatched = sum(counts)
+    together = getattr(assigner, "of_images", None)
+    match, label = together(anchors, gt_bbox) if together else _one_by_one(assigner, anchors, gt_bbox)
+    is_foreground = label == 1
+    offsets = paddle.concat([paddle.full([1, 1], sum(counts[:i]), match.dtype) for i in range(len(counts))])
+    row = paddle.where(is_foreground, match + offsets, paddle.full_like(match, unmatched))
+    classes = paddle.concat([*(one.flatten() for one in gt_class), paddle.full([1], num_classes, gt_class[0].dtype)])
+    wanted = classes[row]
     return AnchorTargets(
-        label=paddle.where(is_ignored, paddle.full_like(label, ignore_index), label),
-        is_foreground=row < unmatched,
+        label=paddle.where(label < 0, paddle.full_like(wanted, ignore_index), wanted),
+        is_foreground=is_foreground,
         row=row,
         boxes=paddle.concat([*gt_bbox, anchors[:1]]),
     )
+
+
+def _one_by_one(assigner: Callable, anchors: Tensor, gt_bbox: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    matches, labels = zip(*(assigner(anchors, boxes) for boxes in gt_bbox))
+    return paddle.stack(matches), paddle.stack(labels)

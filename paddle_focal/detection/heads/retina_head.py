@@ -42,8 +42,8 @@ class FocalRetinaHead(RetinaHead):
 
     Nothing waits for a GPU, except the anchors of a size that has not been seen before (ppdet's generator waits). On a
     GPU the box loss takes all anchors and masks those that are not foreground, because counting the foreground would
-    have to wait. Both losses of five levels, forward and backward, are then some 60 operators of Paddle, beside the
-    assignment, which is ppdet's on a GPU and takes some 70 an image.
+    have to wait. Both losses of five levels, forward and backward, are then 60 operators of Paddle, and so is the
+    assignment, with two more for each further image.
 
     The section ``RetinaHead`` supplies each key that this section lacks, so a configuration switches from one head to
     the other by changing only the name.

@@ -79,10 +79,9 @@ class _NativeSum(PyLayer):
     def forward(ctx, calls, *logits):
         calls[0].context = weakref.ref(ctx)
         ctx.saved = calls, logits, [backward_checks.versions(logit, one.params) for one, logit in zip(calls, logits)]
-        ctx.grads = [
-            memory.empty(logit.shape, logit.dtype) if call.plan.writes_gradient and not logit.stop_gradient else None
-            for call, logit in zip(calls, logits if devices.kind(logits[0]) == "cpu" else ())
-        ] or [None] * len(calls)
+        is_written = calls[0].plan.writes_gradient and devices.kind(logits[0]) == "cpu"
+        wanted = [is_written and not logit.stop_gradient for logit in logits]
+        ctx.grads = [memory.empty(one.shape, one.dtype) if written else None for one, written in zip(logits, wanted)]
         return _forward_sum(calls, logits, ctx.grads)
 
     @staticmethod
