@@ -59,7 +59,9 @@ def joint_logit(a: Tensor, b: Tensor, power: float = 1.0, *, backend: str | None
             raise ValueError(
                 f"b must have a shape that broadcasts with that of a, {list(a.shape)}, but its shape is {list(b.shape)}"
             )
-        a, b = paddle.broadcast_tensors([a, b])
+        # Paddle's broadcast_tensors ends the process in its backward pass where one of them wants no gradient.
+        shape = paddle.broadcast_shape(a.shape, b.shape)
+        a, b = a.expand(shape), b.expand(shape)
     return joint.joint_logit(a, b, power, backend)
 
 
