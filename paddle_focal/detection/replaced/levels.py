@@ -28,4 +28,4 @@ def sum_over_levels(loss: FocalLoss, logits: Sequence[Tensor], label: Tensor, sc
 
 def zero_of(*predictions: Tensor) -> Tensor:
     """0, with a gradient of zeros for predictions that no loss reads, so that all ranks have the same gradients."""
-    return paddle.add_n([prediction.flatten()[:1].sum() * 0 for prediction in predictions])
+    return paddle.add_n([prediction.flatten()[:1].sum().astype("float32") * 0 for prediction in predictions])
