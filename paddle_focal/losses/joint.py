@@ -61,7 +61,9 @@ def joint_logit(a: Tensor, b: Tensor, power: float = 1.0, *, backend: str | None
         )
     with devices.at_home(a):
         if a.shape != b.shape:
-            a, b = paddle.broadcast_tensors([a, b])
+            # Paddle's broadcast_tensors ends the process in its backward pass where one of them wants no gradient.
+            shape = paddle.broadcast_shape(a.shape, b.shape)
+            a, b = a.expand(shape), b.expand(shape)
         return joint.joint_logit(a, b, power, backend)
 
 

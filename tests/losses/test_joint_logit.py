@@ -77,8 +77,9 @@ def test_not_contiguous(backend, rng):
     np.testing.assert_allclose(second.grad.numpy(), by_y.transpose(1, 2, 0), rtol=1e-11)
 
 
-def test_only_one_wants_a_gradient(backend):
-    a, b = paddle.zeros([3]), paddle.zeros([3])
+@pytest.mark.parametrize("others", [3, 1])
+def test_only_one_wants_a_gradient(backend, others):
+    a, b = paddle.zeros([3]), paddle.zeros([others])
     a.stop_gradient = False
     joint_logit(a, b, backend=backend).sum().backward()
     np.testing.assert_allclose(a.grad.numpy(), [2 / 3] * 3, rtol=1e-6)  # 0.5 / (1 - 0.25)

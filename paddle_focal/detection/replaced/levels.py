@@ -17,10 +17,10 @@ def sum_over_levels(loss: FocalLoss, logits: Sequence[Tensor], label: Tensor, sc
         loss: of class indices with scores.
         logits: ``[N, C, H, W]`` of each level.
         label: class indices ``[N, L]``, those of one level after those of another.
-        score: the targets of the labels' own classes, ``[N, L]``.
+        score: the targets of the labels' own classes, ``[N, L]``. IoUs of rotated boxes may be rounded up beyond 1.
     """
     places = [logit.shape[2] * logit.shape[3] for logit in logits]
-    targets = zip(label.split(places, axis=1), score.split(places, axis=1))
+    targets = zip(label.split(places, axis=1), score.clip(max=1).split(places, axis=1))
     return paddle.add_n(
         [loss(logit.flatten(2), target, reduction="sum", axis=1) for logit, target in zip(logits, targets)]
     )
@@ -28,7 +28,7 @@ def sum_over_levels(loss: FocalLoss, logits: Sequence[Tensor], label: Tensor, sc
 
 def zero_of(*predictions: Tensor) -> Tensor:
     """0, with a gradient of zeros for predictions that no loss reads, so that all ranks have the same gradients."""
-    return paddle.add_n([prediction.flatten()[:1].sum() * 0 for prediction in predictions])
+    return paddle.add_n([prediction.flatten()[:1].sum().astype("float32") * 0 for prediction in predictions])
 
 
 def with_wide_labels(targets: dict) -> dict:
