@@ -55,6 +55,15 @@ class TestCenterNet:
         for name, value in stock(feature, None).items():
             np.testing.assert_array_equal(ours(feature, None)[name].numpy(), value.numpy())
 
+    def test_it_can_be_traced(self, rng):
+        """As for an export."""
+        ours = self.create()[1]
+        ours.eval()
+        feature = features(rng)
+        traced = paddle.jit.to_static(ours, full_graph=True)
+        with paddle.no_grad():
+            np.testing.assert_allclose(traced(feature, None)["size"].numpy(), ours.size(feature).numpy(), rtol=1e-5)
+
     def test_gradients_of_large_logits(self, rng):
         stock, ours = self.create()
         batch, feature = self.batch(rng), features(rng)
