@@ -10,8 +10,9 @@
 
 namespace paddle_focal {
 
-/// The terms of FL / alpha_t of a 0/1 target at z, the logit of the wrong answer.
-template <Gamma kGamma, class T>
+/// The terms of FL / alpha_t of a 0/1 target at z, the logit of the wrong answer; detached, the modulator is a constant
+/// for the derivative.
+template <Gamma kGamma, class T, bool kDetached = false>
 struct Hard {
   T one_minus_p_t;
   T p_t;
@@ -31,7 +32,9 @@ struct Hard {
   }
 
   FOCAL_INLINE T loss() const { return modulator * cross_entropy; }
-  FOCAL_INLINE T derivative() const { return modulator * (gamma * (p_t * cross_entropy) + one_minus_p_t); }  // by z
+  FOCAL_INLINE T derivative() const {  // by z
+    return modulator * (kDetached ? one_minus_p_t : gamma * (p_t * cross_entropy) + one_minus_p_t);
+  }
 };
 
 /// The terms of FL / alpha_t of any target y in [0, 1] at x; smoothing moves the cross entropy's target only.
