@@ -22,6 +22,16 @@ def backend(request):
     return request.param
 
 
+@pytest.fixture(params=["avx512", "avx2", "baseline"])
+def instruction_set(request, monkeypatch):
+    """Each that this processor has, which the native library then uses; for tests that need the library."""
+    library = importlib.import_module("paddle_focal.ops.native.library").library()
+    monkeypatch.setenv("PADDLE_FOCAL_ISA", request.param)
+    answer = (library.focal_instruction_set() or library.focal_error()).decode()
+    if answer != request.param:
+        pytest.skip(answer)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cache_home(tmp_path_factory):
     """A cache of this run's own; but matplotlib need not look for its fonts again."""

@@ -18,11 +18,12 @@ enum { FOCAL_FLOAT16, FOCAL_BFLOAT16, FOCAL_FLOAT32, FOCAL_FLOAT64, FOCAL_INT32,
 
 /* Losses, with the `numbers` of each. */
 enum {
-  FOCAL_SIGMOID,   /* gamma, label smoothing */
+  FOCAL_SIGMOID,   /* gamma, label smoothing, epsilon of Poly-1 focal loss */
   FOCAL_SOFTMAX,   /* gamma, label smoothing */
   FOCAL_QUALITY,   /* gamma */
   FOCAL_VARIFOCAL, /* gamma, whether the weight p^gamma is a constant for the gradient */
-  FOCAL_GAUSSIAN   /* gamma, beta */
+  FOCAL_GAUSSIAN,  /* gamma, beta */
+  FOCAL_ASYMMETRIC /* gamma of target 0, gamma of target 1, margin */
 };
 
 /* What a function returns; focal_error() says more about a failure. */

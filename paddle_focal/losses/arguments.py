@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 from numbers import Real
 from typing import Any, Callable
 
@@ -77,6 +77,15 @@ def check_beta(beta: Real) -> float:
     return check_nonnegative("beta", beta)
 
 
+def check_margin(margin: Real) -> float:
+    accepted = "0 or a number in [1e-6, 1)"  # what 1 - p loses to underflow is divided by it
+    return check_number("margin", margin, accepted, lambda number: number == 0 or 1e-6 <= number < 1)
+
+
+def check_epsilon(epsilon: Real) -> float:
+    return check_number("epsilon", epsilon, "a number in [-1, 1e30]", lambda number: -1 <= number <= 1e30)
+
+
 def check_detach_weight(detach_weight: bool) -> float:
     if not isinstance(detach_weight, bool):
         raise TypeError(f"detach_weight must be True or False, but got {described(detach_weight)}")
@@ -89,6 +98,10 @@ NUMBERS: dict[str, Callable[[Any], float]] = {
     "label_smoothing": check_label_smoothing,
     "beta": check_beta,
     "detach_weight": check_detach_weight,
+    "gamma_neg": partial(check_nonnegative, "gamma_neg"),
+    "gamma_pos": partial(check_nonnegative, "gamma_pos"),
+    "margin": check_margin,
+    "epsilon": check_epsilon,
 }
 
 

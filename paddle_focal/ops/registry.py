@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import paddle
 
-from paddle_focal.ops.composite import gaussian, quality, sigmoid, softmax, varifocal
+from paddle_focal.ops.composite import asymmetric, gaussian, quality, sigmoid, softmax, varifocal
 from paddle_focal.ops.loss import Loss, result_dtype
 
 SIGMOID = Loss(
@@ -73,4 +74,17 @@ GAUSSIAN = Loss(
     label="heatmap",
     takes_index=False,
 )
-LOSSES = {loss.name: loss for loss in (SIGMOID, SOFTMAX, QUALITY, VARIFOCAL, GAUSSIAN)}
+ASYMMETRIC = Loss(
+    name="asymmetric_loss",
+    number=5,
+    formula=asymmetric.formula,
+    composite_dtype=result_dtype,
+    scales=SIGMOID.scales,
+    highest_alpha=1.0,
+    numbers=("gamma_neg", "gamma_pos", "margin"),
+    keeps_class_axis=True,
+    has_background=True,
+    devices=("cpu", "gpu"),
+)
+POLY1 = replace(SIGMOID, name="poly1_focal_loss", numbers=(*SIGMOID.numbers, "epsilon"))
+LOSSES = {loss.name: loss for loss in (SIGMOID, SOFTMAX, QUALITY, VARIFOCAL, GAUSSIAN, ASYMMETRIC, POLY1)}

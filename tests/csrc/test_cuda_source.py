@@ -155,7 +155,11 @@ class TestOptions:
             np.testing.assert_equal(case.run(case.upstream()), np.full(shape, gradient))
 
 
-OTHERS = [("quality", 0), ("varifocal", 0), ("varifocal", 1), ("gaussian", 4), ("gaussian", 0), ("gaussian", 1.5)]
+#: With their second and third number.
+OTHERS = [
+    ("quality", 0, 0), ("varifocal", 0, 0), ("varifocal", 1, 0), ("gaussian", 4, 0), ("gaussian", 0, 0),
+    ("gaussian", 1.5, 0), ("asymmetric", 1.5, 0.25), ("asymmetric", 0, 0), ("sigmoid", 0.2, -0.5),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", [(33, 80, 1), (7, 3, 1), (1, 1, 301), (2, 37, 16), (2, 5, 7)], ids=str)
@@ -166,26 +170,26 @@ class TestOtherLosses:
     def test_class_indices_with_scores(self, host, rng, shape, loss, dtype, label_dtype):
         label, score = make_labels(rng, shape, label_dtype), rng.choice([0.0, 1.0, 0.3, 0.75], (shape[0], shape[2]))
         for gamma, scores in itertools.product((2.0, 1.5, 1.0), (None, score)):
-            if loss[0] == "gaussian" and scores is not None:
+            if loss[0] in ("gaussian", "asymmetric", "sigmoid") and scores is not None:
                 continue
             Case(
                 host, rng.normal(size=shape), label, dtype, label_dtype=label_dtype, loss=loss[0], second=loss[1],
-                score=scores, score_dtype=dtype, gamma=gamma,
+                third=loss[2], score=scores, score_dtype=dtype, gamma=gamma,
             ).check()  # fmt: skip
 
     @pytest.mark.parametrize("target_dtype", ["float32", "float64", "bfloat16"])
     def test_dense_targets(self, host, rng, shape, loss, dtype, target_dtype):
         label = make_labels(rng, shape, target_dtype)
         for gamma in (2.0, 1.5, 1.0, 0.0):
-            arguments = {"label_dtype": target_dtype, "loss": loss[0], "second": loss[1], "gamma": gamma}
-            Case(host, rng.normal(size=shape), label, dtype, **arguments).check()
+            arguments = {"label_dtype": target_dtype, "loss": loss[0], "second": loss[1], "third": loss[2]}
+            Case(host, rng.normal(size=shape), label, dtype, gamma=gamma, **arguments).check()
 
     def test_everything_at_once(self, host, rng, shape, loss, dtype):
         scales, weight = rng.uniform(0.1, 1, (2, shape[1])), rng.choice([0.5, 1, 3], shape)
-        arguments = {"loss": loss[0], "second": loss[1], "scales": scales, "weight": weight}
-        for label_dtype in ("int64", "float32"):
+        arguments = {"loss": loss[0], "second": loss[1], "third": loss[2], "scales": scales, "weight": weight}
+        for label_dtype, gamma in (("int64", 4.0), ("float32", 2.0)):
             label = make_labels(rng, shape, label_dtype)
-            Case(host, rng.normal(size=shape), label, dtype, label_dtype=label_dtype, **arguments).check()
+            Case(host, rng.normal(size=shape), label, dtype, label_dtype=label_dtype, gamma=gamma, **arguments).check()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -233,7 +237,7 @@ def test_each_kind_of_kernel_serves_what_it_is_for(host, dtype, gamma):
     )
     for arguments in (
         {"gamma": 1.0}, {"second": 0.1}, {"weight": np.ones((1, 1, 1))}, {"scales": np.ones((2, 16))}, {"offset": 1},
-        {"shape": (5, 3, 7)}, {"loss": "varifocal", "second": 1.0},
+        {"shape": (5, 3, 7)}, {"loss": "varifocal", "second": 1.0}, {"third": 1.0}, {"loss": "asymmetric"},
     ):  # fmt: skip
         assert kinds(**arguments) == {"any"}
 

@@ -38,7 +38,7 @@ def names(rng):
 def test_every_loss_has_its_formula():
     assert [title for title, _ in BLOCKS] == [
         "Sigmoid focal loss", "Softmax focal loss", "Quality focal loss", "Varifocal loss", "Focal loss of heatmaps",
-        "Joint scores",
+        "Asymmetric loss", "Poly-1 focal loss", "Joint scores",
     ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import oracle
 import paddle
 import pytest
 from accuracy import DTYPES, GAMMAS, assert_accurate, run
+from native_library import needs_library
 from paddle_limits import needs_empty_tensors
 
 from paddle_focal import GaussianFocalLoss, binary_gaussian_focal_loss, gaussian_focal_loss
@@ -197,6 +198,12 @@ class TestLayer:
         with pytest.warns(UserWarning, match="none"):
             layer = GaussianFocalLoss(normalizer="peaks", reduction="sum")(*map(paddle.to_tensor, batch))
         np.testing.assert_allclose(float(layer), in_numpy(*batch).sum() / (batch[1] == 1).sum(), rtol=1e-11)
+
+    @needs_library
+    def test_peaks_that_cannot_be_counted(self, monkeypatch):
+        monkeypatch.setenv("PADDLE_FOCAL_ISA", "sse9")
+        with pytest.raises(RuntimeError, match=r"^count_ones: PADDLE_FOCAL_ISA must be one of .*, but got sse9$"):
+            GaussianFocalLoss(normalizer="peaks")(paddle.zeros([3]), paddle.zeros([3]))
 
     @pytest.mark.parametrize("arguments", [{"avg_factor": 3.0}, {"reduction": "mean"}])
     def test_divides_once_only(self, arguments):

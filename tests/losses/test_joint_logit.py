@@ -9,8 +9,10 @@ import mpmath
 import numpy as np
 import paddle
 import pytest
+from native_library import needs_library
 
 from paddle_focal import joint_logit
+from paddle_focal.ops import devices, ladder, native
 
 VALUES = (-1e4, -100.0, -20.0, -1.0, -1e-3, 0.0, 0.5, 8.0, 17.0, 40.0, 90.0, 200.0, 1e4)
 PAIRS = np.array(list(itertools.product(VALUES, VALUES)))
@@ -112,3 +114,39 @@ def test_a_second_backward_is_refused(backend):
 def test_refused(error, message, arguments):
     with pytest.raises(error, match=message):
         joint_logit(**{"a": paddle.zeros([2]), "b": paddle.zeros([2]), **arguments})
+
+
+@needs_library
+def test_an_instruction_set_that_is_not_there(monkeypatch):
+    """In either pass; Paddle passes an error in the backward pass on as an OSError."""
+    said = r"joint_logit: PADDLE_FOCAL_ISA must be one of those this processor has, .*, but got sse9"
+    a = paddle.zeros([3])
+    a.stop_gradient = False
+    total = joint_logit(a, a, backend="native").sum()
+    monkeypatch.setenv("PADDLE_FOCAL_ISA", "sse9")
+    with pytest.raises(RuntimeError, match=f"^{said}$"):
+        joint_logit(a, a, backend="native")
+    with pytest.raises(OSError, match=said):
+        total.backward()
+
+
+def test_the_native_backend_where_it_is_not(monkeypatch):
+    a = paddle.zeros([3])
+    monkeypatch.setattr(native, "reason_against", lambda device, loss: "of a test of it")
+    with pytest.raises(RuntimeError, match=r"^backend 'native' cannot serve: of a test of it$"):
+        joint_logit(a, a, backend="native")
+    with pytest.warns(UserWarning, match="falls back on its slower composite backend: of a test of it"):
+        joint = joint_logit(a, a)
+    ladder._warn_of_fallback.cache_clear()
+    np.testing.assert_allclose(joint.numpy(), np.log([1 / 3] * 3), rtol=1e-6)
+
+
+def test_the_native_backend_on_a_gpu(monkeypatch):
+    """Which serves losses there, but not this; without a word of it the composite backend does."""
+    a = paddle.zeros([3])
+    monkeypatch.setattr(native, "reason_against", lambda device, loss: None)
+    monkeypatch.setattr(devices, "kind", lambda tensor: "gpu")
+    with pytest.raises(RuntimeError, match=r"^backend 'native' cannot serve: the native library has joint_logit for"):
+        joint_logit(a, a, backend="native")
+    for backend in (None, "composite"):
+        np.testing.assert_allclose(joint_logit(a, a, backend=backend).numpy(), np.log([1 / 3] * 3), rtol=1e-6)

@@ -187,7 +187,8 @@ def test_on_a_machine_without_paddle(host_gpu, host_driver, largest, status):
     assert result.returncode == status, result.stderr
     lines = result.stdout.splitlines()
     figures = [line for line in lines if re.fullmatch(r"\w+ +float32 +backward +0\.\d+", line)]
-    assert [line.split()[0] for line in figures] == ["sigmoid", "softmax", "quality", "varifocal", "gaussian"]
+    names = ["sigmoid", "softmax", "quality", "varifocal", "gaussian", "asymmetric"]
+    assert [line.split()[0] for line in figures] == names
     assert ("WRONG float64 forward of (5, 3, 1), sigmoid hard, gamma 2.0: " in result.stdout) is bool(status)
     assert (lines[-1] == "0 wrong") is (status == 0)
 

@@ -173,13 +173,6 @@ class TestLibrary:
 class TestInstructionSets:
     LOGIT = np.concatenate([np.linspace(-100, 100, 401), np.linspace(-20, 20, 400), [1e4, -1e4, 0.0, 88.0, -88.0]])
 
-    @pytest.fixture(params=["avx512", "avx2", "baseline"])
-    def instruction_set(self, request, monkeypatch):
-        monkeypatch.setenv("PADDLE_FOCAL_ISA", request.param)
-        answer = (library().focal_instruction_set() or library().focal_error()).decode()
-        if answer != request.param:
-            pytest.skip(answer)
-
     @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
     @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0])
     def test_accuracy(self, instruction_set, gamma, dtype):

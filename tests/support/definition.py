@@ -7,11 +7,12 @@ import numpy as np
 STEP = 1e-30  # of the complex derivative: what is multiplied by it is a derivative
 
 
-def single(loss, logit, target, own, scales, gamma, second=0.0):
+def single(loss, logit, target, own, scales, gamma, second=0.0, third=0.0):
     """Losses and derivatives of single logits, right however large these are where the targets are 0 and 1.
 
     ``own`` says where the target is a label's own; ``scales`` are those of targets 1 and 0; ``second`` is label
-    smoothing, whether the weight of the varifocal loss is a constant, or beta.
+    smoothing, whether the weight of the varifocal loss is a constant, beta, or the gamma of targets 1; ``third`` is the
+    epsilon of Poly-1, or the margin.
     """
     foreground, background = scales
     log_p, log_q = -np.logaddexp(0, -logit), -np.logaddexp(0, logit)
@@ -19,12 +20,17 @@ def single(loss, logit, target, own, scales, gamma, second=0.0):
     log_p, log_q, p, q = log_p + STEP * 1j * q, log_q - STEP * 1j * p, p + STEP * 1j * p * q, q - STEP * 1j * p * q
     if loss == "sigmoid":
         smoothed = target * (1 - second) + second / 2
-        alpha = target * foreground + (1 - target) * background
-        value = alpha * (q * target + p * (1 - target)) ** gamma * -(smoothed * log_p + (1 - smoothed) * log_q)
+        wrong, alpha = q * target + p * (1 - target), target * foreground + (1 - target) * background
+        cross_entropy = -(smoothed * log_p + (1 - smoothed) * log_q)
+        value = alpha * (wrong**gamma * cross_entropy + third * wrong ** (gamma + 1))
     elif loss == "quality":
         distance = (p - target) * np.sign((p - target).real)
         alpha = target * foreground + (1 - target) * background
         value = alpha * distance**gamma * -(target * log_p + (1 - target) * log_q)
+    elif loss == "asymmetric":
+        alpha, m = target * foreground + (1 - target) * background, np.where(p.real > third, p - third, 0)
+        negative = m**gamma * -(np.log(q + third) if third else log_q)
+        value = alpha * (target * q**second * -log_p + (1 - target) * np.where(p.real > third, negative, 0))
     elif loss == "varifocal":
         weight = p.real**gamma if second else p**gamma
         value = np.where(own, -foreground * target * (target * log_p + (1 - target) * log_q),

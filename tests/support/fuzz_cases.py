@@ -13,32 +13,29 @@ import reference
 from hypothesis import strategies as st
 from paddle_limits import IS_PADDLE_2
 
-from paddle_focal import (
-    binary_focal_loss,
-    gaussian_focal_loss,
-    quality_focal_loss,
-    sigmoid_focal_loss,
-    softmax_focal_loss,
-    varifocal_loss,
-)
+import paddle_focal
 
+#: Of logits, and of probabilities.
 FUNCTIONS = {
-    "sigmoid": sigmoid_focal_loss,
-    "softmax": softmax_focal_loss,
-    "binary": binary_focal_loss,
-    "quality": quality_focal_loss,
-    "varifocal": varifocal_loss,
-    "gaussian": gaussian_focal_loss,
+    "sigmoid": (paddle_focal.sigmoid_focal_loss, paddle_focal.binary_focal_loss),
+    "softmax": (paddle_focal.softmax_focal_loss,),
+    "quality": (paddle_focal.quality_focal_loss, paddle_focal.binary_quality_focal_loss),
+    "varifocal": (paddle_focal.varifocal_loss, paddle_focal.binary_varifocal_loss),
+    "gaussian": (paddle_focal.gaussian_focal_loss, paddle_focal.binary_gaussian_focal_loss),
+    "asymmetric": (paddle_focal.asymmetric_loss, paddle_focal.binary_asymmetric_loss),
+    "poly1": (paddle_focal.poly1_focal_loss, paddle_focal.binary_poly1_focal_loss),
 }
+FOCUSING = {loss: "gamma_neg" if loss == "asymmetric" else "gamma" for loss in FUNCTIONS}
 #: What each has besides logit, label, normalizer, gamma, reduction, weight and backend.
 OF_CLASSES = ("alpha", "ignore_index", "axis")
 OPTIONS = {
     "sigmoid": (*OF_CLASSES, "label_smoothing"),
     "softmax": (*OF_CLASSES, "label_smoothing"),
-    "binary": (*OF_CLASSES, "label_smoothing"),
     "quality": OF_CLASSES,
     "varifocal": (*OF_CLASSES, "detach_weight"),
     "gaussian": ("beta",),
+    "asymmetric": (*OF_CLASSES, "gamma_pos", "margin"),
+    "poly1": (*OF_CLASSES, "label_smoothing", "epsilon"),
 }
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 LARGEST = {dtype: float(paddle.finfo(getattr(paddle, dtype)).max) for dtype in DTYPES}
@@ -67,6 +64,7 @@ class Case:
     """One call. Arrays are in float64, as they are after rounding to their types."""
 
     loss: str
+    is_activated: bool  # the logits are probabilities
     dtype: str
     axis: int
     logit: np.ndarray
@@ -77,6 +75,9 @@ class Case:
     alpha: float | list | None
     gamma: float
     beta: float
+    gamma_pos: float
+    margin: float
+    epsilon: float
     detach_weight: bool
     normalizer: float | np.ndarray | None
     weight: np.ndarray | None
@@ -91,6 +92,10 @@ class Case:
     def sum_dtype(self):
         return "float64" if self.dtype == "float64" else "float32"
 
+    @property
+    def computed_in(self):
+        return "float64" if self.is_activated else self.sum_dtype
+
     def run(self, backend):
         """Loss and gradient."""
         leaf = tensor(self.logit.T if self.is_strided else self.logit, self.dtype)
@@ -98,11 +103,11 @@ class Case:
         options = {name: getattr(self, name) for name in OPTIONS[self.loss]}
         if self.score is not None:
             options["score"] = self.laid_out(self.score, self.score_dtype)
-        loss = FUNCTIONS[self.loss](
+        loss = FUNCTIONS[self.loss][self.is_activated](
             leaf.transpose(range(leaf.ndim)[::-1]) if self.is_strided else leaf,
             self.laid_out(self.label, self.label_dtype),
             normalizer=tensor(self.normalizer, "float32") if isinstance(self.normalizer, list) else self.normalizer,
-            gamma=self.gamma,
+            **{FOCUSING[self.loss]: self.gamma},
             reduction=self.reduction,
             weight=None if self.weight is None else tensor(self.weight, self.weight_dtype),
             backend=backend,
@@ -135,8 +140,7 @@ class Case:
         (losses, gradients, terms, *margins), count = self.expected()
         count = max(1, count) if self.reduction == "mean" else 1
         upstream = self.rows(self.upstream) / count
-        is_binary, x = self.loss == "binary", self.rows(self.logit)
-        computed_in = "float64" if is_binary else self.sum_dtype
+        x, computed_in = self.rows(self.logit), self.computed_in
         distance = np.maximum(1, np.abs(np.where(np.isfinite(x), x, 0)))
         if self.loss == "softmax":
             distance = distance.max(axis=1, keepdims=True)
@@ -148,9 +152,11 @@ class Case:
             total, amplified = losses.sum() / count, distance.max(initial=1) * x.size
             assert_close(loss, total, total, computed_in, self.sum_dtype, amplified, np.sum(margins[0]) / count)
         gradients, terms = gradients * upstream, terms * np.abs(upstream)
-        if is_binary:
+        if self.loss == "asymmetric" and self.margin:
+            distance = distance / self.margin
+        if self.is_activated:
             gradients, terms = (np.clip(one, -LARGEST[self.dtype], LARGEST[self.dtype]) for one in (gradients, terms))
-            distance = 1 / np.maximum(x * (1 - x), reference.SMALLEST)
+            distance = distance / np.maximum(x * (1 - x), reference.SMALLEST)
         margin = margins[1] * np.abs(upstream)
         assert_close(self.rows(gradient), gradients, terms, computed_in, self.dtype, distance, margin)
 
@@ -173,16 +179,28 @@ class Case:
             loss, *others = reference.softmax(x, target, scale, self.gamma, self.label_smoothing)
             return [one * factor for one in (loss[:, None], *others)], kept.sum()
         factor = factor / normalizer
+        x = reference.logit(x) if self.is_activated else x
+        result = self.of_logits(x, target, is_positive, alpha)
+        result = reference.on_probabilities(x, result) if self.is_activated else result
+        return [one * factor for one in result], kept.sum() * classes
+
+    def of_logits(self, x, target, is_positive, alpha):
+        """What reference.py says of losses of single logits."""
         if self.loss == "varifocal":
             alpha = 1.0 if alpha is None else alpha
-            result = reference.varifocal(x, target, is_positive, alpha, self.gamma, self.detach_weight)
-        elif self.loss == "gaussian":
-            result = reference.gaussian(x, target, self.gamma, self.beta)
-        else:
-            alpha_t = 1.0 if alpha is None else target * alpha + (1 - target) * (1 - alpha)
-            smoothing = [] if self.loss == "quality" else [self.label_smoothing]
-            result = getattr(reference, self.loss)(x, target, alpha_t, self.gamma, *smoothing)
-        return [one * factor for one in result], kept.sum() * classes
+            return reference.varifocal(x, target, is_positive, alpha, self.gamma, self.detach_weight)
+        if self.loss == "gaussian":
+            return reference.gaussian(x, target, self.gamma, self.beta)
+        alpha_t = 1.0 if alpha is None else target * alpha + (1 - target) * (1 - alpha)
+        # A logit that is computed is as far off as it is large.
+        distance = np.maximum(1, np.abs(x)) if self.is_activated else 1
+        if self.loss == "quality":
+            return reference.quality(x, target, alpha_t, self.gamma, reference.ROUNDINGS["float64"] * distance)
+        if self.loss == "asymmetric":
+            roundings = reference.ROUNDINGS[self.computed_in] * distance
+            return reference.asymmetric(x, target, alpha_t, self.gamma, self.gamma_pos, self.margin, roundings)
+        epsilon = self.epsilon if self.loss == "poly1" else 0.0
+        return reference.sigmoid(x, target, alpha_t, self.gamma, self.label_smoothing, epsilon)
 
     def weight_of_rows(self):
         if self.weight is None:
@@ -221,12 +239,12 @@ def fractions(lowest, highest, parts):
 
 
 @st.composite
-def logits(draw, loss, dtype, shape, with_nan, label_smoothing):
+def logits(draw, is_activated, dtype, shape, with_nan, label_smoothing):
     special = [0.0, -0.0, 1e4, -1e4, 88.7, -103.9, 17.5, -745.1, 1e-30, SUBNORMAL[dtype]]
     if not label_smoothing:  # which adds up multiples of the logits themselves, of either sign
         special += [LARGEST[dtype] / 2, -LARGEST[dtype] / 2]  # the difference of two is finite
     elements = st.floats(-40, 40) | st.sampled_from(special)
-    if loss == "binary":
+    if is_activated:
         elements = st.floats(0, 1) | st.sampled_from(
             [0.0, 1.0, 0.5, SUBNORMAL[dtype], 1e-30, 1e-7, 1 - 2**-11, 1 - 2**-24]
         )
@@ -265,13 +283,14 @@ def cases(draw, loss):
     shape = list(draw(shapes.filter(lambda s: math.prod(s) <= 3000) | st.sampled_from(LARGE)))
     axis = -1 if loss == "gaussian" else draw(st.integers(-len(shape), len(shape) - 1))
     shape[axis] = classes = min(max(1, shape[axis]), 80)
-    is_softmax, with_nan = loss == "softmax", loss != "binary" and draw(st.integers(0, 9)) == 0
+    is_softmax, is_activated = loss == "softmax", len(FUNCTIONS[loss]) == 2 and draw(st.integers(0, 2)) == 0
+    with_nan = not is_activated and draw(st.integers(0, 9)) == 0
     label_smoothing = draw(st.sampled_from([0.0, 0.0, 0.1, 0.5, 0.9])) if "label_smoothing" in OPTIONS[loss] else 0.0
     dtype, score_dtype = draw(st.sampled_from(DTYPES)), draw(st.sampled_from(DTYPES))
     label_dtype = draw(st.sampled_from(DTYPES if loss == "gaussian" else ("int32", "int64", *DTYPES)))
     ignore_index = draw(st.sampled_from([-1, -100, 255, -(2**31), 2**31 - 1]))
 
-    logit = draw(logits(loss, dtype, shape, with_nan, label_smoothing))
+    logit = draw(logits(is_activated, dtype, shape, with_nan, label_smoothing))
     label = draw(labels(label_dtype, classes, not is_softmax, ignore_index, shape, axis))
     if is_softmax and with_nan and label.ndim == logit.ndim:
         label = np.maximum(label, 1 / 64)  # of a class without a share it is left open
@@ -298,6 +317,7 @@ def cases(draw, loss):
     result_shape = () if reduction != "none" else label_shape if is_softmax else shape
     return Case(
         loss,
+        is_activated,
         dtype,
         axis,
         logit,
@@ -306,8 +326,11 @@ def cases(draw, loss):
         score,
         score_dtype,
         None if with_nan else draw(st.none() | alphas | st.lists(alphas, min_size=classes, max_size=classes)),
-        draw(powers),
         draw(powers | st.just(4.0)),
+        draw(powers | st.just(4.0)),
+        draw(powers),
+        draw(st.sampled_from([0.0, 0.05, 1e-6]) | st.floats(0.01, 0.9)),
+        draw(st.sampled_from([0.0, 1.0, -0.5]) | st.floats(-0.5, 8)),
         draw(st.booleans()),
         draw(
             st.none()

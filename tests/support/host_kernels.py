@@ -67,7 +67,7 @@ def aligned(array, offset):
     return copy
 
 
-LOSSES = {"sigmoid": 0, "softmax": 1, "quality": 2, "varifocal": 3, "gaussian": 4}
+LOSSES = {"sigmoid": 0, "softmax": 1, "quality": 2, "varifocal": 3, "gaussian": 4, "asymmetric": 5}
 #: The kinds of kernels, by number.
 KINDS = ["any", "rows32", "rows64", "runs", "targets", "float_targets", "heatmap", "float_heatmap"]
 
@@ -77,15 +77,16 @@ class Case:
 
     ``scales`` and ``weight`` are None or arrays: (foreground, background) of shape [classes], and any weight that
     broadcasts to the logits; ``score`` is the target of each label's own class. ``offset`` moves every array that many
-    elements from an aligned address.
+    elements from an aligned address. ``second`` and ``third`` are the numbers of the loss beside gamma.
     """
 
     def __init__(self, host, logit, label, dtype="float32", *, label_dtype="int64", loss="sigmoid", second=0.0,
-                 score=None, score_dtype="float32", scales=None, weight=None, weight_dtype="float32", gamma=2.0,
-                 ignore_index=-1, offset=0):  # fmt: skip
-        self.host, self.dtype, self.offset, self.gamma, self.second = host, dtype, offset, gamma, second
+                 third=0.0, score=None, score_dtype="float32", scales=None, weight=None, weight_dtype="float32",
+                 gamma=2.0, ignore_index=-1, offset=0):  # fmt: skip
+        self.host, self.dtype, self.offset, self.gamma = host, dtype, offset, gamma
+        self.second, self.third = second, third
         self.loss, self.shape, self.loss_shape, self.kept = loss, logit.shape, logit.shape, []
-        self.params = Params(loss=LOSSES[loss], numbers=(gamma, second, 0), ignore_index=ignore_index)
+        self.params = Params(loss=LOSSES[loss], numbers=(gamma, second, third), ignore_index=ignore_index)
         self.params.shape[:] = logit.shape
         self.params.logit, self.logit = self.array(logit, dtype)
         self.params.label, self.label = self.array(label, label_dtype)
@@ -160,7 +161,7 @@ class Case:
         """Loss and derivative by the definition; both without upstream gradient."""
         target, own, ignored = self.targets()
         x, y = np.where(ignored, 0, self.logit), np.where(ignored, 0, target)
-        results = definition.single(self.loss, x, y, own, self.scales, self.gamma, self.second)
+        results = definition.single(self.loss, x, y, own, self.scales, self.gamma, self.second, self.third)
         results = [np.where(np.isnan(y), np.nan, result * self.weight) for result in results]
         return [np.where(ignored, 0, result) for result in results]
 
@@ -168,9 +169,12 @@ class Case:
         """Loss, sum and gradient; terms of opposite sign may meet in a soft target's gradient."""
         loss, gradient = self.expected()
         rtol, atol = TOLERANCE[self.dtype], SUBNORMAL[self.dtype]
-        if self.dtype == "float32" and self.gamma not in (0, 1, 2):
+        if self.dtype == "float32" and (self.gamma not in (0, 1, 2) or self.loss == "asymmetric"):
             rtol *= 10
-        np.testing.assert_allclose(self.run(), loss, rtol=rtol, atol=atol)
+        of_loss = atol
+        if self.loss == "asymmetric":  # a probability and the margin may be close
+            of_loss = atol = atol + rtol * max(np.nanmax(np.abs(one), initial=0) for one in (loss, gradient))
+        np.testing.assert_allclose(self.run(), loss, rtol=rtol, atol=of_loss)
         np.testing.assert_allclose(self.partials().sum(), loss.sum(), rtol=2e-6, atol=atol)
         given = self.upstream(upstream, upstream_dtype)
         is_smooth = self.loss == "softmax" or (self.loss == "sigmoid" and self.second)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import oracle
@@ -31,6 +31,8 @@ class LossUnderTest:
         typical: predictions of a shape.
         has_smoothing: whether there is a label smoothing.
         score: None, or the definition of the element of the label's own class, of prediction, score, alpha and gamma.
+        focusing: what the function calls gamma.
+        has_exact_powers: whether gamma 0, 1 and 2 have tolerances of their own.
     """
 
     name: str
@@ -44,6 +46,8 @@ class LossUnderTest:
     typical: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
     has_smoothing: bool = True
     score: Callable | None = None
+    focusing: str = "gamma"
+    has_exact_powers: bool = True
 
     def __str__(self) -> str:
         return self.name
@@ -56,6 +60,14 @@ class LossUnderTest:
     def smoothing(self, value: float) -> dict[str, float]:
         """The argument of a call; none where the loss has none."""
         return {"label_smoothing": value} if self.has_smoothing else {}
+
+    def power(self, gamma: float) -> dict[str, float]:
+        """The argument of a call."""
+        return {self.focusing: gamma}
+
+    def row(self, gamma: float) -> float:
+        """The gamma whose tolerances hold."""
+        return 0.0 if self.is_computed_in_float64 else gamma if self.has_exact_powers else 1.5
 
     def highest_label(self, classes: int) -> int:
         return classes if self.has_background else classes - 1
@@ -100,11 +112,11 @@ def _elementwise(definition: Callable) -> Callable:
     return of_labels
 
 
-def _without_smoothing(element: Callable, alpha: float | None) -> Callable:
-    """A definition that takes what those of other losses take, from one of an element."""
-    default = alpha
+def _without_smoothing(element: Callable, alpha: float | None, gamma: float = 2.0) -> Callable:
+    """A definition that takes what those of other losses take, from one of an element, with its own defaults."""
+    default, usual = alpha, gamma
 
-    def of_dense(prediction, label, gamma=2.0, alpha=default, smoothing=0.0):
+    def of_dense(prediction, label, gamma=usual, alpha=default, smoothing=0.0):
         assert smoothing == 0.0
         alphas = np.full(prediction.shape, None) if alpha is None else np.broadcast_to(alpha, prediction.shape)
         return oracle.values_and_slopes(lambda x, y, a: element(x, y, a, gamma), prediction, label, alphas)
@@ -120,6 +132,20 @@ def _sigmoid_samples(_dtype: str) -> tuple[np.ndarray, np.ndarray]:
     steps = [np.linspace(-100, 100, 81), np.linspace(-20, 20, 64)]
     logit = np.concatenate([*steps, [-1e4, 1e4, 0.0, -1e-3, 1e-30, -88.5, -103.9, 16.7]])
     return np.tile(logit, 2)[:, None], np.repeat([0, 1], len(logit))
+
+
+def _poly1_samples(dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Without those whose exp(-|x|) underflows in float32 before something makes more of it."""
+    logit, label = _sigmoid_samples(dtype)
+    is_kept = np.abs(np.abs(logit[:, 0]) - 88.8) > 1.6
+    return logit[is_kept], label[is_kept]
+
+
+def _asymmetric_samples(dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Nor those near the margin."""
+    logit, label = _poly1_samples(dtype)
+    is_kept = np.abs(logit[:, 0] + 2.94) > 0.2
+    return logit[is_kept], label[is_kept]
 
 
 def _binary_samples(dtype: str) -> tuple[np.ndarray, np.ndarray]:
@@ -203,7 +229,32 @@ VARIFOCAL = LossUnderTest(
     has_smoothing=False,
     score=lambda x, y, alpha, gamma: oracle.varifocal_element(x, y, alpha, gamma, is_own=True),
 )
-LOSSES = (SIGMOID, BINARY, SOFTMAX, QUALITY, VARIFOCAL)
+ASYMMETRIC = LossUnderTest(
+    name="asymmetric",
+    function=paddle_focal.asymmetric_loss,
+    layer=paddle_focal.AsymmetricLoss,
+    definition=_without_smoothing(oracle.asymmetric_element, None, 4.0),
+    keeps_class_axis=True,
+    has_background=True,
+    is_computed_in_float64=False,
+    samples=_asymmetric_samples,
+    typical=lambda rng, shape: rng.normal(scale=3, size=shape),
+    has_smoothing=False,
+    focusing="gamma_neg",
+    has_exact_powers=False,
+)
+POLY1 = LossUnderTest(
+    name="poly1",
+    function=paddle_focal.poly1_focal_loss,
+    layer=paddle_focal.Poly1FocalLoss,
+    definition=_elementwise(partial(oracle.loss_and_gradient, element=oracle.poly1_element)),
+    keeps_class_axis=True,
+    has_background=True,
+    is_computed_in_float64=False,
+    samples=_poly1_samples,
+    typical=lambda rng, shape: rng.normal(scale=3, size=shape),
+)
+LOSSES = (SIGMOID, BINARY, SOFTMAX, QUALITY, VARIFOCAL, ASYMMETRIC, POLY1)
 
 
 @cache

@@ -91,6 +91,26 @@ def varifocal_element(x, y, alpha=0.75, gamma=2.0, is_own=None, weight_at=None):
     return -(1 if alpha is None else mpmath.mpf(alpha)) * weight * mpmath.log(q)
 
 
+def poly1_element(x, y, alpha=0.25, gamma=2.0, smoothing=0.0, epsilon=1.0):
+    """Poly-1 focal loss (arXiv:2204.12511), times the balance of the focal loss."""
+    x, y, gamma = mpmath.mpf(x), mpmath.mpf(y), mpmath.mpf(gamma)
+    p, q = _both(x)
+    alpha_t = 1 if alpha is None else mpmath.mpf(alpha) * y + (1 - mpmath.mpf(alpha)) * (1 - y)
+    added = alpha_t * mpmath.mpf(epsilon) * (q * y + p * (1 - y)) ** (gamma + 1)
+    return element(x, y, alpha, gamma, smoothing) + added
+
+
+def asymmetric_element(x, y, alpha=None, gamma_neg=4.0, gamma_pos=1.0, margin=0.05):
+    """Asymmetric loss (arXiv:2009.14119), times the balance of the focal loss."""
+    x, y, margin = mpmath.mpf(x), mpmath.mpf(y), mpmath.mpf(margin)
+    p, q = _both(x)
+    positive, negative = -(q ** mpmath.mpf(gamma_pos)) * mpmath.log(p), mpmath.mpf(0)
+    if p > margin:
+        negative = -((p - margin) ** mpmath.mpf(gamma_neg)) * mpmath.log(q + margin)
+    alpha_t = 1 if alpha is None else mpmath.mpf(alpha) * y + (1 - mpmath.mpf(alpha)) * (1 - y)
+    return alpha_t * (y * positive + (1 - y) * negative)
+
+
 def gaussian_element(x, y, gamma=2.0, beta=4.0):
     """Focal loss of a heatmap (arXiv:1808.01244, eq. 1)."""
     x, y = mpmath.mpf(x), mpmath.mpf(y)

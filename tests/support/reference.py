@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 SMALLEST = 1e-300  # the least probability that binary_focal_loss tells from 0
-ROUNDINGS = 16 * 2.0**-53  # of p in float64, and of its distance from a target, relative to the terms of that distance
+#: Of p, and of its distance from a target or a margin, relative to the terms of that distance.
+ROUNDINGS = {"float32": 16 * 2.0**-24, "float64": 16 * 2.0**-53}
 
 
 class Reference(NamedTuple):
@@ -23,36 +24,71 @@ class Reference(NamedTuple):
     gradient_margin: np.ndarray | float = 0.0
 
 
-def sigmoid(x, y, alpha_t, gamma, smoothing=0.0) -> Reference:
-    """Logits ``x``, targets ``y`` in [0, 1] and their balance, of one shape (arXiv:1708.02002, eqs. 4 and 5)."""
-    x = np.asarray(x, np.longdouble)
-    return _of_logarithms(-np.logaddexp(0, -x), -np.logaddexp(0, x), y, alpha_t, gamma, smoothing)
-
-
-def binary(p, y, alpha_t, gamma, smoothing=0.0) -> Reference:
-    """Probabilities ``p``; what is closer than 1e-300 to 0 or 1 counts as that."""
+def logit(p) -> np.ndarray:
+    """That of probabilities; what is closer than 1e-300 to 0 or 1 counts as that."""
     p = np.asarray(p, np.longdouble)
-    log_p = np.log(np.maximum(p, SMALLEST))
     log_q = np.where(p == 1, np.log(np.longdouble(SMALLEST)), np.log1p(-np.where(p == 1, 0, p)))
-    loss, gradient, terms, *_ = _of_logarithms(log_p, log_q, y, alpha_t, gamma, smoothing)
-    slope = np.exp(log_p + log_q)  # dp/dx = p (1 - p)
-    return Reference(loss, gradient / slope, terms / slope)
+    return np.log(np.maximum(p, SMALLEST)) - log_q
 
 
-def _of_logarithms(log_p, log_q, y, alpha_t, gamma, smoothing) -> Reference:
-    y = np.asarray(y, np.longdouble)
+def on_probabilities(x, result: Reference) -> Reference:
+    """What holds for logits ``x`` with derivatives by probabilities."""
+    slope = np.exp(-np.logaddexp(0, -x) - np.logaddexp(0, x))  # dp/dx = p (1 - p)
+    loss, gradient, terms, loss_margin, gradient_margin = result
+    return Reference(loss, gradient / slope, terms / slope, loss_margin, gradient_margin / slope)
+
+
+def sigmoid(x, y, alpha_t, gamma, smoothing=0.0, epsilon=0.0) -> Reference:
+    """Logits ``x``, targets ``y`` in [0, 1] and their balance, of one shape (arXiv:1708.02002, eqs. 4 and 5).
+
+    With ``epsilon``, which must not be near -1, Poly-1 focal loss (arXiv:2204.12511).
+    """
+    x, y = np.asarray(x, np.longdouble), np.asarray(y, np.longdouble)
+    log_p, log_q = -np.logaddexp(0, -x), -np.logaddexp(0, x)
     smoothed = y * (1 - smoothing) + smoothing / 2
-    cross_entropy = -_product(smoothed, log_p) - _product(1 - smoothed, log_q)
     log_wrong = np.logaddexp(np.log(y) + log_q, np.log(1 - y) + log_p)
+    added = epsilon * np.exp(log_wrong)
+    cross_entropy = -_product(smoothed, log_p) - _product(1 - smoothed, log_q) + added
     modulator = alpha_t * np.exp(_product(gamma, log_wrong))
     p, q = np.exp(log_p), np.exp(log_q)
-    by_modulator = gamma * cross_entropy * (1 - 2 * y) * np.exp(log_p + log_q - log_wrong)
-    gradient = modulator * (by_modulator + (1 - smoothed) * p - smoothed * q)
-    terms = np.abs(modulator) * (np.abs(by_modulator) + (1 - smoothed) * p + smoothed * q)
+    by_wrong = (gamma * cross_entropy + added) * (1 - 2 * y) * np.exp(log_p + log_q - log_wrong)
+    gradient = modulator * (by_wrong + (1 - smoothed) * p - smoothed * q)
+    terms = np.abs(modulator) * (np.abs(by_wrong) + (1 - smoothed) * p + smoothed * q)
     return Reference(modulator * cross_entropy, gradient, terms)
 
 
-def quality(x, y, alpha_t, gamma) -> Reference:
+def asymmetric(x, y, alpha_t, gamma_neg, gamma_pos, margin, roundings) -> Reference:
+    """arXiv:2009.14119. The excess m of p over the margin is known to e, some roundings of both.
+
+    Loss and derivative of target 0 rise with m, so that they may be any between those of m - e and of m + e.
+    """
+    x, y = np.asarray(x, np.longdouble), np.asarray(y, np.longdouble)
+    p, q, *_ = _at(x, 0)
+    loss_pos, slope_pos = _of_target_0(-x, gamma_pos)
+    if margin == 0:
+        loss_neg, slope_neg = _of_target_0(x, gamma_neg)
+        margins = 0, 0
+    else:
+        m, e = np.maximum(p - margin, 0), roundings * (p + margin)
+
+        def at(m):
+            inner = np.where(m > 0, m, 0.25)
+            cross_entropy = np.where(inner > 0.5, -np.log(q + margin), -np.log1p(-np.minimum(inner, 0.5)))
+            loss = inner**gamma_neg * cross_entropy
+            slope = p * q * inner**gamma_neg * (gamma_neg * cross_entropy / inner + 1 / (q + margin))
+            return np.array([np.where(m > 0, one, np.where(np.isnan(m), m, 0)) for one in (loss, slope)])
+
+        (loss_neg, slope_neg), lowest, highest = at(m), at(np.maximum(m - e, 0)), at(m + e)
+        margins = np.abs(highest - lowest)
+    return Reference(
+        alpha_t * (y * loss_pos + (1 - y) * loss_neg),
+        alpha_t * ((1 - y) * slope_neg - y * slope_pos),
+        alpha_t * ((1 - y) * slope_neg + y * slope_pos),
+        *(alpha_t * (1 - y) * one for one in margins),
+    )
+
+
+def quality(x, y, alpha_t, gamma, roundings) -> Reference:
     """arXiv:2006.04388, eq. 3. Where p meets y, p - y is what rounding makes of it.
 
     The distance |p - y| is known to e, some roundings of its terms p (1 - y) and (1 - p) y. So a power of it may be any
@@ -61,7 +97,7 @@ def quality(x, y, alpha_t, gamma) -> Reference:
     """
     p, q, cross_entropy, _ = _at(x, y)
     met, missed = p * (1 - y), q * y
-    d, e = np.where(p < 0.5, p - y, (1 - y) - q), ROUNDINGS * (met + missed)
+    d, e = np.where(p < 0.5, p - y, (1 - y) - q), roundings * (met + missed)
     distance, low, high = np.abs(d), np.maximum(np.abs(d) - e, 0), np.abs(d) + e
     steepness = gamma * p * q * cross_entropy
     with np.errstate(divide="ignore"):

@@ -104,7 +104,8 @@ template <class T>
 FOCAL_INLINE bool is_evaluated_in_memory(const Pass& pass) {
   const FocalLossParams& params = pass.params;
   if (size_of(params.logit.type) == sizeof(T)) return true;
-  return params.logit.type == FOCAL_BFLOAT16 && pass.mode != Mode::kBoth && params.numbers[1] == 0;
+  const bool is_plain = params.numbers[1] == 0 && params.numbers[2] == 0;
+  return params.logit.type == FOCAL_BFLOAT16 && pass.mode != Mode::kBoth && is_plain;
 }
 
 /// Results of all n logits by the formula for own ones.

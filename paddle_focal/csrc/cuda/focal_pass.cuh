@@ -80,8 +80,9 @@ struct Pass {
     const bool is_even = !params.weight.array.data && !params.scales[0].stride && !params.scales[1].stride;
     const Gamma gamma = kind_of(params.numbers[0]);
     const bool is_heatmap = params.loss == FOCAL_GAUSSIAN;
-    if (!is_sum || !is_even || !is_aligned(params.logit.data) || !is_aligned(out) || params.classes > kShort ||
-        !(gamma == Gamma::kTwo || (gamma == Gamma::kAny && !is_heatmap)) || (params.numbers[1] != 0 && !is_heatmap)) {
+    const bool is_plain = is_heatmap || (params.loss != FOCAL_ASYMMETRIC && !params.numbers[1] && !params.numbers[2]);
+    if (!is_sum || !is_even || !is_plain || !is_aligned(params.logit.data) || !is_aligned(out) ||
+        params.classes > kShort || !(gamma == Gamma::kTwo || (gamma == Gamma::kAny && !is_heatmap))) {
       return Kind::kAny;
     }
     if (is_dense(params)) {

@@ -4,14 +4,18 @@
 //
 //   1 - p_t = sigmoid(z)        -log(p_t) = softplus(z)        FL = alpha_t (1 - p_t)^gamma * -log(p_t)
 //   d FL / dz = alpha_t (1 - p_t)^gamma * (gamma p_t * -log(p_t) + (1 - p_t))
+//
+// and Poly-1 focal loss, which adds alpha_t epsilon (1 - p_t)^(gamma + 1) (Leng et al., arXiv:2204.12511), as if the
+// cross entropy were greater by epsilon (1 - p_t).
 #pragma once
 
 #include "formulas/logistic.h"
 
 namespace paddle_focal {
 
-/// The terms of FL / alpha_t of a 0/1 target at z, the logit of the wrong answer.
-template <Gamma kGamma, class T>
+/// The terms of FL / alpha_t of a 0/1 target at z, the logit of the wrong answer; detached, the modulator is a constant
+/// for the derivative.
+template <Gamma kGamma, class T, bool kDetached = false>
 struct Hard {
   T one_minus_p_t;
   T p_t;
@@ -30,13 +34,16 @@ struct Hard {
   }
 
   FOCAL_INLINE T loss() const { return modulator * cross_entropy; }
-  FOCAL_INLINE T derivative() const { return modulator * (gamma * (p_t * cross_entropy) + one_minus_p_t); }  // by z
+  FOCAL_INLINE T derivative() const {  // by z
+    return modulator * (kDetached ? one_minus_p_t : gamma * (p_t * cross_entropy) + one_minus_p_t);
+  }
 };
 
-/// The terms of FL / alpha_t of any target y in [0, 1] at x; smoothing moves the cross entropy's target only.
+/// The terms of FL / alpha_t of any target y in [0, 1] at x; smoothing moves the cross entropy's target only, and epsilon
+/// is that of Poly-1.
 ///
 /// 1 - p_t = sigmoid(x) (1 - y) + sigmoid(-x) y is written as the cross entropy is, see Classifier.
-template <Gamma kGamma, class T>
+template <Gamma kGamma, bool kPoly, class T>
 struct Soft {
   T cross_entropy;
   T modulator;
@@ -44,15 +51,21 @@ struct Soft {
   T d_log_one_minus_p_t;
   T gamma;
 
-  FOCAL_INLINE Soft(const Logistic<T>& at, T y, T gamma, T smoothing) : gamma(gamma) {
+  FOCAL_INLINE Soft(const Logistic<T>& at, T y, T gamma, T smoothing, T epsilon) : gamma(gamma) {
     const Classifier<T> smoothed(at, y * (1 - smoothing) + smoothing / 2);
     const T lost = at.x > 0 ? 1 - y : y;
     const T mixed = lost + (1 - lost) * at.small;
     const T log_one_minus_p_t = (lost == 0 ? -std::fabs(at.x) : logarithm(mixed)) - at.tail;
-    cross_entropy = smoothed.cross_entropy;
-    modulator = power<kGamma>(mixed * at.inverse, log_one_minus_p_t, gamma);
-    d_cross_entropy = smoothed.difference;
+    const T one_minus_p_t = mixed * at.inverse;
+    modulator = power<kGamma>(one_minus_p_t, log_one_minus_p_t, gamma);
     d_log_one_minus_p_t = (1 - 2 * y) * (lost == 0 ? T(1) : at.small / mixed) * at.inverse;
+    cross_entropy = smoothed.cross_entropy;
+    d_cross_entropy = smoothed.difference;
+    if constexpr (kPoly) {
+      const T added = epsilon * one_minus_p_t;
+      cross_entropy += added;
+      d_cross_entropy += added * d_log_one_minus_p_t;
+    }
   }
 
   FOCAL_INLINE T loss() const { return modulator * cross_entropy; }
@@ -69,33 +82,38 @@ struct HardNegative {
   FOCAL_INLINE Hard<kGamma, T> operator()(const Logistic<T>& x) const { return {x, gamma}; }
 };
 
-/// The same with label smoothing.
-template <Gamma kGamma, class T>
-struct SmoothNegative {
-  T gamma, smoothing;
+/// The same with label smoothing and the epsilon of Poly-1.
+template <Gamma kGamma, bool kPoly, class T>
+struct SoftNegative {
+  T gamma, smoothing, epsilon;
 
-  FOCAL_INLINE Soft<kGamma, T> operator()(const Logistic<T>& x) const { return {x, T(0), gamma, smoothing}; }
+  FOCAL_INLINE Soft<kGamma, kPoly, T> operator()(const Logistic<T>& x) const { return {x, T(0), gamma, smoothing, epsilon}; }
 };
 
-/// Numbers: gamma, label smoothing.
-template <Gamma kGamma, bool kSmooth, class T>
-struct SigmoidFocal {
-  using Negative = std::conditional_t<kSmooth, SmoothNegative<kGamma, T>, HardNegative<kGamma, T>>;
-  static constexpr bool kIsPlain = !kSmooth;  // whether targets of 0 are those of the plain focal loss
+enum class Variant { kPlain, kSmooth, kPoly };
 
-  T gamma, smoothing;
+/// Numbers: gamma, label smoothing, epsilon.
+template <Gamma kGamma, Variant kVariant, class T>
+struct SigmoidFocal {
+  static constexpr bool kIsPlain = kVariant == Variant::kPlain;  // targets of 0 are those of the plain focal loss
+  static constexpr bool kPoly = kVariant == Variant::kPoly;
+  using Negative = std::conditional_t<kIsPlain, HardNegative<kGamma, T>, SoftNegative<kGamma, kPoly, T>>;
+
+  T gamma, smoothing, epsilon;
 
   FOCAL_INLINE explicit SigmoidFocal(const double* numbers)
-      : gamma(static_cast<T>(numbers[0])), smoothing(static_cast<T>(numbers[1])) {}
+      : gamma(static_cast<T>(numbers[0])),
+        smoothing(static_cast<T>(numbers[1])),
+        epsilon(static_cast<T>(numbers[2])) {}
 
   FOCAL_INLINE Negative negative() const {
-    if constexpr (kSmooth) {
-      return {gamma, smoothing};
-    } else {
+    if constexpr (kIsPlain) {
       return {gamma};
+    } else {
+      return {gamma, smoothing, epsilon};
     }
   }
-  FOCAL_INLINE Soft<kGamma, T> positive(const Logistic<T>& x, T y) const { return {x, y, gamma, smoothing}; }
+  FOCAL_INLINE Soft<kGamma, kPoly, T> positive(const Logistic<T>& x, T y) const { return {x, y, gamma, smoothing, epsilon}; }
 };
 
 }  // namespace paddle_focal

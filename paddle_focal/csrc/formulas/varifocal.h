@@ -23,17 +23,10 @@ struct ScoreTerms {
 };
 
 template <Gamma kGamma, class T>
-struct DetachedTerms : Hard<kGamma, T> {
-  FOCAL_INLINE DetachedTerms(const Logistic<T>& x, T gamma) : Hard<kGamma, T>(x, gamma) {}
-
-  FOCAL_INLINE T derivative() const { return this->modulator * this->one_minus_p_t; }
-};
-
-template <Gamma kGamma, class T>
 struct DetachedNegative {
   T gamma;
 
-  FOCAL_INLINE DetachedTerms<kGamma, T> operator()(const Logistic<T>& x) const { return {x, gamma}; }
+  FOCAL_INLINE Hard<kGamma, T, true> operator()(const Logistic<T>& x) const { return {x, gamma}; }
 };
 
 /// Numbers: gamma, whether the weight is a constant for the gradient.

@@ -69,8 +69,8 @@ class Classifier:
         self.variance = near * self.far
 
 
-def soft(x: Tensor, target: Tensor, gamma: float, smoothing: float, gradient: bool) -> Tensor:
-    """Loss of any target in [0, 1], or its derivative with respect to x.
+def soft(x: Tensor, target: Tensor, gamma: float, smoothing: float, gradient: bool, epsilon: float = 0.0) -> Tensor:
+    """Loss of any target in [0, 1], or its derivative with respect to x; ``epsilon`` (1 - p_t) joins the cross entropy.
 
     1 - p_t = sigmoid(x) (1 - y) + sigmoid(-x) y is written as the cross entropy is, see :class:`Classifier`.
     """
@@ -79,11 +79,17 @@ def soft(x: Tensor, target: Tensor, gamma: float, smoothing: float, gradient: bo
     lost = paddle.where(x > 0, 1.0 - target, target)
     mixed = lost + (1.0 - lost) * at.small
     log_mixed = paddle.where(lost <= 0, -x.abs(), paddle.log(mixed))  # Paddle's == takes 1e-9 as 0
-    modulator = power(mixed * at.far, lambda: log_mixed - at.tail, gamma)
+    one_minus_p_t = mixed * at.far
+    modulator = power(one_minus_p_t, lambda: log_mixed - at.tail, gamma)
+    cross_entropy, d_cross_entropy = at.cross_entropy, at.difference
+    if epsilon:
+        cross_entropy = cross_entropy + epsilon * one_minus_p_t
     if not gradient:
-        return modulator * at.cross_entropy
+        return modulator * cross_entropy
     d_log_one_minus_p_t = (1.0 - 2.0 * target) * paddle.exp(-x.abs() - log_mixed) * at.far
-    return modulator * (gamma * d_log_one_minus_p_t * at.cross_entropy + at.difference)
+    if epsilon:
+        d_cross_entropy = d_cross_entropy + epsilon * one_minus_p_t * d_log_one_minus_p_t
+    return modulator * (gamma * d_log_one_minus_p_t * cross_entropy + d_cross_entropy)
 
 
 def log1p_exp_neg(distance: Tensor) -> Tensor:

@@ -33,7 +33,10 @@ def backward(plan: Plan, logit: Tensor, params: LossParams, grad_out: Tensor) ->
 def count_ones(tensor: Tensor) -> int:
     """How many numbers of a floating tensor are 1."""
     tensor = tensor.contiguous()
-    return library().focal_count_ones(packed_array(tensor, FORMATS[tensor.dtype]), math.prod(tensor.shape))
+    count = library().focal_count_ones(packed_array(tensor, FORMATS[tensor.dtype]), math.prod(tensor.shape))
+    if count < 0:
+        raise RuntimeError(f"count_ones: {library().focal_error().decode()}")
+    return count
 
 
 def _check(status: int, params: LossParams) -> None:

@@ -130,7 +130,7 @@ def _is_right(place: paddle.CUDAPlace, loss: Loss) -> bool:
         dtype=paddle.float32,
         label_dtype=paddle.int64 if loss.takes_index else paddle.float32,
         axis=1,
-        numbers={**dict.fromkeys(loss.numbers, 0.0), "gamma": 2.0},
+        numbers={**dict.fromkeys(loss.numbers, 0.0), loss.numbers[0]: 2.0},
         ignore_index=-1,
         reduction="sum",
     )

@@ -13,16 +13,15 @@ from losses_under_test import samples_and_truth
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_element(loss, backend, dtype, gamma):
     prediction, label, *truth = samples_and_truth(loss, dtype, gamma)
-    options = {"gamma": gamma, "reduction": "none", "backend": backend}
-    row = 0 if loss.is_computed_in_float64 else gamma  # of the table
+    options = {**loss.power(gamma), "reduction": "none", "backend": backend}
     results = run(prediction, label, dtype, function=loss.function, **options)
     for actual, expected in zip(results, truth):
-        assert_accurate(actual, expected, dtype, row)
+        assert_accurate(actual, expected, dtype, loss.row(gamma))
     if not loss.keeps_class_axis:
         return
     dense = (label[:, None] == 0).astype("float32")
     for actual, expected in zip(run(prediction, dense, dtype, function=loss.function, **options), truth):
-        assert_accurate(actual, expected, dtype, row)
+        assert_accurate(actual, expected, dtype, loss.row(gamma))
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
@@ -30,7 +29,7 @@ def test_every_element(loss, backend, dtype, gamma):
 def test_soft_labels(loss, backend, rng, gamma, smoothing):
     prediction, label = loss.typical(rng, (12, 4)), rng.dirichlet(np.ones(4), 12)
     label[0], label[1] = [0, 1, 0, 0], [0.5, 0, 0, 0.25]
-    options = {"gamma": gamma, **loss.smoothing(smoothing), "reduction": "none", "backend": backend}
+    options = {**loss.power(gamma), **loss.smoothing(smoothing), "reduction": "none", "backend": backend}
     results = run(prediction, label, "float64", function=loss.function, **options)
     for actual, expected in zip(results, loss.definition(prediction, label, gamma=gamma, smoothing=smoothing)):
         # Where a soft label crosses the prediction the gradient passes through 0: held against its terms.

@@ -40,7 +40,7 @@ def test_shapes_and_axes(loss, backend, rng, shape, axis, index_dtype):
         function=loss.function,
         normalizer=paddle.to_tensor(divisor),
         alpha=list(alpha),
-        gamma=1.5,
+        **loss.power(1.5),
         weight=paddle.to_tensor(weight),
         reduction="none",
         axis=axis,
@@ -207,6 +207,8 @@ def test_the_first_label_out_of_range_is_named(loss, backend):
     ],
 )  # fmt: skip
 def test_refused(loss, error, message, arguments):
+    if "gamma" in arguments:
+        arguments, message = loss.power(arguments["gamma"]), message.replace("gamma", loss.focusing)
     call = {"prediction": paddle.zeros([2, 3]), "label": paddle.to_tensor([0, 1]), **arguments}
     with pytest.raises(error, match=message):
         loss.function(call.pop("prediction"), call.pop("label"), **call)
@@ -220,6 +222,7 @@ def test_refused(loss, error, message, arguments):
 def test_what_equals_an_accepted_value_is_still_looked_at(loss, batch, name, accepted, refused):
     """Checks are remembered by their arguments, and True == 1."""
     prediction, label = map(paddle.to_tensor, batch)
+    name = loss.focusing if name == "gamma" else name
     loss.function(prediction, label, **{name: accepted})
     with pytest.raises((TypeError, ValueError), match=f"{name} must be"):
         loss.function(prediction, label, **{name: refused})
@@ -227,11 +230,11 @@ def test_what_equals_an_accepted_value_is_still_looked_at(loss, batch, name, acc
 
 @pytest.mark.parametrize("gamma", [np.float32(1.5), np.float64(1.5), np.array(1.5), np.array(1.5, "float16")], ids=repr)
 def test_numbers_of_numpy(loss, backend, batch, gamma):
-    arguments = {"gamma": gamma, "normalizer": np.array(4.0), "reduction": "none", "backend": backend}
+    arguments = {**loss.power(gamma), "normalizer": np.array(4.0), "reduction": "none", "backend": backend}
     results = run(*batch, "float64", function=loss.function, **arguments)
     for actual, expected in zip(results, loss.expected(*batch, gamma=1.5)):
         np.testing.assert_allclose(actual, expected / 4, rtol=1e-12)
-    with pytest.raises(TypeError, match="gamma must be a finite number"):
-        loss.function(*map(paddle.to_tensor, batch), gamma=np.array([1.5]), backend=backend)
-    with pytest.raises(TypeError, match="gamma must be a finite number"):
-        loss.function(*map(paddle.to_tensor, batch), gamma=np.array(True), backend=backend)
+    with pytest.raises(TypeError, match=f"{loss.focusing} must be a finite number"):
+        loss.function(*map(paddle.to_tensor, batch), **loss.power(np.array([1.5])), backend=backend)
+    with pytest.raises(TypeError, match=f"{loss.focusing} must be a finite number"):
+        loss.function(*map(paddle.to_tensor, batch), **loss.power(np.array(True)), backend=backend)

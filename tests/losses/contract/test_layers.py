@@ -30,11 +30,11 @@ class Net(paddle.nn.Layer):
 
 def test_hyper_parameters_reach_the_function(loss, batch):
     layer = loss.layer(reduction="none")
-    changes = [("gamma", 1.5), ("alpha", [0.2, 0.4, 0.6]), ("alpha", None), *loss.smoothing(0.1).items()]
+    changes = [(loss.focusing, 1.5), ("alpha", [0.2, 0.4, 0.6]), ("alpha", None), *loss.smoothing(0.1).items()]
     for name, value in changes:
         setattr(layer, name, value)
         smoothing = getattr(layer, "label_smoothing", 0.0)
-        expected = loss.expected(*batch, gamma=layer.gamma, alpha=layer.alpha, smoothing=smoothing)
+        expected = loss.expected(*batch, gamma=getattr(layer, loss.focusing), alpha=layer.alpha, smoothing=smoothing)
         actual = layer(paddle.to_tensor(batch[0]), paddle.to_tensor(batch[1]))
         np.testing.assert_allclose(actual.numpy(), expected[0], rtol=1e-12)
     layer.loss_weight, layer.reduction = 3.0, "sum"
@@ -117,6 +117,7 @@ def test_bad_avg_factor(loss, batch, avg_factor, message):
     ],
 )
 def test_bad_values_are_refused_at_once(loss, error, name, value):
+    name = loss.focusing if name == "gamma" else name
     with pytest.raises(error, match=f"{name} must be .* got {value!r}".replace("[", r"\[")):
         loss.layer(**{name: value})
     layer = loss.layer()
@@ -127,13 +128,13 @@ def test_bad_values_are_refused_at_once(loss, error, name, value):
 
 
 def test_repr_state_and_copy(loss):
-    layer = loss.layer(gamma=1.5, alpha=[0.1, 0.2])
-    assert "alpha=(0.1, 0.2), gamma=1.5, " in repr(layer)
+    layer = loss.layer(**loss.power(1.5), alpha=[0.1, 0.2])
+    assert f"alpha=(0.1, 0.2), {loss.focusing}=1.5, " in repr(layer)
     smoothing = "label_smoothing=0.0, " if loss.has_smoothing else ""
     assert f"ignore_index=-1, {smoothing}reduction=None, axis=-1" in repr(layer)
     assert not layer.state_dict()
     assert not layer.parameters()
-    assert copy.deepcopy(layer).gamma == 1.5
+    assert getattr(copy.deepcopy(layer), loss.focusing) == 1.5
 
 
 @needs_operator

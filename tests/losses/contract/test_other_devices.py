@@ -23,7 +23,7 @@ def elsewhere(monkeypatch):
 def test_numbers(loss, rng, reduction):
     prediction = loss.typical(rng, (6, 4, 3))
     label = np.where(rng.random((6, 3)) < 0.2, -1, loss.labels(rng, (6, 4, 3), 1))
-    options = {"gamma": 1.5, "reduction": reduction, "axis": 1, "backend": "composite"}
+    options = {**loss.power(1.5), "reduction": reduction, "axis": 1, "backend": "composite"}
     actual = run(prediction, label, "float64", function=loss.function, **options)
     losses, gradient = loss.expected(prediction, label, 1, gamma=1.5)
     count = (label >= 0).sum() * (4 if loss.keeps_class_axis else 1) if reduction == "mean" else 1
@@ -33,7 +33,7 @@ def test_numbers(loss, rng, reduction):
 
 def test_dense_labels(loss, rng):
     prediction, label = loss.typical(rng, (6, 4)), rng.dirichlet(np.ones(4), 6)
-    options = {"gamma": 1.5, "reduction": "none", "backend": "composite"}
+    options = {**loss.power(1.5), "reduction": "none", "backend": "composite"}
     results = run(prediction, label, "float64", function=loss.function, **options)
     for actual, expected in zip(results, loss.definition(prediction, label, gamma=1.5)):
         np.testing.assert_allclose(actual, expected, rtol=1e-12)

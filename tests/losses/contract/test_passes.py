@@ -27,7 +27,7 @@ def test_gradient_of_the_result(loss, backend, rng, batch, dtype, reduction):
     _, actual = run(prediction, batch[1], dtype, grad_out, **options)
     count = 5 * (CLASSES if loss.keeps_class_axis else 1) if reduction == "mean" else 1
     factor = grad_out[:, None] if grad_out.ndim == 1 else grad_out
-    tolerance = {"rtol": TOLERANCE[dtype][0] * 1.01, "atol": 6e-8 * (dtype == "float16")}
+    tolerance = {"rtol": TOLERANCE[dtype][not loss.has_exact_powers] * 1.01, "atol": 6e-8 * (dtype == "float16")}
     np.testing.assert_allclose(actual, gradient * factor / count, **tolerance)
 
 
@@ -77,16 +77,17 @@ def test_tensors_that_are_not_contiguous(loss, backend, rng, view):
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_central_differences(loss, backend, rng, gamma, smoothing):
+    """Of each prediction in turn, all of them in one call."""
     prediction, label, h = loss.typical(rng, (6, 4)), loss.labels(rng, (6, 4)), 1e-5
-    options = {"gamma": gamma, **loss.smoothing(smoothing), "alpha": [0.1, 0.4, 0.6, 1.0], "backend": backend}
+    options = {**loss.power(gamma), **loss.smoothing(smoothing), "alpha": [0.1, 0.4, 0.6, 1.0], "backend": backend}
     _, gradient = run(prediction, label, "float64", function=loss.function, **options)
-    for i in np.ndindex(prediction.shape):
-        step = np.zeros_like(prediction)
-        step[i] = h
-        above, below = (
-            run(prediction + sign * step, label, "float64", function=loss.function, **options)[0] for sign in (1, -1)
-        )
-        assert gradient[i] == pytest.approx((above - below) / (2 * h), rel=1e-7, abs=1e-9)
+    steps, labels = h * np.eye(24).reshape(24, 6, 4), np.tile(label, 24)
+    above, below = (
+        run((prediction + sign * steps).reshape(-1, 4), labels, "float64", function=loss.function, reduction="none",
+            **options)[0].reshape(24, -1).sum(1)
+        for sign in (1, -1)
+    )  # fmt: skip
+    np.testing.assert_allclose(gradient.ravel(), (above - below) / (2 * h), rtol=1e-7, atol=1e-9)
 
 
 def test_flows_to_the_predictions_only(loss, backend):
