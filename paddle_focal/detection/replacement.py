@@ -7,11 +7,12 @@ exports stay as they are. Which one ``create`` makes is decided by the module th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any, Callable, ClassVar
+from unittest.mock import patch
 
 from paddle import nn
 from ppdet.core import workspace
@@ -41,6 +42,7 @@ class Replacement:
     """
 
     OWN_KEYS: ClassVar[dict[str, Any]] = {}
+    STOCK: ClassVar[type]  # PaddleDetection's class
 
     def __init__(self, *args: Any, **config: Any) -> None:
         own = {key: config.pop(key, default) for key, default in self.OWN_KEYS.items()}
@@ -49,6 +51,10 @@ class Replacement:
 
     def configure(self, **own: Any) -> None:
         """Take the keys in ``OWN_KEYS``."""
+
+    def names(self, **meanings: Any) -> AbstractContextManager:
+        """A context in which names mean something else in the module of PaddleDetection's class."""
+        return patch.multiple(self.STOCK.__module__, **meanings)
 
     @classmethod
     def from_config(cls, config: SchemaDict, *args: Any, **kwargs: Any) -> dict:
@@ -89,7 +95,7 @@ def load_replacements() -> ModuleType:
 def _section(section: SchemaDict, replaced: ModuleType) -> SchemaDict:
     """A component's section with the replacement's class and keys."""
     replacement, component = REPLACEMENTS[section.name], getattr(section.pymodule, section.name)
-    body = {"__module__": replaced.__name__, "__doc__": component.__doc__}
+    body = {"__module__": replaced.__name__, "__doc__": component.__doc__, "STOCK": component}
     setattr(replaced, section.name, type(section.name, (replacement, component), body))
     result = section.copy()
     result.pymodule, result.schema = replaced, dict(section.schema)

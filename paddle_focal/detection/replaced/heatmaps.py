@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 from unittest.mock import patch
 
 from paddle import Tensor
-from ppdet.modeling.heads import centernet_head
 from ppdet.modeling.losses.ctfocal_loss import CTFocalLoss
 
 from paddle_focal import losses
@@ -58,7 +57,7 @@ class CenterNetHead(Replacement):
             return super().__call__(*args, **kwargs)
         with outputs_of([self.heatmap]) as logits:
             loss = lambda: lambda _, heatmap: self.focal(logits[-1], heatmap)  # noqa: E731
-            with patch.object(centernet_head, "CTFocalLoss", loss):
+            with self.names(CTFocalLoss=loss):
                 return super().__call__(*args, **kwargs)
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, Callable, ClassVar
-from unittest.mock import patch
 
 import numpy as np
 from paddle import Tensor
-from ppdet.modeling.heads import s2anet_head
 
 from paddle_focal import losses
 from paddle_focal.detection.replaced.levels import sum_over_levels
@@ -51,7 +49,7 @@ class S2ANetHead(Replacement):
         self.anchor_assign = partial(_assign, self.anchor_assign)
 
     def get_loss(self, head_outs, inputs) -> dict[str, Tensor]:
-        with patch.object(s2anet_head, "F", SimpleNamespace(sigmoid_focal_loss=self._focal_loss)):
+        with self.names(F=SimpleNamespace(sigmoid_focal_loss=self._focal_loss)):
             return super().get_loss(head_outs, inputs)
 
     def _focal_loss(self, logit: Tensor, label: Tensor, normalizer: Tensor, reduction: str) -> Tensor:

@@ -1,0 +1,40 @@
+"""The loss of lanes compared with PaddleDetection's."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+pytest.importorskip("ppdet")
+
+from replaced_components import create_pair
+
+pytestmark = pytest.mark.usefixtures("workspace_copy")
+POINTS = 6
+
+
+def results(loss, predictions, lanes, segmentation):
+    tensors = [[paddle.to_tensor(image, stop_gradient=False) for image in stage] for stage in predictions]
+    output = {"predictions_lists": tensors, "seg": paddle.to_tensor(segmentation)}
+    seg = paddle.zeros([2, *segmentation.shape[2:]], "int64")
+    value = loss(output, {"lane_line": paddle.to_tensor(lanes), "seg": seg})["cls_loss"]
+    value.backward()
+    return float(value), [one.grad.numpy()[:, :2] for stage in tensors for one in stage]
+
+
+def test_without_lanes(rng):
+    """The classification loss alone: every prediction is background."""
+    stock, ours = create_pair("CLRNetLoss", num_points=POINTS, refine_layers=2, num_classes=5)
+    predictions = rng.normal(size=[2, 2, 9, 6 + POINTS]).astype("float32")
+    lanes = np.zeros([2, 3, 6 + POINTS], "float32")
+    segmentation = rng.normal(size=[2, 5, 8, 8]).astype("float32")
+    expected, value = (results(loss, predictions, lanes, segmentation) for loss in (stock, ours))
+    assert value[0] == pytest.approx(expected[0], rel=1e-4)
+    for one, other in zip(value[1], expected[1]):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_own_keys():
+    focal = create_pair("CLRNetLoss", own={"alpha": [0.4, 0.6], "gamma": 1.5})[1].focal
+    assert (focal.alpha, focal.gamma) == ((0.4, 0.6), 1.5)
