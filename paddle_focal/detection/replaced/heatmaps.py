@@ -56,8 +56,11 @@ class CenterNetHead(Replacement):
         if not self.training:
             return super().__call__(*args, **kwargs)
         with outputs_of([self.heatmap]) as logits:
-            loss = lambda: lambda _, heatmap: self.focal(logits[-1], heatmap)  # noqa: E731
-            with self.names(CTFocalLoss=loss):
+
+            def loss_of_logits(_, heatmap: Tensor) -> Tensor:
+                return self.focal(logits[-1], heatmap)
+
+            with self.names(CTFocalLoss=lambda: loss_of_logits):
                 return super().__call__(*args, **kwargs)
 
 
