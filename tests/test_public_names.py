@@ -30,7 +30,7 @@ def test_every_name_is_there(name):
 def test_names_of_configurations():
     detection = pytest.importorskip("paddle_focal.detection")
     losses = ["GaussianFocalLoss", "SigmoidFocalLoss", "SoftmaxFocalLoss"]
-    assert sorted(detection.__all__) == ["FocalRetinaHead", *losses, "register"]
+    assert sorted(detection.__all__) == ["FocalRetinaHead", *losses, "register", "replace"]
 
 
 def test_the_modules_are_found():

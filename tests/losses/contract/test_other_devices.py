@@ -68,7 +68,7 @@ def test_out_of_reach_of_auto_cast(rng, loss):
     prediction, label = loss.typical(rng, (6, 4)), loss.labels(rng, (6, 4), 1)
     x, label_here = paddle.to_tensor(prediction.astype("float32"), stop_gradient=False), paddle.to_tensor(label)
     with on_another_device():
-        result = loss.function(x, label_here, gamma=1.5, reduction="sum", backend="composite")
+        result = loss.function(x, label_here, **loss.power(1.5), reduction="sum", backend="composite")
         (grad,) = paddle.grad([result], [x])
     losses, gradient = loss.expected(prediction, label, 1, gamma=1.5)
     assert float(result) == pytest.approx(losses.sum(), rel=1e-5)
