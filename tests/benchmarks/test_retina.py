@@ -41,6 +41,7 @@ def test_head(tmp_path):
     assert len(table) == 2 + 4
 
 
+@pytest.mark.slow
 def test_step(tmp_path):
     rows, table = run(tmp_path, "step", "--steps", "1", "--contenders", "FocalRetinaHead", "floor")
     for row in rows:

@@ -95,6 +95,7 @@ def source(tmp_path) -> Path:
     return tmp_path / "source"
 
 
+@pytest.mark.slow
 def test_wheel_and_sdist(source, tmp_path):
     """The wheel in a folder of its own serves the commands there; the sdist has all that the tests need."""
     files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}

@@ -108,7 +108,8 @@ def test_moving_average_is_saved_and_resumed(tmp_path, digits):
     assert "has no moving average of head.normalizer: it starts anew at 100" in without.stdout
 
 
-@pytest.mark.parametrize("head", ["FocalRetinaHead", pytest.param("RetinaHead", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["FocalRetinaHead", "RetinaHead"])
 def test_analyze(tmp_path, digits, head):
     options = [f"RetinaNet.head={head}", "epoch=1"]
     run_tool("train", tmp_path, digits, *options, flags=("--skip_final_eval",))

@@ -131,7 +131,7 @@ def about(section: str, lines: list[str]) -> list[str]:
     return [line for line in lines if line.startswith(f"{section}: ")]
 
 
-@settings(fuzz, max_examples=EXAMPLES or 40)  # a third of a second each
+@settings(fuzz, max_examples=EXAMPLES or 25)  # a third of a second each
 @given(document=documents())
 def test_agreement(files, document):
     files.write(document)
