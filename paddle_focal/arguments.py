@@ -35,6 +35,8 @@ def check_integer(name: str, value: Integral) -> int:
 
 
 def check_positive(name: str, value: Real) -> float:
+    if type(value) is float and 0 < value < math.inf:
+        return value
     return check_number(name, value, "a finite number > 0", lambda number: 0 < number < math.inf)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial, wraps
 from numbers import Real
 from typing import Any, Callable
@@ -19,6 +19,11 @@ from paddle_focal.ops.loss import Loss, LossSpec, highest_label, result_dtype
 REDUCTIONS = ("none", "mean", "sum")
 FLOATING = (paddle.float16, paddle.bfloat16, paddle.float32, paddle.float64)
 INDEX = (paddle.int32, paddle.int64)
+LABEL = INDEX + FLOATING
+#: Names that stand for dtypes in look-ups, which dtypes make slow; by identity, because Paddle 2.6 makes new objects of
+#: the same dtypes, which then stand for themselves.
+_NAMES = {id(dtype): str(dtype) for dtype in LABEL}
+_NAMED = {str(dtype): dtype for dtype in LABEL}
 
 
 def remembered(check: Callable) -> Callable:
@@ -41,12 +46,10 @@ def check_gamma(gamma: Real) -> float:
 
 def check_alpha(alpha: Real | Sequence[Real] | None, highest: float = 1.0) -> float | tuple[float, ...] | None:
     """None, a float, or a tuple with one float per class. Reading a tensor waits for a GPU."""
-    if type(alpha) is float and 0 <= alpha <= highest and alpha < math.inf:
+    if alpha is None or (type(alpha) is float and 0 <= alpha <= highest and alpha < math.inf):
         return alpha
     interval = f"number in [0, {highest:g}]" if math.isfinite(highest) else "finite number >= 0"
     accepted = f"None, a {interval} or a list of one such number per class"
-    if alpha is None:
-        return None
     if isinstance(alpha, Tensor):
         alpha = alpha.astype("float64").numpy()
     per_class = isinstance(alpha, (list, tuple, np.ndarray))
@@ -129,32 +132,59 @@ def check_dtype(name: str, dtype: paddle.dtype, dtypes: Sequence[paddle.dtype]) 
 
 
 def spec_of(
-    loss: Loss, logit: Tensor, label: Tensor, axis: int, ignore_index: int, reduction: str, *numbers: float
-) -> tuple[LossSpec, bool]:
-    """What the arguments say, and whether the reduction is 'mean'. ``numbers`` come in the order of the loss's."""
+    loss: Loss,
+    logit: Tensor,
+    label: Tensor,
+    score: Tensor | None,
+    axis: int,
+    ignore_index: int,
+    reduction: str,
+    *numbers: float,
+) -> LossSpec:
+    """What the arguments say. ``numbers`` come in the order of the loss's."""
     check_is_tensor("logit", logit, FLOATING)
-    check_is_tensor(loss.label, label, INDEX + FLOATING if loss.takes_index else FLOATING)
-    shapes = tuple(logit.shape), logit.dtype, tuple(label.shape), label.dtype
-    return spec_of_shapes(loss, *shapes, axis, ignore_index, reduction, *numbers)
+    check_is_tensor(loss.label, label, LABEL if loss.takes_index else FLOATING)
+    dtype, label_dtype, score_shape, score_dtype = logit.dtype, label.dtype, None, None
+    if score is not None:
+        check_is_tensor("score", score, FLOATING)
+        score_shape, score_dtype = tuple(score.shape), score.dtype
+    return spec_of_shapes(
+        loss,
+        tuple(logit.shape),
+        _NAMES.get(id(dtype), dtype),
+        tuple(label.shape),
+        _NAMES.get(id(label_dtype), label_dtype),
+        score_shape,
+        _NAMES.get(id(score_dtype), score_dtype),
+        axis,
+        ignore_index,
+        reduction,
+        *numbers,
+    )
 
 
 @remembered
 def spec_of_shapes(
     loss: Loss,
     shape: tuple[int, ...],
-    dtype: paddle.dtype,
+    dtype: paddle.dtype | str,
     label_shape: tuple[int, ...],
-    label_dtype: paddle.dtype,
+    label_dtype: paddle.dtype | str,
+    score_shape: tuple[int, ...] | None,
+    score_dtype: paddle.dtype | str | None,
     axis: int,
     ignore_index: int,
     reduction: str,
     *numbers: float,
-) -> tuple[LossSpec, bool]:
-    """The same of shapes and dtypes alone."""
+) -> LossSpec:
+    """The same of shapes and dtypes alone; these may be names."""
+    dtype, label_dtype, score_dtype = (_NAMED.get(one, one) for one in (dtype, label_dtype, score_dtype))
     axis = _class_axis("logit", shape, dtype, axis)
     ignore_index = check_integer("ignore_index", ignore_index)
     _check_label(loss, shape, label_shape, label_dtype, axis, ignore_index)
-    spec = LossSpec(
+    if score_shape is not None:
+        _check_score(label_shape, label_dtype, score_shape, score_dtype)
+    return LossSpec(
         loss=loss,
         shape=shape,
         dtype=dtype,
@@ -163,8 +193,8 @@ def spec_of_shapes(
         numbers={name: min(NUMBERS[name](value), _HIGHEST_POWER) for name, value in zip(loss.numbers, numbers)},
         ignore_index=ignore_index,
         reduction="none" if check_reduction(reduction) == "none" else "sum",
+        score_dtype=score_dtype,
     )
-    return spec, reduction == "mean"
 
 
 def check_logit(logit: Tensor, axis: int, name: str = "logit") -> int:
@@ -188,14 +218,14 @@ def _class_axis(name: str, shape: tuple[int, ...], dtype: paddle.dtype, axis: in
 
 def check_label(loss: Loss, logit: Tensor, label: Tensor, axis: int, ignore_index: int) -> bool:
     """Whether the label holds class indices; otherwise it holds dense targets."""
-    check_is_tensor("label", label, INDEX + FLOATING)
+    check_is_tensor("label", label, LABEL)
     return _check_label(loss, tuple(logit.shape), tuple(label.shape), label.dtype, axis, ignore_index)
 
 
 def _check_label(
     loss: Loss, of_logit: tuple[int, ...], of_label: tuple[int, ...], dtype: paddle.dtype, axis: int, ignore_index: int
 ) -> bool:
-    check_dtype(loss.label, dtype, INDEX + FLOATING if loss.takes_index else FLOATING)
+    check_dtype(loss.label, dtype, LABEL if loss.takes_index else FLOATING)
     shape, given, indexed = list(of_logit), list(of_label), dtype in INDEX
     expected = shape[:axis] + shape[axis + 1 :] if indexed else shape
     if not same_shape(given, expected):
@@ -217,53 +247,45 @@ def _check_label(
     return indexed
 
 
-def same_shape(one: list[int], other: list[int]) -> bool:
+def same_shape(one: Sequence[int], other: Sequence[int]) -> bool:
     """Whether two shapes agree, as far as they are known: a static graph has -1 for sizes of the batch."""
     return len(one) == len(other) and all(m == n or -1 in (m, n) for m, n in zip(one, other))
 
 
-def check_score(label: Tensor, score: Tensor) -> Tensor:
-    """The targets of the labels' own classes, in the labels' shape; backends check their range."""
-    check_is_tensor("score", score, FLOATING)
-    check_dtype("score", score.dtype, FLOATING)
-    if label.is_floating_point():
+def _check_score(
+    of_label: tuple[int, ...], label_dtype: paddle.dtype, shape: tuple[int, ...], dtype: paddle.dtype
+) -> None:
+    """That of the targets of the labels' own classes; backends check their range."""
+    check_dtype("score", dtype, FLOATING)
+    if label_dtype in FLOATING:
         raise ValueError(
-            f"score is the target of a class index, but label of dtype {dtype_name(label.dtype)} holds the targets "
+            f"score is the target of a class index, but label of dtype {dtype_name(label_dtype)} holds the targets "
             "themselves: leave score out"
         )
-    if not same_shape(list(score.shape), list(label.shape)):
-        raise ValueError(
-            f"score must have the shape of label, {list(label.shape)}, but its shape is {list(score.shape)}"
-        )
-    return score.detach()
+    if not same_shape(shape, of_label):
+        raise ValueError(f"score must have the shape of label, {list(of_label)}, but its shape is {list(shape)}")
 
 
-#: The largest finite number of each dtype that scales have.
-_LARGEST = {paddle.float32: 3.4028234663852886e38, paddle.float64: 1.7976931348623157e308}
+#: The largest finite numbers of float32 and float64, the dtypes that scales have.
+_LARGEST = 3.4028234663852886e38, 1.7976931348623157e308
 
 
 def scales_of(
-    loss: Loss,
-    alpha: float | tuple[float, ...] | None,
-    normalizer: float | Tensor | None,
-    classes: int,
-    dtype: paddle.dtype,
-    logit: Tensor,
-) -> dict[str, float | Tensor]:
+    spec: LossSpec, logit: Tensor, alpha: float | tuple[float, ...] | None, normalizer: float | Tensor | None
+) -> Mapping[str, float | Tensor]:
     """The factors of a loss, divided by its normalizer: numbers, or tensors of shape [1] or [C]."""
-    if normalizer is None and (alpha is None or (type(alpha) is float and alpha <= 1.0)):
-        return _kept_factors(loss, alpha)
-    dtype = result_dtype(dtype)
-    divisor = _check_normalizer(normalizer, classes if loss.takes_index else 1, dtype, logit)
-    _check_magnitude(alpha, 1.0 if paddle.is_tensor(divisor) or divisor is None else divisor, dtype)
+    loss = spec.loss
+    divisor = 1.0 if normalizer is None else _check_normalizer(spec, logit, normalizer)
+    _check_magnitude(alpha, divisor if type(divisor) is float else 1.0, spec.dtype)
     if isinstance(alpha, tuple):
+        classes = spec.shape[spec.axis]
         if len(alpha) not in (1, classes):
             raise ValueError(f"alpha must be one number or {classes} numbers, one per class, but got {len(alpha)}")
         factors = _kept_factors_of_classes if paddle.in_dynamic_mode() else _factors_of_classes
-        scales = factors(loss, alpha, dtype, devices.name(logit))
+        scales = factors(loss, alpha, result_dtype(spec.dtype), devices.name(logit))
     else:
-        scales = _factors(loss, alpha)
-    return scales if divisor is None else {name: scale / divisor for name, scale in scales.items()}
+        scales = _kept_factors(loss, alpha)
+    return scales if normalizer is None else {name: scale / divisor for name, scale in scales.items()}
 
 
 def _factors(loss: Loss, alpha: float | Tensor | None) -> dict[str, float | Tensor]:
@@ -286,27 +308,30 @@ _kept_factors_of_classes = lru_cache(maxsize=64)(_factors_of_classes)
 
 def _check_magnitude(alpha: float | tuple[float, ...] | None, divisor: float, dtype: paddle.dtype) -> None:
     """Raises ValueError where a factor would be infinite, which times 0 is NaN."""
-    highest = max(1.0, *(alpha if isinstance(alpha, tuple) else (alpha or 1.0,)))
-    if highest / divisor > _LARGEST[dtype]:
+    highest = max(1.0, *alpha) if isinstance(alpha, tuple) else max(1.0, alpha or 1.0)
+    if highest / divisor <= _LARGEST[0]:
+        return
+    largest = _LARGEST[dtype == paddle.float64]
+    if highest / divisor > largest:
         raise ValueError(
-            f"alpha / normalizer must be at most {_LARGEST[dtype]:.3g}, the largest number that the loss is computed "
-            f"with, but got up to {highest:g} / {divisor:g}"
+            f"alpha / normalizer must be at most {largest:.3g}, the largest number that the loss is computed with, "
+            f"but got up to {highest:g} / {divisor:g}"
         )
 
 
-def _check_normalizer(
-    normalizer: float | Tensor | None, classes: int, dtype: paddle.dtype, logit: Tensor
-) -> float | Tensor | None:
-    if normalizer is None:
-        return None
-    if not paddle.is_tensor(normalizer):
+def _check_normalizer(spec: LossSpec, logit: Tensor, normalizer: float | Tensor) -> float | Tensor:
+    if type(normalizer) is float or not paddle.is_tensor(normalizer):
         return check_positive("normalizer", normalizer)
-    if math.prod(normalizer.shape) == 1 and devices.differ(normalizer, logit):
+    shape = list(normalizer.shape)
+    if math.prod(shape) == 1 and devices.differ(normalizer, logit):
         return check_positive("normalizer", normalizer.item())
-    if list(normalizer.shape) not in ([], [1], [classes]):
+    classes = spec.shape[spec.axis] if spec.loss.takes_index else 1
+    if shape not in ([], [1], [classes]):
         shapes = "[] or [1]" if classes == 1 else f"[], [1] or [{classes}]"
-        raise ValueError(
-            f"normalizer must be a number or a Tensor of shape {shapes}, but its shape is {list(normalizer.shape)}"
-        )
+        raise ValueError(f"normalizer must be a number or a Tensor of shape {shapes}, but its shape is {shape}")
+    if shape in ([], [1]) and devices.can_read(normalizer):
+        number = float(normalizer.item())
+        if number:  # Python does not divide by 0
+            return number
     devices.check_beside("normalizer", normalizer, "logit", logit)
-    return normalizer.detach().reshape([-1]).astype(dtype)
+    return normalizer.detach().reshape([-1]).astype(result_dtype(spec.dtype))

@@ -15,13 +15,13 @@ from paddle_focal import ops
 from paddle_focal.arguments import check_integer, check_positive, described
 from paddle_focal.losses.arguments import (
     FLOATING,
+    INDEX,
     NUMBERS,
     check_alpha,
     check_is_tensor,
     check_logit,
     check_loss_weight,
     check_reduction,
-    check_score,
     dtype_name,
     scales_of,
     spec_of,
@@ -51,16 +51,16 @@ def compute_loss(
     """Check the arguments of a loss, have a backend compute it, and take the mean where one is asked for."""
     tracer = core.set_eval_frame(None)  # Paddle's bytecode tracer must not look into what it cannot trace
     try:
-        spec, is_mean = spec_of(loss, logit, label, axis, ignore_index, reduction, *numbers.values())
+        spec = spec_of(loss, logit, label, score, axis, ignore_index, reduction, *numbers.values())
         with devices.at_home(logit):
-            alpha = check_alpha(alpha, loss.highest_alpha)
-            scales = scales_of(loss, alpha, normalizer, spec.shape[spec.axis], spec.dtype, logit)
-            weight = None if weight is None else check_weight(loss, weight, logit, spec.axis)
-            score = None if score is None else check_score(label, score)
+            scales = scales_of(spec, logit, check_alpha(alpha, loss.highest_alpha), normalizer)
+            weight = None if weight is None else check_weight(spec, weight)
+            score = None if score is None else score.detach()
             result = ops.compute(logit, LossParams(spec, label, scales, weight, score), backend)
-            return _mean(result, spec, label) if is_mean else result
+            return _mean(result, spec, label) if reduction == "mean" else result
     finally:
-        core.set_eval_frame(tracer)
+        if tracer is not None:
+            core.set_eval_frame(tracer)
 
 
 def compute_on_probabilities(
@@ -102,19 +102,22 @@ def compute_sum(
                 logit.dtype,
                 (outer, inner),
                 label.dtype,
+                None,
+                None,
                 1,
                 ignore_index,
                 "sum",
                 *numbers.values(),
-            )[0]
-            scales = scales_of(loss, alpha, None, classes, spec.dtype, logit)
+            )
+            scales = scales_of(spec, logit, alpha, None)
             params.append(LossParams(spec, label if label.is_contiguous() else label.contiguous(), scales, None))
         return ops.compute_sum(logits, params)
 
 
 def _mean(total: Tensor, spec: LossSpec, label: Tensor) -> Tensor:
     classes = spec.shape[spec.axis]
-    labels = paddle.numel(label) // classes if label.is_floating_point() else (label != spec.ignore_index).sum()
+    is_index = spec.label_dtype in INDEX
+    labels = (label != spec.ignore_index).sum() if is_index else paddle.numel(label) // classes
     count = labels.reshape([]) * (classes if spec.loss.keeps_class_axis else 1)  # Paddle's // adds an axis
     return total / count.clip(min=1).astype(total.dtype)
 

@@ -8,20 +8,21 @@ import paddle
 from paddle import Tensor
 
 from paddle_focal.losses.arguments import FLOATING, INDEX, check_dtype, check_is_tensor, same_shape
-from paddle_focal.ops.loss import Loss, loss_shape
+from paddle_focal.ops.loss import Loss, LossSpec, loss_shape
 
 WEIGHT = (*FLOATING, *INDEX, paddle.bool)
 
 
-def check_weight(loss: Loss, weight: Tensor, logit: Tensor, axis: int) -> Tensor:
+def check_weight(spec: LossSpec, weight: Tensor) -> Tensor:
     """The weight as a floating tensor that has the rank of the losses and broadcasts to them."""
     check_is_tensor("weight", weight, WEIGHT)
     check_dtype("weight", weight.dtype, WEIGHT)
     weight = weight.detach()
     weight = weight if weight.dtype in FLOATING else weight.astype("float32")
-    if loss.keeps_class_axis:
-        return _weight_of_logits(loss, weight, list(logit.shape), axis)
-    return _weight_of_labels(weight, loss_shape(loss, logit.shape, axis))
+    shape = list(spec.shape)
+    if spec.loss.keeps_class_axis:
+        return _weight_of_logits(spec.loss, weight, shape, spec.axis)
+    return _weight_of_labels(weight, loss_shape(spec.loss, shape, spec.axis))
 
 
 def _weight_of_logits(loss: Loss, weight: Tensor, shape: list[int], axis: int) -> Tensor:

@@ -34,10 +34,10 @@ def _check_alive(context: weakref.ref, name: str, grad: Tensor) -> None:
 
 def versions(logit: Tensor, params: LossParams) -> tuple[int, ...]:
     """How often each tensor that the backward pass reads has been changed in place."""
-    found = (logit.inplace_version, params.label.inplace_version)
+    found = (logit._inplace_version(), params.label._inplace_version())
     for tensor in (params.weight, params.score):
         if tensor is not None:
-            found = (*found, tensor.inplace_version)
+            found = (*found, tensor._inplace_version())
     return found
 
 
@@ -57,10 +57,11 @@ def upstream(grad_out: Tensor, logit: Tensor, dtype: paddle.dtype, name: str) ->
     Raises:
         ValueError: it is on another device than the logits, and more than one number, which may be copied.
     """
-    if math.prod(grad_out.shape) > 1:
-        devices.check_beside(f"the gradient of the result of {name}", grad_out, "logit", logit)
-    elif devices.differ(grad_out, logit):
+    if devices.differ(grad_out, logit):
+        if math.prod(grad_out.shape) > 1:
+            devices.check_beside(f"the gradient of the result of {name}", grad_out, "logit", logit)
         with devices.at_home(logit):
             return paddle.full(grad_out.shape, grad_out.item(), dtype)
-    grad_out = grad_out if grad_out.dtype == dtype else rounded(grad_out, dtype)
+    given = grad_out.dtype
+    grad_out = grad_out if given is dtype or given == dtype else rounded(grad_out, dtype)  # == takes a while
     return grad_out if grad_out.is_contiguous() else grad_out.contiguous()

@@ -12,6 +12,8 @@ from paddle.base import core, framework
 
 from paddle_focal.ops.loss import LossParams
 
+_NOWHERE_ELSE = nullcontext()
+
 
 def kind(tensor: Tensor) -> str:
     """'cpu', 'gpu', or the name of another kind of device; in a static graph, that of the device it will run on."""
@@ -28,6 +30,11 @@ def name(tensor: Tensor) -> str:
     """The same, with its number if it is a GPU of a tensor: 'gpu:1'."""
     found = kind(tensor)
     return f"gpu:{tensor.place.gpu_device_id()}" if found == "gpu" and paddle.in_dynamic_mode() else found
+
+
+def can_read(tensor: Tensor) -> bool:
+    """Whether the numbers of a tensor are at hand, on the CPU."""
+    return paddle.in_dynamic_mode() and kind(tensor) == "cpu"
 
 
 def current_gpu() -> int:
@@ -53,9 +60,9 @@ def at_home(tensor: Tensor) -> AbstractContextManager:
     and numbers of anchors into float16, which ends at 65504.
     """
     if _is_cpu_only() or not paddle.in_dynamic_mode():  # where there is no other device, and auto_cast does nothing
-        return nullcontext()
+        return _NOWHERE_ELSE
     is_cast = framework._dygraph_tracer()._amp_level != core.AmpLevel.O0
-    return _at_home(tensor.place) if is_cast or name(tensor) != paddle.get_device() else nullcontext()
+    return _at_home(tensor.place) if is_cast or name(tensor) != paddle.get_device() else _NOWHERE_ELSE
 
 
 @contextmanager
@@ -70,6 +77,8 @@ def _at_home(place: core.Place) -> Iterator[None]:
 
 def check_same(logit: Tensor, params: LossParams) -> None:
     """Raises a ValueError that names the first tensor on another device than ``logit``."""
+    if _is_cpu_only():
+        return
     for argument, tensor in (
         (params.spec.loss.label, params.label),
         ("score", params.score),

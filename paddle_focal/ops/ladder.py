@@ -77,7 +77,7 @@ def select(backend: str | None, logit: Tensor, loss: Loss = SIGMOID) -> ModuleTy
 
 def count_ones(tensor: Tensor) -> Tensor:
     """How many numbers of a floating tensor in [0, 1] are 1, as a scalar of int64; it does not wait for a device."""
-    if paddle.in_dynamic_mode() and select(None, tensor, GAUSSIAN) is native and devices.kind(tensor) == "cpu":
+    if devices.can_read(tensor) and select(None, tensor, GAUSSIAN) is native:
         return paddle.to_tensor(native.cpu.count_ones(tensor), place=tensor.place)
     return (tensor >= 1.0).astype("int64").sum()
 

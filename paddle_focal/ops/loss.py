@@ -23,6 +23,7 @@ class LossSpec:
         numbers: gamma and the like, by name.
         ignore_index: class index without loss and gradient.
         reduction: 'none' or 'sum'.
+        score_dtype: of the scores; None without them.
     """
 
     loss: Loss
@@ -33,6 +34,7 @@ class LossSpec:
     numbers: Mapping[str, float]
     ignore_index: int
     reduction: str
+    score_dtype: paddle.dtype | None = None
 
 
 class LossParams(NamedTuple):

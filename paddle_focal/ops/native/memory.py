@@ -14,6 +14,7 @@ from paddle_focal.ops.native.library import library
 
 #: Results of this size and above lie in the library's huge pages: fresh memory costs as much as the arithmetic.
 LARGE = 2 << 20
+_FEW = LARGE // 8  # numbers, which are not that large in any dtype
 #: What NumPy calls numbers of a dtype, with their size in bytes; Paddle takes uint16 as bfloat16, which NumPy lacks.
 _NUMPY = {paddle.float16: "<f2", paddle.bfloat16: "<u2", paddle.float32: "<f4", paddle.float64: "<f8"}
 _SIZE = {dtype: int(name[-1]) for dtype, name in _NUMPY.items()}
@@ -23,8 +24,7 @@ _CPU = core.CPUPlace()
 def empty(shape: Sequence[int], dtype: paddle.dtype) -> Tensor:
     """A tensor on the CPU whose numbers are not set."""
     count = math.prod(shape)
-    size = count * _SIZE[dtype] if count >= LARGE // 8 else 0
-    if size < LARGE:
+    if count < _FEW or (size := count * _SIZE[dtype]) < LARGE:
         return _C_ops.empty(shape, dtype, _CPU)
     array = np.asarray(_Memory(shape, _NUMPY[dtype], size))
     return core.eager.Tensor(value=array, place=_CPU, persistable=False, zero_copy=True, name="", stop_gradient=True)

@@ -24,8 +24,9 @@ class Plan(NamedTuple):
 
     logit_format: int
     label_format: int
+    score_format: int  # 0 without scores
     result_format: int
-    packed: bytes
+    packed: bytes  # what follows the weight
     count: int  # of logits
     shape: list[int]  # of the result
     dtype: paddle.dtype  # of the result
@@ -41,6 +42,7 @@ def plan_of(spec: LossSpec) -> Plan:
     return Plan(
         logit_format=FORMATS[spec.dtype],
         label_format=FORMATS[spec.label_dtype],
+        score_format=0 if spec.score_dtype is None else FORMATS[spec.score_dtype],
         packed=NUMBERS.pack(spec.loss.number, outer, shape[axis], inner, *numbers, spec.ignore_index, reduce),
         shape=[] if reduce else loss_shape(spec.loss, shape, axis),
         dtype=result_dtype(spec.dtype) if reduce else spec.dtype,
@@ -53,30 +55,24 @@ def plan_of(spec: LossSpec) -> Plan:
 
 def packed(plan: Plan, logit: Tensor, params: LossParams) -> bytes:
     """The struct; its pointers are valid while the tensors live and keep their memory. All of them are contiguous."""
-    score = (0, 0) if params.score is None else (params.score.data_ptr(), FORMATS[params.score.dtype])
-    arrays = ARRAYS.pack(logit.data_ptr(), plan.logit_format, params.label.data_ptr(), plan.label_format, *score)
-    scales = tuple(params.scales.values())
-    if params.weight is None and all(type(scale) is float for scale in scales):
-        return arrays + _packed_numbers(params.spec, scales)
+    label, score = params.label.data_ptr(), 0 if params.score is None else params.score.data_ptr()
+    arrays = ARRAYS.pack(logit.data_ptr(), plan.logit_format, label, plan.label_format, score, plan.score_format)
     weight = _NO_WEIGHT if params.weight is None else _packed_weight(params)
-    return arrays + _packed_scales(scales) + weight + plan.packed
+    return arrays + _packed_scales(*params.scales.values()) + weight + plan.packed
 
 
 def packed_array(tensor: Tensor, number_format: int) -> bytes:
     return ARRAY.pack(tensor.data_ptr(), number_format)
 
 
-@lru_cache(maxsize=512)
-def _packed_numbers(spec: LossSpec, scales: tuple[float, ...]) -> bytes:
-    """What follows the arrays where there is no other pointer."""
-    return _packed_scales(scales) + _NO_WEIGHT + plan_of(spec).packed
+def _packed_scales(first: float | Tensor, second: float | Tensor = 0.0) -> bytes:
+    if type(first) is float and type(second) is float:
+        return SCALES.pack(first, 0, 0, second, 0, 0)
+    return SCALES.pack(*_scale(first), *_scale(second))
 
 
-def _packed_scales(scales: tuple[float | Tensor, ...]) -> bytes:
-    fields: list[float] = []
-    for scale in scales:
-        fields += (scale, 0, 0) if type(scale) is float else (0.0, scale.data_ptr(), int(scale.shape[0] > 1))
-    return SCALES.pack(*fields, *(0.0, 0, 0)[: 6 - len(fields)])
+def _scale(scale: float | Tensor) -> tuple[float, int, int]:
+    return (scale, 0, 0) if type(scale) is float else (0.0, scale.data_ptr(), int(scale.shape[0] > 1))
 
 
 def _packed_weight(params: LossParams) -> bytes:

@@ -52,6 +52,16 @@ def test_shapes_and_axes(loss, backend, rng, shape, axis, index_dtype):
         np.testing.assert_allclose(actual, truth * factor, rtol=1e-12, atol=1e-16)
 
 
+@pytest.mark.parametrize("dtype", ["int64", "float16", "float32", "float64"])
+def test_a_tensor_of_one_number_as_normalizer(loss, backend, batch, dtype):
+    """On the CPU it is read; 0, which the caller must keep it from being, is no error."""
+    options = {"function": loss.function, "backend": backend}
+    for shape in ([], [1]):
+        total, _ = run(*batch, "float64", normalizer=paddle.full(shape, 4, dtype), **options)
+        assert total == pytest.approx(loss.expected(*batch)[0].sum() / 4, rel=1e-12)
+        assert not np.isfinite(run(*batch, normalizer=paddle.zeros(shape, dtype), **options)[0])
+
+
 @pytest.mark.parametrize("ignore_index", [-1, -100, 255])
 def test_reductions(loss, backend, batch, ignore_index):
     prediction, label = batch
