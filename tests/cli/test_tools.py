@@ -54,7 +54,7 @@ def test_train_end_to_end(tmp_path, digits):
 
 @pytest.mark.slow
 def test_same_training_as_ppdet(tmp_path, digits):
-    """The same seed with ppdet's head and loss and with ours: the same losses in 20 iterations, similar ones in 10.
+    """The same seed with ppdet's head and loss and with ours: the same losses in 20 iterations, much the same in 30.
 
     With the optimizer and schedule of the COCO recipe. AdamW at the demo's rate blows the last bit of a float up to
     some percent in 30 iterations: ppdet's own loss drifts as far from itself when the number of threads changes. With
@@ -86,7 +86,7 @@ def test_same_training_as_ppdet(tmp_path, digits):
     assert stock[-1] < 0.95 * stock[0]
     for pair in pairs[1:]:
         np.testing.assert_allclose(losses[pair][:20], stock[:20], rtol=1e-4)
-        assert losses[pair][20:].mean() == pytest.approx(stock[20:].mean(), rel=1e-3)
+        np.testing.assert_allclose(losses[pair], stock, rtol=1e-3)
 
 
 @pytest.mark.slow
