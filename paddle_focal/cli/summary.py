@@ -43,7 +43,7 @@ def _files(names: list[str]) -> list[str]:
         if dot + ending in _OF_CHECKPOINTS:
             endings.setdefault(stem, []).append(dot + ending)
     together: dict[tuple[str, ...], list[str]] = {}
-    for stem in sorted(endings, key=lambda stem: (stem.isdecimal(), len(stem), stem)):
+    for stem in sorted(endings, key=lambda stem: (stem.isdecimal(), stem.isdecimal() and int(stem), stem)):
         together.setdefault(tuple(endings[stem]), []).append(stem)
     others = [name for name in names if not name.endswith(_OF_CHECKPOINTS)]
     return [*(f"{', '.join(stems)}: {' '.join(kinds)}" for kinds, stems in together.items()), ", ".join(others)]

@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("ppdet")
 
+from foreign_data import ForeignData, voc, voc_object
 from paddle import distributed
 from ppdet.core.workspace import AttrDict
 
@@ -248,3 +249,45 @@ def test_flags_that_do_not_go_together(flags, said, capsys):
         train.parse_arguments([*CONFIG, *flags])
     assert end.value.code == 2
     assert capsys.readouterr().err.endswith(f"error: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["no/where"], "no such file or folder: no/where"),
+        ([".", "--image_dir", "."], "--image_dir goes with an annotation file"),
+        ([__file__, "--image_dir", "no/where"], "no such folder: no/where"),
+        ([".", "-o", "a=1"], "-o goes with -c"),
+        ([*CONFIG, "."], "argument DIR|FILE.json: not allowed with argument -c/--config"),
+    ],
+)
+def test_what_is_no_data_set(flags, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        check_data.parse_arguments(flags)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.endswith(f"error: {said}\n")
+
+
+def test_a_data_set_without_a_configuration(tmp_path, caplog):
+    """COCO's files are checked as they are; of another format, what would become of it, and nothing is written."""
+    data = ForeignData(tmp_path / "set")
+    data.draw("images/0.jpg")
+    data.write({"annotations/0.xml": voc(voc_object("cat", 1, 2, 5, 8))})
+    with caplog.at_level("INFO"):
+        check_data.main([str(tmp_path / "set")])
+    assert [record.getMessage() for record in caplog.records] == [
+        "voc: 1 images, 0 of them background without an annotation file",
+        "categories: 1 cat",
+        "TrainDataset: 1 images, 0 of them without boxes, 1 boxes of 1 classes, 0 crowds",
+        "No errors, 0 warnings",
+    ]
+    assert not list(tmp_path.rglob("*.json"))
+    (tmp_path / "set/annotations/0.xml").write_text("<")
+    with pytest.raises(SystemExit) as end:
+        check_data.main([str(tmp_path / "set")])
+    assert end.value.code == 1
+    (tmp_path / "a.json").write_text("[1")
+    with pytest.raises(SystemExit) as end:
+        check_data.main([str(tmp_path / "a.json")])
+    assert end.value.code == 1
+    assert "1 error in the data:\n- a.json: " in caplog.messages[-1]

@@ -54,13 +54,18 @@ def _glance(path: Path) -> tuple[list[str], int]:
 
 
 def _image_folder(path: Path, names: Sequence[str]) -> Path:
-    """The folder near an annotation file that has some of its images."""
-    around = [path.parent, path.parent.parent]
-    places = [*around, *(below for place in around for below in sorted(place.iterdir()) if below.is_dir())]
-    return next((place for place in places if any((place / name).is_file() for name in names)), path.parent)
+    """The folder near an annotation file that has its images; of several, the one that is called like its split."""
+    around = [path.absolute().parent, path.absolute().parent.parent]
+    below = [folder for place in around for folder in sorted(place.iterdir()) if folder.is_dir()]
+    places = [*around, *below, *(folder / _split(path) for folder in below)]
+    there = {place: sum((place / name).is_file() for name in names) for place in places if place.is_dir()}
+    return max(there, key=lambda place: (there[place] > 0, place.name == _split(path), there[place]))
+
+
+def _split(path: Path) -> str:
+    return path.stem.rpartition("_")[2]
 
 
 def _section(path: Path, taken: dict) -> str:
-    last = path.stem.rpartition("_")[2].rstrip("0123456789")
-    name = _SECTIONS.get(last) or _SECTIONS.get(path.parent.name) or path.name
+    name = _SECTIONS.get(_split(path).rstrip("0123456789")) or _SECTIONS.get(path.parent.name) or path.name
     return name if name not in taken else str(path)
