@@ -50,8 +50,8 @@ class FocalRetinaHead(RetinaHead):
 
     Args:
         num_classes: C, without background.
-        conv_feat, anchor_generator, bbox_assigner, loss_bbox, nms, prior_prob, nms_pre, weights: RetinaHead's own.
-            ``loss_bbox`` is called with ``reduction="none"``, which SmoothL1Loss accepts.
+        conv_feat, anchor_generator, bbox_assigner, nms, prior_prob, nms_pre, weights: RetinaHead's own.
+        loss_bbox: RetinaHead's own, called with ``reduction="none"``, which SmoothL1Loss accepts.
         loss_class: a :class:`paddle_focal.SigmoidFocalLoss` without a normalizer of its own.
         normalizer: 'local', 'sync' or 'ema', the mode of a :class:`paddle_focal.ForegroundNormalizer`, which
             the attribute holds.
