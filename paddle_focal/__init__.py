@@ -28,7 +28,7 @@ from paddle_focal.losses import (
 )
 from paddle_focal.ops import backend_report
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AsymmetricLoss",

@@ -62,6 +62,14 @@ def test_the_package(read):
     assert options["long_description_content_type"] == "text/markdown"
 
 
+def test_one_version():
+    """The citation and the changelog's first section are of the package's version."""
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [paddle_focal.__version__]
+    sections = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sections[0] == paddle_focal.__version__
+
+
 def test_what_the_detection_extra_asks_for(read):
     """What paddledet imports, as the lock file has it; not paddledet, nor any Paddle."""
     wanted = read()[1]["extras_require"]["detection"]
