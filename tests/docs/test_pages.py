@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tutorial import ROOT, blocks_of
+from tutorial import ROOT, blocks_of, read
 
 pytest.importorskip("ppdet")
 
 from paddle_focal.cli import main as cli
+from paddle_focal.detection.replacement import REPLACEMENTS, load_replacements
 
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 pages = pytest.mark.parametrize("page", PAGES, ids=[str(path.relative_to(ROOT)) for path in PAGES])
@@ -51,6 +52,15 @@ def test_every_page_is_reached_and_has_neighbours():
         assert {path.stem for path in (ROOT / f"docs/{language}").glob("*.md")} == listed | {"index"}
     readme = (ROOT / "README.md").read_text()
     assert not [path.name for path in (ROOT / "docs/en").glob("*.md") if f"(docs/en/{path.name}" not in readme]
+
+
+def test_every_replaced_component_is_on_the_page():
+    """And every own key stands in the row of its component."""
+    rows = [row for row in read("detectors.md").splitlines() if row.startswith("| `")]
+    load_replacements()
+    for name, replacement in REPLACEMENTS.items():
+        (row,) = (row for row in rows if f"`{name}`" in row.split("|")[1])
+        assert all(f"`{key}`" in row for key in replacement.OWN_KEYS), name
 
 
 @pages
