@@ -37,7 +37,7 @@ def draw(text: str) -> Figure:
         axes.set(title=f"{quantity.capitalize()} ({unit})", yticks=range(len(rows)))
         axes.set_yticklabels([what for what, _, _ in rows])
         axes.invert_yaxis()
-        axes.margins(x=0.3)
+        axes.margins(x=0.35)
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
