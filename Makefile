@@ -30,7 +30,7 @@ setup: $(VENV)/.complete
 %/.complete: %/.packages setup.py pyproject.toml paddle_focal/build.py $(wildcard paddle_focal/csrc/*.* paddle_focal/csrc/*/*)
 	$*/bin/python -m pip install --no-deps --no-build-isolation -e .
 	if [ -e paddle_focal/libpaddle_focal.so ]; then $*/bin/python -W ignore -m paddle_focal.build --operator; fi
-	$*/bin/python -W ignore -m paddle_focal
+	$*/bin/python -W ignore -m paddle_focal backend
 	touch $@
 
 %/.packages: requirements.txt

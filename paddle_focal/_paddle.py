@@ -1,17 +1,12 @@
 """Imports Paddle before the rest of the package does, or says what is missing.
 
-Python's zlib is imported first, because Paddle 2.6 exports the functions of its own copy of zlib: where Python's zlib
-is a shared library and is loaded after Paddle, it calls Paddle's functions and crashes.
+The package has imported Python's zlib by then, because Paddle 2.6 exports the functions of its own copy of zlib: where
+Python's zlib is a shared library and is loaded after Paddle, it calls Paddle's functions and crashes.
 """
 
-import os
 import warnings
-import zlib  # noqa: F401
 
 from paddle_focal import _interrupt
-
-#: That of the process before Paddle is imported, which sets OMP_NUM_THREADS and more.
-ENVIRONMENT = dict(os.environ)
 
 try:
     with _interrupt.at_once(), warnings.catch_warnings():

@@ -260,12 +260,16 @@ def _run(command: list[str]) -> None:
         print(result.stderr, file=sys.stderr)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Build, or with ``--check`` only look for warnings. Returns 0, or 1 on failure."""
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="paddle-focal build", description="Compile the native library.")
     parser.add_argument("--operator", action="store_true", help="the operator for static graphs of this Paddle, too")
     parser.add_argument("--check", action="store_true", help="only look whether the compiler warns of anything")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build, or with ``--check`` only look for warnings. Returns 0, or 1 on failure."""
+    options = make_parser().parse_args(arguments)
     try:
         if options.check:
             check()

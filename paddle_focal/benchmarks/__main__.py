@@ -21,10 +21,15 @@ from __future__ import annotations
 
 import argparse
 
-from paddle_focal.benchmarks.cases import CASES, DEFAULT_CASES, ITEM_SIZE
-from paddle_focal.benchmarks.contenders import CONTENDERS
-from paddle_focal.benchmarks.loss import LossBenchmark
-from paddle_focal.benchmarks.measuring import loss_memory
+#: Names of what is imported only when it is measured, so that the help comes at once.
+SWEEP = tuple(f"sweep1e{power}" for power in range(3, 9))
+DEFAULT_CASES = ("tiny", "batch2", "axis2", "gamma1.5", "softmax", *SWEEP)
+CASES = (
+    *("tiny", "batch1", "batch2", "batch8", "classes10", "classes1203", "axis2"),
+    *("gamma0", "gamma1", "gamma1.5", "softmax", *SWEEP),
+)
+CONTENDERS = ("ppdet", "textbook", "composite", "native", "memcpy", "torch-eager", "torch-compile")
+DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 FAMILY_CASES = ("ppyoloe", "picodet", "rtdetr", "gfl", "tood", "centernet")
 FAMILY_CONTENDERS = ("stock", "native", "composite", "floor")
@@ -39,11 +44,17 @@ def positive(text: str) -> int:
 
 
 def run_loss(options: argparse.Namespace) -> None:
+    from paddle_focal.benchmarks.loss import LossBenchmark
+
     LossBenchmark(options).run()
 
 
 def run_memory(options: argparse.Namespace) -> None:
-    print(loss_memory(CONTENDERS[options.contender], CASES[options.case], options.dtype, options.threads))
+    from paddle_focal.benchmarks import cases, contenders
+    from paddle_focal.benchmarks.measuring import loss_memory
+
+    contender, case = contenders.CONTENDERS[options.contender], cases.CASES[options.case]
+    print(loss_memory(contender, case, options.dtype, options.threads))
 
 
 def run_head(options: argparse.Namespace) -> None:
@@ -64,7 +75,7 @@ def run_family(options: argparse.Namespace) -> None:
     family.print_memory(options) if options.only_memory else family.run(options)
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="{loss,head,step,family}")
     output = argparse.ArgumentParser(add_help=False)
@@ -91,7 +102,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     memory = commands.add_parser("memory")  # for `loss` itself, which measures each peak in a fresh process
     memory.add_argument("contender", choices=CONTENDERS)
     memory.add_argument("case", choices=CASES)
-    memory.add_argument("dtype", choices=ITEM_SIZE)
+    memory.add_argument("dtype", choices=DTYPES)
     memory.add_argument("threads", type=positive)
     memory.set_defaults(run=run_memory)
 
@@ -119,7 +130,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     step.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     step.set_defaults(run=run_step)
     add_family(commands, [output])
-    return parser.parse_args(arguments)
+    return parser
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    return make_parser().parse_args(arguments)
 
 
 def add_loss(commands, parents: list[argparse.ArgumentParser]) -> None:
@@ -138,22 +153,22 @@ def add_loss(commands, parents: list[argparse.ArgumentParser]) -> None:
         metavar="CASE",
         help=f"of {', '.join(CASES)} (default: {', '.join(DEFAULT_CASES)})",
     )
-    cases.add_argument("--all", dest="cases", action="store_const", const=tuple(CASES), help="every case")
+    cases.add_argument("--all", dest="cases", action="store_const", const=CASES, help="every case")
     loss.add_argument(
         "--contenders",
         nargs="+",
         choices=CONTENDERS,
-        default=tuple(CONTENDERS),
+        default=CONTENDERS,
         metavar="NAME",
         help=f"of {', '.join(CONTENDERS)} (default: all)",
     )
     loss.add_argument(
         "--dtypes",
         nargs="+",
-        choices=ITEM_SIZE,
+        choices=DTYPES,
         default=("float32",),
         metavar="DTYPE",
-        help=f"of {', '.join(ITEM_SIZE)} (default: float32)",
+        help=f"of {', '.join(DTYPES)} (default: float32)",
     )
     loss.add_argument(
         "--threads", nargs="+", type=positive, default=(1, 2), metavar="N", help="of every contender (default: 1 2)"

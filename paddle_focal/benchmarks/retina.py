@@ -14,7 +14,7 @@ import_ppdet()
 
 from ppdet.core import workspace
 
-from paddle_focal.engine import configurations
+from paddle_focal import configurations
 
 CONFIG = configurations.find("retinanet_r50_fpn_1x_coco")
 STRIDES = (8, 16, 32, 64, 128)

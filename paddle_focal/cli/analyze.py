@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
-
-from paddle_focal.analysis.analyze import analyze
-from paddle_focal.cli.arguments import ArgumentParser, configured, ending_in_words
+from paddle_focal.cli.arguments import ArgumentParser, at_least, configured, ending_in_words
 
 DESCRIPTION = """Show what focal loss does to a trained RetinaNet on its data, as figure 4 of arXiv:1708.02002.
 
@@ -13,26 +10,22 @@ The images go through the transforms of evaluation, without augmentation. Writes
 and hardest_images.png into the output folder of the configuration, and prints a summary."""
 
 
-def parse_arguments(arguments: list[str] | None = None):
+def make_parser() -> ArgumentParser:
     parser = ArgumentParser(DESCRIPTION)
     parser.add_argument(
         "--dataset", choices=["train", "eval"], default="train", help="whose images (default: %(default)s)"
     )
     parser.add_argument(
-        "--images", type=_positive, default=200, metavar="N", help="at most, evenly spaced (default: %(default)s)"
+        "--images", type=at_least(1), default=200, metavar="N", help="at most, evenly spaced (default: %(default)s)"
     )
-    return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"must be an integer >= 1, but got {text!r}")
-    return int(text)
+    return parser
 
 
 @ending_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/analyze.py``."""
-    flags = parse_arguments(arguments)
+    flags = make_parser().parse_args(arguments)
+    from paddle_focal.analysis.analyze import analyze
+
     with configured(flags) as config:
         print(f"\n{analyze(config, f'{flags.dataset.capitalize()}Dataset', flags.images)}")

@@ -1,4 +1,7 @@
-"""What the command lines share: PaddleDetection's ``-c`` and ``-o``, what is trusted, and errors as messages."""
+"""What the command lines share: options in either spelling, PaddleDetection's ``-c`` and ``-o``, errors in words.
+
+Importing a command takes no Paddle, so that its help comes at once; what it runs is imported when it is run.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,18 @@ import argparse
 import contextlib
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Callable
 
-import yaml
-
-from paddle_focal.engine import configurations, logs, mistakes, runtime, safe_config, weights
-from paddle_focal.engine.logs import logger
+from paddle_focal import configurations
 from paddle_focal.errors import ToolError
 
 
 @contextlib.contextmanager
-def ending_in_words() -> Iterator[None]:
-    """Logs an exception as one sentence and ends the process with exit code 1.
+def ending_in_words(status: int = 1) -> Iterator[None]:
+    """Logs an exception as one sentence and ends the process: with ``status`` for a ToolError, with 1 for others.
 
     The details of a ToolError, and the traceback of one that is neither a ToolError nor explained by
     :mod:`paddle_focal.engine.mistakes`, go to the log file, or where the tool has none to ``error.log`` in the output
@@ -27,24 +28,37 @@ def ending_in_words() -> Iterator[None]:
     """
     try:
         yield
-    except ToolError as error:
-        kept = f"\nFor more see {_keep(error.details)}" if error.details else ""
-        logger.error("%s%s", error, kept)
-        raise SystemExit(1) from None
     except Exception as error:
-        explained = mistakes.explanation(error)
-        if explained is None:
-            kept = _keep(mistakes.traceback_of(error))
-            explained = (
-                f"{mistakes.in_one_line(error)}. If that does not say what to change, please report it with {kept} and "
-                "what paddle-focal doctor prints."
-            )
-        logger.error("%s", explained)
-        raise SystemExit(1) from None
+        _log(error)
+        raise SystemExit(status if isinstance(error, ToolError) else 1) from None
+
+
+def _log(error: Exception) -> None:
+    try:
+        if isinstance(error, ToolError) and "paddle_focal.engine.logs" not in sys.modules:
+            raise ImportError(str(error))
+        from paddle_focal.engine import mistakes
+        from paddle_focal.engine.logs import logger
+    except ImportError as reason:  # of Paddle or PaddleDetection says how to install it
+        print(f"{Path(sys.argv[0]).name}: error: {reason}", file=sys.stderr)
+        return
+    if isinstance(error, ToolError):
+        said = f"{error}\nFor more see {_keep(error.details)}" if error.details else str(error)
+    else:
+        said = mistakes.explanation(error)
+    if said is None:
+        kept = _keep(mistakes.traceback_of(error))
+        said = (
+            f"{mistakes.in_one_line(error)}. If that does not say what to change, please report it with {kept} and "
+            "what paddle-focal doctor prints."
+        )
+    logger.error("%s", said)
 
 
 def _keep(text: str) -> str:
     """Writes a traceback to a file, and says where."""
+    from paddle_focal.engine import logs, runtime
+
     path = logs.file() or runtime.current_output_folder() / "error.log"
     text = f"{datetime.now():%F %T}: {shlex.join(sys.argv)}\n{text}"
     try:
@@ -57,13 +71,52 @@ def _keep(text: str) -> str:
     return f"the traceback in {path}"
 
 
-class ArgumentParser(argparse.ArgumentParser):
-    """A parser with PaddleDetection's ``-c`` and ``-o``, which trusts neither unless ``--trust-config`` is given."""
+class Parser(argparse.ArgumentParser):
+    """A parser to which - and _ in the name of an option are the same, and whose errors are short.
 
-    def __init__(self, description: str) -> None:
-        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-        self.add_argument("-c", "--config", required=True, help="configuration file, or the name of a shipped one")
+    The help has the spelling that is known: PaddleDetection's options have underscores, those of this package dashes.
+    """
+
+    def __init__(self, **options) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def parse_known_args(self, args=None, namespace=None):
+        given = list(sys.argv[1:] if args is None else args)
+        options = given.index("--") if "--" in given else len(given)
+        return super().parse_known_args([*map(self._spelt, given[:options]), *given[options:]], namespace)
+
+    def _spelt(self, argument: str) -> str:
+        """An option, or the beginning of one, as the parser has it."""
+        name, assigned, value = argument.partition("=")
+        plain = name.replace("_", "-")
+        known = (option for action in self._actions for option in action.option_strings)
+        names = [option for option in known if option.replace("_", "-").startswith(plain)]
+        if not name.startswith("--") or not names:
+            return argument
+        return min(names, key=len)[: len(name)] + assigned + value
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"usage: {self.prog} --help\n{self.prog}: error: {message}\n")
+
+
+class ArgumentParser(Parser):
+    """A parser with PaddleDetection's ``-c`` and ``-o``, which trusts neither unless ``--trust-config`` is given.
+
+    Attributes:
+        source: takes what a command accepts in place of ``-c``.
+    """
+
+    def __init__(self, description: str, has_other_sources: bool = False) -> None:
+        super().__init__(description=description)
+        self.source = self.add_mutually_exclusive_group(required=True) if has_other_sources else self
+        self.source.add_argument(
+            "-c",
+            "--config",
+            required=not has_other_sources,
+            help="configuration file, or the name of a shipped one",
+        )
         self.add_argument("-o", "--opt", nargs="*", metavar="KEY=VALUE", help="settings in place of the file's")
+        self.add_argument("-q", "--quiet", action="store_true", help="say only what is wrong, and what comes out")
         self.add_argument(
             "--trust-config", action="store_true", help="run the Python code that tags of the configuration name"
         )
@@ -71,16 +124,31 @@ class ArgumentParser(argparse.ArgumentParser):
             "--trust-weights", action="store_true", help="run the Python code that a file of weights names"
         )
 
-    def parse_args(self, arguments: list[str] | None = None) -> argparse.Namespace:
-        flags = super().parse_args(arguments)
-        with ending_in_words():
+    def parse_args(self, args: Sequence[str] | None = None, namespace=None) -> argparse.Namespace:
+        flags = super().parse_args(args, namespace)
+        if flags.opt and not flags.config:
+            self.error("-o goes with -c")
+        if flags.config:
+            self._read(flags)
+        return flags
+
+    def _read(self, flags: argparse.Namespace) -> None:
+        from paddle_focal.cli import safe_config
+
+        try:
             flags.config = configurations.find(flags.config)
             safe_config.check_config(flags.config, flags.trust_config)
+            flags.settings = flags.opt or []
             flags.opt = self._parse_opt(flags.opt, flags.trust_config)
-        return flags
+        except ToolError as error:
+            self.error(str(error))
 
     def _parse_opt(self, options: list[str] | None, trusted: bool) -> dict[str, Any]:
         """``-o a.b=1 a.c=2`` as a nested dictionary."""
+        import yaml
+
+        from paddle_focal.cli import safe_config
+
         config: dict[str, Any] = {}
         for option in options or []:
             path, assigned, value = option.strip().partition("=")
@@ -91,9 +159,11 @@ class ArgumentParser(argparse.ArgumentParser):
             try:
                 if not trusted:
                     safe_config.check_option(option, value)
+                if "!" in value:
+                    import paddle_focal.engine.runtime  # noqa: F401 - ppdet's tags, such as !CosineDecay
                 for parent in parents:
                     section = section.setdefault(parent, {})
-                section[key] = yaml.load(value, Loader=yaml.Loader)  # knows ppdet's tags, such as !CosineDecay
+                section[key] = yaml.load(value, Loader=yaml.Loader)
             except (yaml.YAMLError, AttributeError, TypeError) as error:
                 self.error(f"-o {option!r} cannot be read: {error}")
         return config
@@ -102,8 +172,14 @@ class ArgumentParser(argparse.ArgumentParser):
 @contextlib.contextmanager
 def configured(flags: argparse.Namespace) -> Iterator[Any]:
     """The configuration of a command line; within this context, reading weights does not run the code they name."""
+    from paddle_focal.engine import logs, runtime, weights
+
+    if flags.quiet:
+        logs.be_quiet()
     with weights.restricted(flags.trust_weights):
-        yield runtime.load_config(flags)
+        with ending_in_words(status=2):
+            config = runtime.load_config(flags)
+        yield config
 
 
 def boolean(text: str) -> bool:
@@ -113,3 +189,14 @@ def boolean(text: str) -> bool:
     if text.lower() in ("false", "0", "no"):
         return False
     raise ValueError(text)
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an option that takes an integer."""
+
+    def integer(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be an integer >= {least}, but got {text!r}")
+        return int(text)
+
+    return integer

@@ -12,11 +12,10 @@ import argparse
 import warnings
 from pathlib import Path
 
-from matplotlib.figure import Figure
+from paddle_focal.cli.arguments import ArgumentParser, configured, ending_in_words
+from paddle_focal.errors import ToolError
 
-from paddle_focal import fonts
-from paddle_focal.data.class_balance import METHODS, class_alpha, count_objects
-from paddle_focal.files import write_whole
+METHODS = ("inverse_frequency", "effective_number", "frequency")
 
 
 def table(counts: dict[str, int], alphas: dict[str, float]) -> str:
@@ -39,6 +38,11 @@ def snippet(alphas: dict[str, float]) -> str:
 
 def draw(counts: dict[str, int], alphas: dict[str, float], title: str, path: Path) -> None:
     """Two bar charts side by side: objects, on a logarithmic scale, and alpha."""
+    from matplotlib.figure import Figure
+
+    from paddle_focal import fonts
+    from paddle_focal.files import write_whole
+
     with fonts.in_figures(dict(enumerate(counts)), [title]) as shown:
         names = list(shown.values())
         figure = Figure(figsize=(10, 1.4 + 0.26 * len(names)), layout="constrained")
@@ -58,25 +62,32 @@ def draw(counts: dict[str, int], alphas: dict[str, float], title: str, path: Pat
         write_whole(path, lambda partial: figure.savefig(partial, dpi=110))
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("-c", "--config", help="configuration, whose TrainDataset is counted; COCO's format or VOC's")
-    source.add_argument("--annotations", type=Path, metavar="FILE", help="COCO annotation file")
-    parser.add_argument("-o", "--opt", nargs="*", metavar="KEY=VALUE", help="settings in place of the configuration's")
-    parser.add_argument("--method", choices=list(METHODS), default="inverse_frequency", help="default: %(default)s")
+def make_parser() -> ArgumentParser:
+    parser = ArgumentParser(__doc__, has_other_sources=True)
+    parser.source.add_argument("--annotations", type=Path, metavar="FILE", help="COCO annotation file")
+    parser.add_argument("--method", choices=METHODS, default="inverse_frequency", help="default: %(default)s")
     parser.add_argument(
-        "--alpha", type=float, default=0.25, help="of a class of average weight, in (0, 1) (default: %(default)s)"
+        "--alpha", type=_share, default=0.25, help="of a class of average weight, in (0, 1) (default: %(default)s)"
     )
     parser.add_argument(
-        "--beta", type=float, default=0.999, help="of effective_number, in (0, 1) (default: %(default)s)"
+        "--beta", type=_share, default=0.999, help="of effective_number, in (0, 1) (default: %(default)s)"
     )
     parser.add_argument(
         "--output", type=Path, default=Path("class_alpha.png"), metavar="PNG", help="default: %(default)s"
     )
+    return parser
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"must be a number between 0 and 1, both excluded, but got {text}")
+    return number
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = make_parser()
     options = parser.parse_args(arguments)
-    if options.opt and not options.config:
-        parser.error("-o goes with -c")
     if options.annotations and not options.annotations.is_file():
         parser.error(f"no such annotation file: {options.annotations}")
     return options
@@ -85,26 +96,29 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def count(options: argparse.Namespace) -> tuple[dict[str, int], str]:
     """The objects of each class, and the name of what was counted."""
     if options.annotations:
+        from paddle_focal.data.class_balance import count_objects
+
         return count_objects(options.annotations), options.annotations.name
     # Not above: a file of annotations is counted without ppdet.
-    from paddle_focal.cli.arguments import ArgumentParser, configured
     from paddle_focal.data.annotations import training_counts
 
-    flags = ArgumentParser("").parse_args(["-c", options.config, *(["-o", *options.opt] if options.opt else [])])
-    with configured(flags) as config:
+    with configured(options) as config:
         return training_counts(), Path(config.filename).name
 
 
+@ending_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/class_alpha.py``."""
     options = parse_arguments(arguments)
+    from paddle_focal.data.class_balance import class_alpha
+
     try:
         counts, name = count(options)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the table says which classes have no objects
             alphas = class_alpha(counts, options.method, options.alpha, options.beta)
     except ValueError as error:
-        raise SystemExit(str(error)) from error
+        raise ToolError(str(error)) from error
     print(table(counts, alphas), snippet(alphas), sep="\n\n")
     draw(counts, alphas, f"{name}: {options.method}", options.output)
     print(f"\n{options.output}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
+from paddle_focal.cli.arguments import Parser, ending_in_words
 from paddle_focal.files import write_whole
 
 DESCRIPTION = """Say which configurations of PaddleDetection have a loss of the focal family, and which are served.
@@ -16,13 +16,18 @@ Every configuration of a source tree is loaded by PaddleDetection's own code; no
 other configurations are left out, and so is what --slim_config adds."""
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> Parser:
+    parser = Parser(description=DESCRIPTION)
     parser.add_argument(
         "--paddledetection", type=Path, metavar="DIR", help="source tree (default: that of the ppdet that is installed)"
     )
     parser.add_argument("--verbose", action="store_true", help="list each configuration")
     parser.add_argument("--json", metavar="FILE", help="write the results; -: to standard output, instead of tables")
+    return parser
+
+
+def parse_arguments(arguments: list[str] | None = None):
+    parser = make_parser()
     options = parser.parse_args(arguments)
     tree = options.paddledetection
     if tree and not all((tree / name).is_dir() for name in ("ppdet", "configs")):
@@ -35,11 +40,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     if options.paddledetection:
         sys.path.insert(0, str(options.paddledetection.resolve()))  # for its own ppdet, as in its tools/train.py
-    # Not above: they import ppdet.
-    from paddle_focal.analysis import coverage
-    from paddle_focal.cli.arguments import ending_in_words
-
     with ending_in_words():
+        from paddle_focal.analysis import coverage
+
         configurations = coverage.survey(options.paddledetection or coverage.tree_of_ppdet())
         if options.json:
             text = json.dumps(coverage.in_numbers(configurations), indent=2)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from paddle_focal.cli.arguments import ArgumentParser, boolean, configured, ending_in_words
-from paddle_focal.engine import runtime
-from paddle_focal.engine.inference import find_images, infer
 
 
-def parse_arguments(arguments: list[str] | None = None):
+def make_parser() -> ArgumentParser:
     """The command line of PaddleDetection's ``tools/infer.py``, without its options for slices."""
     parser = ArgumentParser("Detect objects in images.")
     parser.add_argument("--infer_img", help="an image; takes precedence over --infer_dir")
@@ -18,13 +16,16 @@ def parse_arguments(arguments: list[str] | None = None):
     )
     parser.add_argument("--visualize", type=boolean, default=True, help="draw the boxes (default: true)")
     parser.add_argument("--slim_config", help="configuration of PaddleSlim")
-    return parser.parse_args(arguments)
+    return parser
 
 
 @ending_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/infer.py``."""
-    flags = parse_arguments(arguments)
+    flags = make_parser().parse_args(arguments)
+    from paddle_focal.engine import runtime
+    from paddle_focal.engine.inference import find_images, infer
+
     images = find_images(flags.infer_img, flags.infer_dir)
     with configured(flags) as config:
         config = runtime.compress(config, flags, "test")

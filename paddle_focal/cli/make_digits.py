@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import argparse
 
-from paddle_focal.data.digits import make_digits
+from paddle_focal.cli.arguments import Parser, ending_in_words
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__)
     parser.add_argument("--output", default="dataset/digits", help="folder to write (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
     parser.add_argument("--train-images", type=int, default=800, metavar="N", help="default: %(default)s")
@@ -31,6 +31,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--imbalance", type=float, default=1.0, help="how many times more frequent digit 0 is than digit 9"
     )
     parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = make_parser()
     options = parser.parse_args(arguments)
     if options.train_images < 1 or options.val_images < 1:
         parser.error("--train-images and --val-images must be at least 1")
@@ -43,6 +48,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
+@ending_in_words()
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tools/make_digits.py``."""
-    make_digits(parse_arguments(arguments))
+    options = parse_arguments(arguments)
+    from paddle_focal.data.digits import make_digits
+
+    make_digits(options)

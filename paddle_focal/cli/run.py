@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from paddle_focal._paddle import ENVIRONMENT
+from paddle_focal.cli.arguments import Parser
 
 DESCRIPTION = """Run a program in which every Python that imports PaddleDetection has its focal losses replaced.
 
@@ -17,13 +17,20 @@ Programs that it starts are served as well. Nothing is installed, and no configu
   paddle-focal run python tools/train.py -c configs/ppyoloe/ppyoloe_plus_crn_s_80e_coco.yml
 
 A Python that ignores the environment (-E, -I) or starts without its site module (-S) cannot be reached."""
+#: That of the process at its start: Paddle sets OMP_NUM_THREADS and more when it is imported.
+ENVIRONMENT = dict(os.environ)
 STARTUP = Path(__file__).resolve().parent / "startup"
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> Parser:
+    parser = Parser(description=DESCRIPTION)
     parser.add_argument("--names", metavar="A,B", help="components to replace (default: all that can be)")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="program and its arguments")
+    return parser
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = make_parser()
     options = parser.parse_args(arguments)
     if options.command[:1] == ["--"]:
         del options.command[0]

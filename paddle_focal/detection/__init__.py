@@ -3,6 +3,9 @@
 Imports ``losses`` and ``ops``, and ppdet without its chatter.
 """
 
+from paddle_focal import _paddle  # noqa: F401 - must come first, see that module
+
+# isort: split
 from paddle_focal.detection import compatibility
 
 compatibility.import_ppdet()

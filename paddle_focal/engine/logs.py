@@ -6,8 +6,16 @@ import logging
 from pathlib import Path
 
 from ppdet.utils.logger import setup_logger
+from pycocotools import coco
 
 logger = setup_logger("paddle_focal")
+for _handler in logger.handlers:
+    _handler.addFilter(lambda record: record.levelno < logging.ERROR)
+_errors = logging.StreamHandler()  # to standard error
+_errors.setLevel(logging.ERROR)
+_errors.setFormatter(logging.Formatter("Error: %(message)s"))
+logger.addHandler(_errors)
+coco.print = lambda *_: None  # that it reads annotations, in four lines each time
 setup_logger("ppdet.engine.callbacks")  # ppdet's develop branch makes it with a callback, too late for log_to_file
 
 
@@ -17,6 +25,20 @@ def log_to_file(path: Path) -> None:
     handler.setFormatter(logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s"))
     for name in _logger_names():
         logging.getLogger(name).addHandler(handler)
+
+
+def be_quiet() -> None:
+    """Let only warnings, errors and results through to the terminal."""
+    for handler in console_handlers():
+        handler.addFilter(_is_wanted)
+
+
+def is_quiet() -> bool:
+    return any(_is_wanted in handler.filters for handler in console_handlers())
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or hasattr(record, "is_result")
 
 
 def file() -> Path | None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import paddle
+import yaml
 from paddle.base import core
+from paddle.distributed import parallel
 from ppdet.core import workspace
 from ppdet.engine import init_fleet_env, init_parallel_env
 from ppdet.slim import build_slim_model
 from ppdet.utils.check import check_config, check_version
 from ppdet.utils.cli import merge_args
 
+from paddle_focal import configurations
 from paddle_focal.detection.registration import register
 from paddle_focal.engine import config_check
 from paddle_focal.engine.logs import logger
@@ -29,7 +36,8 @@ def load_config(flags):
     components = list(workspace.get_registered_modules())
     before = set(workspace.global_config)
     try:
-        config = workspace.load_config(flags.config)
+        with _shipped_bases():
+            config = workspace.load_config(flags.config)
     except Exception as error:  # of YAML, or of a component that a tag names
         raise ToolError(f"The configuration {flags.config} cannot be loaded: {error}") from error
     given = set(config) - before
@@ -49,6 +57,20 @@ def load_config(flags):
     return config
 
 
+@contextlib.contextmanager
+def _shipped_bases() -> Iterator[None]:
+    """A context in which ppdet finds the configurations of the package that others name as their ``_BASE_``."""
+
+    def load(file, Loader):  # noqa: N803 - as yaml.load has it
+        content = yaml.load(file, Loader=Loader)
+        if "_BASE_" in content:
+            content["_BASE_"] = [os.path.abspath(configurations.base(file.name, name)) for name in content["_BASE_"]]
+        return content
+
+    with patch.object(workspace, "yaml", SimpleNamespace(load=load, Loader=yaml.Loader)):
+        yield
+
+
 def compress(config, flags, mode: str):
     """The configuration, combined with that of PaddleSlim if ``--slim_config`` names one."""
     if not flags.slim_config:
@@ -61,10 +83,11 @@ def compress(config, flags, mode: str):
 
 def init_ranks(config) -> None:
     """Connect the processes that Paddle's launcher has started."""
-    if config.get("fleet", False):
-        init_fleet_env(config.get("find_unused_parameters", False))
-    else:
-        init_parallel_env()
+    with patch.object(parallel, "_print_modified_flags", lambda flags: None, create=True):  # Paddle's own ones
+        if config.get("fleet", False):
+            init_fleet_env(config.get("find_unused_parameters", False))
+        else:
+            init_parallel_env()
 
 
 def output_folder(config) -> Path:

@@ -35,8 +35,8 @@ def train(config, flags) -> None:
         Interrupted: a signal came; a checkpoint has been written.
     """
     runtime.init_ranks(config)
-    if flags.enable_ce:
-        set_random_seed(0)
+    if flags.seed is not None:
+        set_random_seed(flags.seed)
 
     folder = runtime.output_folder(config)
     try:

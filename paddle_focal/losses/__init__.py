@@ -3,6 +3,9 @@
 Functions check, normalise and reduce; layers hold hyper-parameters. Imports ``ops``, and no PaddleDetection.
 """
 
+from paddle_focal import _paddle  # noqa: F401 - must come first, see that module
+
+# isort: split
 from paddle_focal.losses.asymmetric import AsymmetricLoss, asymmetric_loss, binary_asymmetric_loss
 from paddle_focal.losses.gamma_schedule import GammaSchedule
 from paddle_focal.losses.gaussian import GaussianFocalLoss, binary_gaussian_focal_loss, gaussian_focal_loss

@@ -14,9 +14,16 @@ import pytest
 
 pytest.importorskip("ppdet")
 
+from foreign_data import ForeignData, voc, voc_object
+from paddle import distributed
 from ppdet.core.workspace import AttrDict
 
+from paddle_focal.analysis import analyze as analysis
 from paddle_focal.cli import analyze, arguments, check_data, convert, evaluate, export, infer, main, train
+from paddle_focal.data.checks import preflight
+from paddle_focal.data.formats import conversion
+from paddle_focal.engine import evaluation, inference, logs, pretrained, runtime, training
+from paddle_focal.engine import export as exporting
 from paddle_focal.errors import ToolError
 
 CONFIG = ["-c", str(Path(__file__).resolve().parents[2] / "configs/retinanet_r18_fpn_digits.yml")]
@@ -28,20 +35,22 @@ def config(monkeypatch, tmp_path):
     config = AttrDict(save_dir=str(tmp_path), filename="run", weights="best", num_classes=1)
     for command in (train, evaluate):
         monkeypatch.setattr(command, "configured", lambda flags: contextlib.nullcontext(config))
-    monkeypatch.setattr(train.runtime, "init_ranks", lambda config: None)
+    monkeypatch.setattr(train, "summary", lambda *given: "the last words")
+    monkeypatch.setattr(runtime, "init_ranks", lambda config: None)
     return config
 
 
 @pytest.mark.parametrize(("rank", "names"), [(0, ["train.log"]), (1, [])])
-def test_the_first_rank_writes_the_log_of_a_training(config, monkeypatch, rank, names):
-    logs, trained = [], []
-    monkeypatch.setattr(train.distributed, "get_rank", lambda: rank)
-    monkeypatch.setattr(train.logs, "log_to_file", logs.append)
-    monkeypatch.setattr(train, "sections_in_use", lambda flags: [])
-    monkeypatch.setattr(train, "train", lambda config, flags: trained.append(config))
+def test_the_first_rank_writes_the_log_of_a_training_and_sums_up(config, monkeypatch, capsys, rank, names):
+    written, trained = [], []
+    monkeypatch.setattr(distributed, "get_rank", lambda: rank)
+    monkeypatch.setattr(logs, "log_to_file", written.append)
+    monkeypatch.setattr(training, "sections_in_use", lambda flags: [])
+    monkeypatch.setattr(training, "train", lambda config, flags: trained.append(config))
     train.main(CONFIG)
     assert trained == [config]
-    assert logs == [Path(config.save_dir, "run", name) for name in names]
+    assert capsys.readouterr().out == ("" if rank else "the last words\n")
+    assert written == [Path(config.save_dir, "run", name) for name in names]
 
 
 GLOG = "GLOG_minloglevel"
@@ -62,12 +71,12 @@ def test_paddles_own_log_is_quiet_unless_asked_for(monkeypatch, before):
 
 
 def test_an_evaluation_has_a_log_of_its_own(config, monkeypatch):
-    logs, evaluated = [], []
-    monkeypatch.setattr(evaluate.logs, "log_to_file", logs.append)
-    monkeypatch.setattr(evaluate, "evaluate", lambda *given: evaluated.append(given))
+    written, evaluated = [], []
+    monkeypatch.setattr(logs, "log_to_file", written.append)
+    monkeypatch.setattr(evaluation, "evaluate", lambda *given: evaluated.append(given))
     evaluate.main(CONFIG)
     assert evaluated == [(config, "best")]
-    assert logs == [Path(config.save_dir, "run/eval.log")]
+    assert written == [Path(config.save_dir, "run/eval.log")]
 
 
 @pytest.mark.parametrize(("flags", "wanted"), [([], False), (["--use_vdl"], True), (["--use_vdl", "false"], False)])
@@ -79,7 +88,7 @@ def test_visualdl_on_and_off(flags, wanted):
 def test_early_stop_works_on_one_process_only(monkeypatch, capsys):
     flags = [*CONFIG, "--eval", "--early-stop", "2"]
     assert train.parse_arguments(flags).early_stop == 2
-    monkeypatch.setattr(train.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")  # as Paddle's launcher does
     with pytest.raises(SystemExit):
         train.parse_arguments(flags)
     said = "--early-stop works on one process only: the others would wait for the one that stops"
@@ -89,7 +98,7 @@ def test_early_stop_works_on_one_process_only(monkeypatch, capsys):
 def test_the_training_images_are_analyzed_unless_others_are_asked_for(config, monkeypatch, capsys):
     calls = []
     monkeypatch.setattr(analyze, "configured", lambda flags: contextlib.nullcontext(config))
-    monkeypatch.setattr(analyze, "analyze", lambda *given: calls.append(given) or "a summary")
+    monkeypatch.setattr(analysis, "analyze", lambda *given: calls.append(given) or "a summary")
     analyze.main(CONFIG)
     analyze.main([*CONFIG, "--dataset", "eval", "--images", "7"])
     assert calls == [(config, "TrainDataset", 200), (config, "EvalDataset", 7)]
@@ -102,8 +111,10 @@ def test_errors_in_words_end_every_command(command, monkeypatch, caplog, tmp_pat
         raise ToolError("in words")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "open_data_set" if command is convert else "configured", fail)
-    monkeypatch.setattr(infer, "find_images", lambda *_: [])
+    monkeypatch.setattr(
+        conversion if command is convert else command, "convert" if command is convert else "configured", fail
+    )
+    monkeypatch.setattr(inference, "find_images", lambda *_: [])
     with pytest.raises(SystemExit) as end:
         command.main(["."] if command is convert else CONFIG)
     assert end.value.code == 1
@@ -120,19 +131,19 @@ def calls(monkeypatch, config):
 
     for command in (infer, export):
         monkeypatch.setattr(command, "configured", lambda flags: contextlib.nullcontext(config))
-    note(evaluate.logs, "log_to_file")
-    note(evaluate, "evaluate_detections")
-    note(evaluate, "evaluate")
-    note(evaluate.runtime, "init_ranks")
-    note(infer, "find_images", ["a.png"])
-    note(infer, "infer")
-    note(export, "export")
+    note(logs, "log_to_file")
+    note(evaluation, "evaluate_detections")
+    note(evaluation, "evaluate")
+    note(runtime, "init_ranks")
+    note(inference, "find_images", ["a.png"])
+    note(inference, "infer")
+    note(exporting, "export")
 
     def compress(config, flags, mode):
         calls.append(("compress", config, flags.slim_config, mode))
         return AttrDict(weights="small")
 
-    monkeypatch.setattr(evaluate.runtime, "compress", compress)
+    monkeypatch.setattr(runtime, "compress", compress)
     return calls
 
 
@@ -165,8 +176,8 @@ def test_what_is_exported(calls, config):
 def test_data_without_errors(config, monkeypatch, caplog, warnings_, said):
     report, stopped = SimpleNamespace(warnings=warnings_), []
     monkeypatch.setattr(check_data, "configured", lambda flags: contextlib.nullcontext(config))
-    monkeypatch.setattr(check_data, "check_data", lambda given: {id(config): report}[id(given)])
-    monkeypatch.setattr(check_data, "stop_on_errors", stopped.append)
+    monkeypatch.setattr(preflight, "check_data", lambda given: {id(config): report}[id(given)])
+    monkeypatch.setattr(preflight, "stop_on_errors", stopped.append)
     with caplog.at_level("INFO"):
         check_data.main(CONFIG)
     assert stopped == [report]
@@ -180,13 +191,13 @@ def test_the_order_of_a_training(config, monkeypatch):
     def note(module, name: str, result=None) -> None:
         monkeypatch.setattr(module, name, lambda *given: calls.append((name, *given)) or result)
 
-    note(train.runtime, "compress", config)
-    note(train.logs, "log_to_file")
-    note(train.pretrained, "check")
-    note(train, "sections_in_use", ["TrainDataset"])
-    note(train.preflight, "check_data", "a report")
-    note(train.preflight, "stop_on_errors")
-    note(train, "train")
+    note(runtime, "compress", config)
+    note(logs, "log_to_file")
+    note(pretrained, "check")
+    note(training, "sections_in_use", ["TrainDataset"])
+    note(preflight, "check_data", "a report")
+    note(preflight, "stop_on_errors")
+    note(training, "train")
     for flags, names in (
         ([], ["compress", "log_to_file", "check", "sections_in_use", "check_data", "stop_on_errors", "train"]),
         (["--resume", "auto"], ["compress", "log_to_file", "sections_in_use", "check_data", "stop_on_errors", "train"]),
@@ -207,8 +218,8 @@ def test_the_order_of_a_training(config, monkeypatch):
 def test_the_first_line_of_a_kept_traceback(monkeypatch, tmp_path, caplog):
     """It says when the command was given, and how."""
     monkeypatch.setattr(sys, "argv", ["paddle-focal eval", "-o", "a b"])
-    monkeypatch.setattr(arguments.logs, "file", lambda: None)
-    monkeypatch.setattr(arguments.runtime, "current_output_folder", lambda: tmp_path / "a/b")
+    monkeypatch.setattr(logs, "file", lambda: None)
+    monkeypatch.setattr(runtime, "current_output_folder", lambda: tmp_path / "a/b")
     with pytest.raises(SystemExit), arguments.ending_in_words():
         raise ValueError("a reason")
     first, *_, last = (tmp_path / "a/b/error.log").read_text().splitlines()
@@ -238,3 +249,45 @@ def test_flags_that_do_not_go_together(flags, said, capsys):
         train.parse_arguments([*CONFIG, *flags])
     assert end.value.code == 2
     assert capsys.readouterr().err.endswith(f"error: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["no/where"], "no such file or folder: no/where"),
+        ([".", "--image_dir", "."], "--image_dir goes with an annotation file"),
+        ([__file__, "--image_dir", "no/where"], "no such folder: no/where"),
+        ([".", "-o", "a=1"], "-o goes with -c"),
+        ([*CONFIG, "."], "argument DIR|FILE.json: not allowed with argument -c/--config"),
+    ],
+)
+def test_what_is_no_data_set(flags, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        check_data.parse_arguments(flags)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.endswith(f"error: {said}\n")
+
+
+def test_a_data_set_without_a_configuration(tmp_path, caplog):
+    """COCO's files are checked as they are; of another format, what would become of it, and nothing is written."""
+    data = ForeignData(tmp_path / "set")
+    data.draw("images/0.jpg")
+    data.write({"annotations/0.xml": voc(voc_object("cat", 1, 2, 5, 8))})
+    with caplog.at_level("INFO"):
+        check_data.main([str(tmp_path / "set")])
+    assert [record.getMessage() for record in caplog.records] == [
+        "voc: 1 images, 0 of them background without an annotation file",
+        "categories: 1 cat",
+        "TrainDataset: 1 images, 0 of them without boxes, 1 boxes of 1 classes, 0 crowds",
+        "No errors, 0 warnings",
+    ]
+    assert not list(tmp_path.rglob("*.json"))
+    (tmp_path / "set/annotations/0.xml").write_text("<")
+    with pytest.raises(SystemExit) as end:
+        check_data.main([str(tmp_path / "set")])
+    assert end.value.code == 1
+    (tmp_path / "a.json").write_text("[1")
+    with pytest.raises(SystemExit) as end:
+        check_data.main([str(tmp_path / "a.json")])
+    assert end.value.code == 1
+    assert "1 error in the data:\n- a.json: " in caplog.messages[-1]

@@ -14,6 +14,7 @@ from foreign_data import ForeignData, labelme, shape, voc, voc_object
 
 from paddle_focal.cli import convert
 from paddle_focal.data.checks.data_report import DataReport
+from paddle_focal.data.formats import conversion
 from paddle_focal.data.formats.layout import Sample
 from paddle_focal.errors import ToolError
 
@@ -75,13 +76,13 @@ def test_a_split_data_set(tmp_path, monkeypatch, capsys, log):
 
 def test_counts_of_thousands(tmp_path):
     samples = [Sample(Path(f"{i}.jpg"), Path("a.xml") if i else None) for i in range(1200)]
-    part = convert.Part("train", "TrainDataset", samples, tmp_path, tmp_path / "a.json")
+    part = conversion.Part("train", "TrainDataset", samples, tmp_path, tmp_path / "a.json")
     content = {
         "annotations": 1100 * [{"difficult": 1}] + [{}],
         "categories": [{"id": 1, "name": "a"}, {"id": 5, "name": "b"}],
     }
     report = DataReport()
-    convert._note("voc", [part], [content], report)
+    conversion._note("voc", [part], [content], report)
     assert report.notes == [
         "voc: 1,200 images, 1 of them background without an annotation file",
         "1,100 difficult objects: trained on like others, left out of evaluation as crowds",
@@ -178,16 +179,16 @@ def test_bad_boxes_and_other_encodings(tmp_path, monkeypatch, capsys, log):
 
 def test_all_files_that_exist_are_named(tmp_path):
     targets = [tmp_path / f"{name}.json" for name in ("a", "b", "c")]
-    parts = [convert.Part("train", None, [], tmp_path, target) for target in targets]
-    convert._refuse_existing(parts, overwrite=False)
+    parts = [conversion.Part("train", None, [], tmp_path, target) for target in targets]
+    conversion._refuse_existing(parts, overwrite=False)
     for target in targets[:2]:
         target.touch()
     with pytest.raises(ToolError) as error:
-        convert._refuse_existing(parts, overwrite=False)
+        conversion._refuse_existing(parts, overwrite=False)
     assert str(error.value) == (
         f"there already: {targets[0]}, {targets[1]}; remove them, choose another --output_dir, or pass --overwrite"
     )
-    convert._refuse_existing(parts, overwrite=True)
+    conversion._refuse_existing(parts, overwrite=True)
 
 
 def test_one_image_cannot_be_split(tmp_path, monkeypatch, log):

@@ -11,11 +11,14 @@ pytest.importorskip("ppdet")
 from paddle_focal.cli import analyze, class_alpha, evaluate, export, infer, make_digits, train
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs/retinanet_r18_fpn_digits.yml")
-CONFIGURED = {"config": CONFIG, "opt": {}, "trust_config": False, "trust_weights": False}
+CONFIGURED = {
+    "config": CONFIG, "opt": {}, "settings": [], "quiet": False, "trust_config": False, "trust_weights": False,
+}  # fmt: skip
 TRAIN = {
     "resume": None,
     "eval": False,
     "skip_final_eval": False,
+    "seed": None,
     "slim_config": None,
     "enable_ce": False,
     "amp": False,
@@ -61,12 +64,15 @@ DIGITS = {
 }
 ALPHA = {
     "annotations": None,
-    "opt": None,
     "method": "inverse_frequency",
     "alpha": 0.25,
     "beta": 0.999,
     "output": Path("class_alpha.png"),
 }
+
+
+def parse(command, arguments):
+    return getattr(command, "parse_arguments", command.make_parser().parse_args)(arguments)
 
 
 @pytest.mark.parametrize(
@@ -77,13 +83,13 @@ ALPHA = {
         (infer, ["-c", CONFIG], {**CONFIGURED, **INFER}),
         (export, ["-c", CONFIG], {**CONFIGURED, **EXPORT}),
         (analyze, ["-c", CONFIG], {**CONFIGURED, "dataset": "train", "images": 200}),
-        (class_alpha, ["-c", "some"], {"config": "some", **ALPHA}),
+        (class_alpha, ["-c", CONFIG], {**CONFIGURED, **ALPHA}),
         (make_digits, [], DIGITS),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )  # fmt: skip
 def test_defaults(command, arguments, expected):
-    assert vars(command.parse_arguments(arguments)) == expected
+    assert vars(parse(command, arguments)) == expected
 
 
 @pytest.mark.parametrize(
@@ -91,7 +97,7 @@ def test_defaults(command, arguments, expected):
     [
         (train, "-r x --eval --skip_final_eval --slim_config s --enable_ce true --amp --fleet --use_vdl true", {
             "resume": "x", "eval": True, "skip_final_eval": True, "slim_config": "s", "enable_ce": True, "amp": True,
-            "fleet": True, "use_vdl": True,
+            "seed": 0, "fleet": True, "use_vdl": True,
         }),
         (train, "--vdl_log_dir v --use_wandb --save_prediction_only --profiler_options p --save_proposals", {
             "vdl_log_dir": "v", "use_wandb": True, "save_prediction_only": True, "profiler_options": "p",
@@ -100,6 +106,7 @@ def test_defaults(command, arguments, expected):
         (train, "--proposals_path p --use_wandb false --eval --early-stop 3 --early-stop-metric val_loss", {
             "proposals_path": "p", "eval": True, "early_stop": 3, "early_stop_metric": "val_loss",
         }),
+        (train, "--seed 7 --enable_ce true -q", {"seed": 7, "enable_ce": True, "quiet": True}),
         (train, "--resume x --trust-config --trust-weights", {
             "resume": "x", "trust_config": True, "trust_weights": True,
         }),
@@ -118,8 +125,8 @@ def test_defaults(command, arguments, expected):
     ],
 )  # fmt: skip
 def test_flags_of_a_configured_command(command, flags, expected):
-    before = vars(command.parse_arguments(["-c", CONFIG]))
-    assert vars(command.parse_arguments(["-c", CONFIG, *flags.split()])) == {**before, **expected}
+    before = vars(parse(command, ["-c", CONFIG]))
+    assert vars(parse(command, ["-c", CONFIG, *flags.split()])) == {**before, **expected}
 
 
 def test_flags_of_make_digits():

@@ -10,7 +10,7 @@ import oracle
 import pytest
 
 from paddle_focal import __version__, build
-from paddle_focal.cli import doctor, main
+from paddle_focal.cli import diagnosis as doctor
 from paddle_focal.losses import sigmoid as functional
 from paddle_focal.ops import BACKENDS
 
@@ -41,7 +41,7 @@ def test_report():
 def test_wrong_numbers(monkeypatch, capsys, factor):
     right = functional.sigmoid_focal_loss
     monkeypatch.setattr("paddle_focal.sigmoid_focal_loss", lambda *a, **o: right(*a, **o) * factor)
-    assert doctor.main() == 1
+    assert doctor.report() == 1
     output = capsys.readouterr().out
     assert "composite, float32: WRONG, largest relative error" in output
     assert "PROBLEM: the composite backend computes wrong numbers in float64 on the cpu" in output
@@ -59,14 +59,14 @@ def test_a_loss_that_is_wrong_with_a_right_gradient(monkeypatch, capsys, factor)
             return self._loss.item() * factor
 
     monkeypatch.setattr("paddle_focal.sigmoid_focal_loss", lambda *a, **o: Wrong(right(*a, **o)))
-    assert doctor.main() == 1
+    assert doctor.report() == 1
     assert "composite, float32: WRONG, largest relative error 1.0e-03" in capsys.readouterr().out
 
 
 def test_clashes(monkeypatch, capsys):
     installed = {"paddlepaddle": "3.3.1", "paddlepaddle-gpu": "2.6.2", "sklearn": "0.0"}
     monkeypatch.setattr(doctor, "_version", installed.get)
-    assert doctor.main() == 1
+    assert doctor.report() == 1
     output = capsys.readouterr().out
     assert "PROBLEM: paddlepaddle and paddlepaddle-gpu are both installed" in output
     assert "pip install scikit-learn" in output
@@ -77,22 +77,3 @@ def test_scikit_learn_beside_the_empty_package_is_no_clash(monkeypatch):
     installed = {"sklearn": "0.0", "scikit-learn": "1.5.2", "opencv-python": "4.10"}
     monkeypatch.setattr(doctor, "_version", installed.get)
     assert list(doctor._clashes()) == []
-
-
-def test_command(capsys):
-    assert main.main(["--help"]) == 0
-    assert "check-data" in capsys.readouterr().out
-    assert main.main(["trian"]) == 2
-    assert "there is no command 'trian'" in capsys.readouterr().err
-    assert main.main(["doctor", "--fast"]) == 2
-    assert "takes no arguments" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("command", ["train", "eval", "check-data", "infer", "export", "analyze"])
-def test_commands_are_the_tools(command, capsys, monkeypatch):
-    pytest.importorskip("ppdet")
-    monkeypatch.setattr(sys, "argv", ["paddle-focal"])
-    with pytest.raises(SystemExit) as end:
-        main.main([command, "--help"])
-    assert end.value.code == 0
-    assert f"usage: paddle-focal {command} " in capsys.readouterr().out

@@ -20,8 +20,8 @@ from ppdet.data.transform.operators import Permute
 from small_runs import SmallRuns
 
 from paddle_focal import _interrupt
-from paddle_focal.cli import train
 from paddle_focal.cli.arguments import ending_in_words
+from paddle_focal.data.checks import preflight
 from paddle_focal.engine import logs, mistakes
 from paddle_focal.errors import ToolError
 
@@ -67,7 +67,7 @@ def test_the_log_of_the_tool_takes_the_traceback(small_runs: SmallRuns, monkeypa
     def fail(*_):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(train.preflight, "check_data", fail)
+    monkeypatch.setattr(preflight, "check_data", fail)
     with pytest.raises(SystemExit):
         small_runs.train()
     log = small_runs.folder / "train.log"
@@ -191,7 +191,12 @@ def test_ctrl_c_while_paddle_is_imported(tmp_path, command, paddle, words):
     (tmp_path / "paddle.py").write_text(paddle)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     result = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, *command, "-c", "fcos_digits"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert result.returncode == -signal.SIGINT
     assert (result.stdout, result.stderr) == ("", words)
@@ -228,7 +233,7 @@ def test_ctrl_c_while_data_is_checked(small_runs: SmallRuns, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train.preflight, "check_data", interrupted)
+    monkeypatch.setattr(preflight, "check_data", interrupted)
     with pytest.raises(KeyboardInterrupt):
         small_runs.train()
 

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
-from types import ModuleType
-from unittest.mock import patch
+from pathlib import Path
 
 import pytest
 
-pytest.importorskip("ppdet")
-
-from paddle_focal.cli import analyze, check_data, convert, coverage, evaluate, export, infer, main, run, train
-from paddle_focal.cli import arguments as shared
+from paddle_focal import __version__
+from paddle_focal.cli import (
+    analyze,
+    backend,
+    check_data,
+    class_alpha,
+    configs,
+    convert,
+    coverage,
+    doctor,
+    evaluate,
+    export,
+    infer,
+    init,
+    main,
+    make_digits,
+    run,
+    train,
+)
 
 SHARED = """\
 -h --help | show this help message and exit
 -c --config required | configuration file, or the name of a shipped one
 -o --opt nargs=* KEY=VALUE | settings in place of the file's
+-q --quiet | say only what is wrong, and what comes out
 --trust-config | run the Python code that tags of the configuration name
 --trust-weights | run the Python code that a file of weights names
 """
@@ -25,9 +41,10 @@ TRAIN = """\
 Train a detector of PaddleDetection with the losses of paddle_focal.
 -r --resume | checkpoint to go on from, without its ending; auto: the newest whole one, or from the start
 --eval | evaluate at every snapshot, and keep the best model
---skip_final_eval | do not evaluate the final weights
+--skip-final-eval | do not evaluate the final weights
+--seed N | of every random generator
 --slim_config | configuration of PaddleSlim
---enable_ce | seed every random generator with 0
+--enable_ce | true: --seed 0
 --amp | automatic mixed precision
 --fleet | train with paddle.distributed.fleet
 --use_vdl nargs=? | record scalars for VisualDL
@@ -51,10 +68,13 @@ Evaluate a detector of PaddleDetection with the losses of paddle_focal.
 --amp | automatic mixed precision
 """
 CHECK_DATA = """\
-Check the training and the validation set of a configuration, as tools/train.py does before it trains.
+Check the training and the validation set of a configuration, as training does before it begins.
 
-Says everything that is wrong at once. Errors, which make training fail or use wrong labels, end it with exit status 1;
+Or those of a folder, in COCO's, VOC's, YOLO's or LabelMe's format, or one annotation file of COCO's format. Says
+everything that is wrong at once. Errors, which make training fail or use wrong labels, end it with exit status 1;
 warnings are what PaddleDetection leaves out, or what looks wrong.
+path nargs=? DIR|FILE.json | a data set on its own
+--image_dir DIR | folder of a file's images (default: where they are)
 """
 INFER = """\
 Detect objects in images.
@@ -97,7 +117,7 @@ classes.txt or obj.names of the data set; without one, in alphabetical order)
 --output_dir DIR | for annotations/instances_*.json (default: folder)
 --overwrite | replace the files if they exist
 --encoding | of text files that are not UTF-8, such as gbk
---skip_bad_boxes | leave boxes without area or outside their image out, and say so
+--skip-bad-boxes | leave boxes without area or outside their image out, and say so
 --image_input_dir | ==SUPPRESS==
 --json_input_dir | ==SUPPRESS==
 --voc_anno_dir | ==SUPPRESS==
@@ -105,10 +125,7 @@ classes.txt or obj.names of the data set; without one, in alphabetical order)
 --val_proportion | ==SUPPRESS==
 """
 CLASS_ALPHA = """\
--h --help | show this help message and exit
--c --config | configuration, whose TrainDataset is counted; COCO's format or VOC's
 --annotations FILE | COCO annotation file
--o --opt nargs=* KEY=VALUE | settings in place of the configuration's
 --method {inverse_frequency,effective_number,frequency} | default: inverse_frequency
 --alpha | of a class of average weight, in (0, 1) (default: 0.25)
 --beta | of effective_number, in (0, 1) (default: 0.999)
@@ -151,17 +168,25 @@ command required nargs=... COMMAND | program and its arguments
 """
 
 
-class Built(Exception):  # noqa: N818 - it is no error
-    """Brings a parser out of the function that makes it."""
+HELP = "-h --help | show this help message and exit\n"
+DOCTOR = f"""\
+Say what is installed, which backend is used, and whether it computes the right numbers.
 
+Exit status 1 if anything is wrong.
+{HELP}"""
+BACKEND = f"Say which backend computes the losses on each device, and why.\n{HELP}"
+CONFIGS = f"""\
+List the configurations that come with the package.
 
-def parser_of(command: ModuleType) -> argparse.ArgumentParser:
-    def leave(parser, *_):
-        raise Built(parser)
+Every command takes them by name, and so does the _BASE_ of a configuration; paddle-focal init NAME begins one.
+{HELP}"""
+INIT = f"""\
+Write a configuration for your own data, based on one that comes with the package.
 
-    with patch.object(argparse.ArgumentParser, "parse_args", leave), pytest.raises(Built) as built:
-        getattr(command, "parse_arguments", lambda: shared.ArgumentParser(command.DESCRIPTION).parse_args())()
-    return built.value.args[0]
+It has the lines that need your data's paths and classes; all else is taken from NAME. No file is overwritten.
+{HELP}name required NAME | of those that paddle-focal configs lists
+file nargs=? FILE | to write (default: my_NAME.yml)
+"""
 
 
 def flags_of(parser: argparse.ArgumentParser) -> str:
@@ -186,84 +211,130 @@ def flags_of(parser: argparse.ArgumentParser) -> str:
         (infer, INFER),
         (export, EXPORT),
         (analyze, ANALYZE),
+        (class_alpha, f"{class_alpha.__doc__}\n{CLASS_ALPHA}"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_commands_with_a_configuration(command, text):
-    parser = parser_of(command)
+    parser = command.make_parser()
     assert parser.formatter_class is argparse.RawDescriptionHelpFormatter
+    shared = SHARED if command not in (check_data, class_alpha) else SHARED.replace(" required", "")
     flags = flags_of(parser)
-    assert flags.startswith(SHARED)
-    assert f"{parser.description}\n{flags.removeprefix(SHARED)}" == text
+    assert flags.startswith(shared)
+    assert f"{parser.description}\n{flags.removeprefix(shared)}" == text
 
 
-@pytest.mark.parametrize(("command", "text"), [(convert, CONVERT), (coverage, COVERAGE), (run, RUN)])
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        *((convert, CONVERT), (coverage, COVERAGE), (run, RUN), (doctor, DOCTOR), (backend, BACKEND)),
+        *((configs, CONFIGS), (init, INIT), (make_digits, f"{make_digits.__doc__}\n{MAKE_DIGITS}")),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
 def test_commands_without_one(command, text):
-    parser = parser_of(command)
+    parser = command.make_parser()
     assert parser.formatter_class is argparse.RawDescriptionHelpFormatter
     assert f"{parser.description}\n{flags_of(parser)}" == text
-
-
-@pytest.mark.parametrize(("name", "text"), [("class_alpha", CLASS_ALPHA), ("make_digits", MAKE_DIGITS)])
-def test_commands_whose_module_describes_them(name, text):
-    command = getattr(__import__(f"paddle_focal.cli.{name}").cli, name)
-    parser = parser_of(command)
-    assert parser.formatter_class is argparse.RawDescriptionHelpFormatter
-    assert parser.description == command.__doc__
-    assert flags_of(parser) == text
 
 
 USAGE = """\
 usage: paddle-focal COMMAND ...
 
+Detectors:
+  configs     list the configurations that come with the package
+  init        begin a configuration for your own data
   train       train a detector, with PaddleDetection's flags
   eval        evaluate a checkpoint, with PaddleDetection's flags
+  infer       detect objects in images, with PaddleDetection's flags
+  export      write a checkpoint for paddle.inference or ONNX Runtime
+  analyze     show what focal loss does to a model and its data
+
+Data:
   check-data  say everything that is wrong with a data set
   convert     make COCO JSON of VOC, YOLO or LabelMe annotations
-  infer       detect objects in images, with PaddleDetection's flags
-  export      write a checkpoint for paddle.inference
-  analyze     show what focal loss does to a model and its data
   class-alpha compute alpha of each class from its frequency
   make-digits compose the demo's data set of handwritten digits
-  coverage    say which configurations of PaddleDetection are served
+
+PaddleDetection's own tools and configurations:
   run         run a program with PaddleDetection's focal losses replaced
-  benchmark   measure the losses beside what they replace
+  coverage    say which configurations of PaddleDetection are served
+
+This installation:
+  backend     say which backend computes the losses, and why
   doctor      check the installation, for a bug report
   build       compile the native library
+  benchmark   measure the losses beside what they replace
 
-Without a command: which backend serves, and why.
+paddle-focal COMMAND --help says more; --version says which one this is.
+eval "$(register-python-argcomplete paddle-focal)" completes commands and options, with argcomplete.
 """
 
 
-def test_the_list_of_commands(capsys):
-    for flag in ("-h", "--help"):
-        assert main.main([flag]) == 0
+def test_the_list_of_commands(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["paddle-focal"])
+    for arguments in (["-h"], ["--help"], ["help"], [], None):
+        assert main.main(arguments) == 0
         assert capsys.readouterr() == (USAGE, "")
-    assert main.main(["trian"]) == 2
-    assert capsys.readouterr() == ("", f"{USAGE}\npaddle-focal: there is no command 'trian'\n")
+    assert [*main.COMMANDS] == [name for names in main.GROUPS.values() for name in names]
 
 
-def test_without_a_command(monkeypatch, capsys):
-    monkeypatch.setattr(main, "backend_report", lambda: "the native one")
-    monkeypatch.setattr(sys, "argv", ["paddle-focal"])
-    assert main.main() == 0
-    assert capsys.readouterr() == ("the native one\n", "")
+def test_the_version(capsys):
+    assert main.main(["--version"]) == 0
+    assert capsys.readouterr() == (f"paddle_focal {__version__}\n", "")
 
 
-def test_the_module_of_each_command(monkeypatch):
-    asked = []
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("trian", " Did you mean train?"),
+        ("check_data", " Did you mean check-data?"),
+        ("--evla", " Did you mean eval?"),
+        ("xyz", ""),
+    ],
+)
+def test_no_such_command(capsys, command, hint):
+    assert main.main([command]) == 2
+    said = f"usage: paddle-focal --help\npaddle-focal: there is no command {command!r}.{hint}\n"
+    assert capsys.readouterr() == ("", said)
 
-    def import_module(name):
-        asked.append(name)
-        raise Built
 
-    monkeypatch.setattr(sys, "argv", ["paddle-focal"])
-    monkeypatch.setattr(main.importlib, "import_module", import_module)
+def test_every_command_shows_its_help(monkeypatch, capsys):
+    """It is found, and does nothing else."""
     for command in main.COMMANDS:
-        with pytest.raises(Built):
-            main.main([command])
-    assert asked == [
-        *(f"paddle_focal.cli.{name}" for name in ("train", "evaluate", "check_data", "convert", "infer", "export")),
-        *(f"paddle_focal.cli.{name}" for name in ("analyze", "class_alpha", "make_digits", "coverage", "run")),
-        *("paddle_focal.benchmarks.__main__", "paddle_focal.cli.doctor", "paddle_focal.build"),
-    ]
+        monkeypatch.setattr(sys, "argv", ["paddle-focal"])
+        with pytest.raises(SystemExit) as end:
+            main.main([command, "--help"])
+        assert end.value.code == 0
+        output, errors = capsys.readouterr()
+        assert output.startswith(f"usage: paddle-focal {command} [-h]")
+        assert errors == ""
+
+
+@pytest.mark.parametrize("command", [*main.COMMANDS])
+def test_misused_commands_end_with_status_2_and_say_so_on_standard_error(monkeypatch, capsys, command):
+    monkeypatch.setattr(sys, "argv", ["paddle-focal"])
+    with pytest.raises(SystemExit) as end:
+        main.main([command, "--none-such"])
+    assert end.value.code == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert f"paddle-focal {command}: error: " in errors.splitlines()[-1]
+
+
+HEAVY = ("paddle", "ppdet", "numpy", "matplotlib", "cv2", "yaml", "sklearn", "pycocotools")
+ALL_HELP = f"""
+import importlib, sys
+from paddle_focal.cli import main
+print(main.usage())
+for module, _ in main.COMMANDS.values():
+    importlib.import_module(module).make_parser().print_help()
+assert not {{name.partition(".")[0] for name in sys.modules}} & {{*{HEAVY}}}, sys.modules
+"""
+
+
+def test_help_imports_nothing_that_takes_long():
+    environment = {"PYTHONPATH": str(Path(main.__file__).parents[2])}
+    result = subprocess.run([sys.executable, "-c", ALL_HELP], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("usage:") == 1 + len(main.COMMANDS)

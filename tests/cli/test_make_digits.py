@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paddle_focal.cli import make_digits
+from paddle_focal.data import digits
 
 IMAGES = "--train-images and --val-images must be at least 1"
 SIZES = "--digit-size must be two numbers with 8 <= smallest <= largest <= --image-size"
@@ -43,6 +44,6 @@ def test_limits(capsys, flags, said):
 
 def test_what_is_made(monkeypatch):
     made = []
-    monkeypatch.setattr(make_digits, "make_digits", made.append)
+    monkeypatch.setattr(digits, "make_digits", made.append)
     make_digits.main(["--output", "o", "--seed", "3"])
     assert [(options.output, options.seed, options.train_images) for options in made] == [("o", 3, 800)]

@@ -339,7 +339,8 @@ class TestTraining:
     @pytest.fixture
     def trained(self, monkeypatch):
         runs = []
-        monkeypatch.setattr(training, "train", lambda config, flags: runs.append(config))
+        monkeypatch.setattr("paddle_focal.engine.training.train", lambda config, flags: runs.append(config))
+        monkeypatch.setattr(training, "summary", lambda *given: "")
         monkeypatch.setattr(logs, "log_to_file", lambda path: None)
         return runs
 
@@ -389,7 +390,7 @@ def test_tool(data):
     command = [sys.executable, str(ROOT / "tools/check_data.py"), "-c", str(CONFIG), "-o", *data.settings]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 1
-    assert "1 error in the data:\n- TrainDataset: 1 of 7 annotations are of categories" in result.stdout
+    assert "1 error in the data:\n- TrainDataset: 1 of 7 annotations are of categories" in result.stderr
     assert "WARNING: TrainDataset: 2 of 6 boxes lie outside" in result.stdout
 
 

@@ -26,7 +26,7 @@ from paddle_focal.detection import compatibility
 @pytest.mark.parametrize("first", ["paddle_focal", "paddle_focal.detection"])
 def test_zlib_after_paddle(first):
     """Paddle 2.6 brings functions of the same names; with those the process crashes."""
-    code = f"import {first}, zlib; print(zlib.decompress(zlib.compress(b'whole')))"
+    code = f"import {first}, paddle, zlib; print(zlib.decompress(zlib.compress(b'whole')))"
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
     assert result.stdout == "b'whole'\n", result.stderr
 

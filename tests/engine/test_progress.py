@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import logging
 from types import SimpleNamespace
@@ -12,7 +14,10 @@ import pytest
 
 pytest.importorskip("ppdet")
 
+from ppdet.core.workspace import AttrDict
+from ppdet.engine import callbacks
 from ppdet.engine.callbacks import VisualDLWriter
+from tqdm import tqdm
 
 from paddle_focal.engine.hooks import loss_curve, progress
 from paddle_focal.engine.hooks.metrics_log import MetricsLog
@@ -22,19 +27,22 @@ from paddle_focal.losses.normalizer import ForegroundNormalizer
 @pytest.mark.parametrize(
     ("rank", "stdout", "stderr", "names"),
     [
-        (0, True, True, ["ProgressBar", "MetricsLog", "LossCurve"]),
-        (0, True, False, ["MetricsLog", "LossCurve"]),
-        (0, False, True, ["MetricsLog", "LossCurve"]),
+        (0, True, True, ["ProgressBar", "MetricsLog", "LossCurve", "LastIteration"]),
+        (0, True, False, ["MetricsLog", "LossCurve", "LastIteration"]),
+        (0, False, True, ["MetricsLog", "LossCurve", "LastIteration"]),
         (1, True, True, []),
     ],
 )
 def test_a_bar_on_a_terminal_and_nothing_on_other_ranks(monkeypatch, tmp_path, rank, stdout, stderr, names):
-    for name in ("ProgressBar", "MetricsLog", "LossCurve"):
+    for name in ("ProgressBar", "MetricsLog", "LossCurve", "LastIteration"):
         monkeypatch.setattr(progress, name, lambda *_, name=name: name)
     monkeypatch.setattr(progress.distributed, "get_rank", lambda: rank)
     monkeypatch.setattr("sys.stdout.isatty", lambda: stdout)
     monkeypatch.setattr("sys.stderr.isatty", lambda: stderr)
-    assert progress.progress_callbacks(SimpleNamespace(), tmp_path, 0, None, SimpleNamespace()) == names
+    callbacks = lambda: progress.progress_callbacks(SimpleNamespace(), tmp_path, 0, None, SimpleNamespace())  # noqa: E731
+    assert callbacks() == names
+    monkeypatch.setattr(progress, "is_quiet", lambda: True)
+    assert "ProgressBar" not in callbacks()
 
 
 def test_the_curve_is_of_losses_only(monkeypatch, tmp_path):
@@ -104,21 +112,60 @@ def test_what_the_bar_shows(monkeypatch, gamma):
     bar.on_step_end({"mode": "eval", **status})
     bar.on_step_end({"mode": "train", **status})
     bar.on_train_end({})
-    shown = {"loss": "1.2346", "lr": "1.23e-03", **({"gamma": "1.23"} if gamma else {})}
+    shown = {"lr": "1.23e-03", **({"gamma": "1.23"} if gamma else {})}
     assert bar.bar.calls == [
         {"total": 60, "initial": 7, "unit": "it", "desc": "train", "dynamic_ncols": True},
-        ("set_description", ("epoch 3/12",), {"refresh": False}),
+        ("set_description", ("epoch 3/12, loss 1.2346",), {"refresh": False}),
         ("set_postfix", (shown,), {"refresh": False}),
         ("update", (), {}),
         ("close", (), {}),
     ]
 
 
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_the_loss_is_seen_on_a_terminal_of_any_width(monkeypatch, columns):
+    stream = io.StringIO()
+    monkeypatch.setattr(progress, "tqdm", functools.partial(tqdm, file=stream, mininterval=0))
+    monkeypatch.setattr(progress, "console_handlers", list)
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda _: (columns, 24))
+    bar = progress.ProgressBar(SimpleNamespace(cfg=SimpleNamespace(epoch=300)), 0, None)
+    bar.on_train_begin({"steps_per_epoch": 5000})
+    meters = {"loss": SimpleNamespace(value=np.array([1.23456]))}
+    status = {"epoch_id": 299, "learning_rate": 0.0012345, "training_staus": SimpleNamespace(meters=meters)}
+    bar.on_step_end({"mode": "train", **status})
+    shown = stream.getvalue().split("\r")[-1].rstrip()
+    bar.on_train_end({})
+    assert "epoch 300/300, loss 1.2346" in shown
+    assert len(shown) <= columns
+
+
+@pytest.mark.parametrize(
+    ("epoch", "step", "mode", "is_logged"),
+    [(1, 4, "train", True), (1, 3, "train", False), (0, 4, "train", False), (1, 4, "eval", False)],
+)
+def test_the_last_iteration_is_logged_once(monkeypatch, epoch, step, mode, is_logged):
+    lines = []
+    monkeypatch.setattr(callbacks.logger, "info", lines.append)
+    config = AttrDict(epoch=2, log_iter=3, TrainReader={"batch_size": 1})
+    meters = SimpleNamespace(log=lambda: "loss: 1.5")
+    time = SimpleNamespace(global_avg=1.0, avg=1.0)
+    status = {"mode": mode, "epoch_id": epoch, "step_id": step, "steps_per_epoch": 5, "learning_rate": 0.1}
+    status |= {"training_staus": meters, "batch_time": time, "data_time": time}
+    trainer = SimpleNamespace(cfg=config)
+    progress.LastIteration(trainer).on_step_end(status)
+    assert [line.split(" learning_rate")[0] for line in lines] == ["Epoch: [1] [4/5]"] * is_logged
+    assert config.log_iter == 3
+    lines.clear()
+    config.log_iter = 2  # of which 4 is a multiple: ppdet's own printer has logged it
+    progress.LastIteration(trainer).on_step_end(status)
+    assert lines == []
+
+
 def test_lines_above_the_bar(monkeypatch):
     written, flushed = [], []
     monkeypatch.setattr(progress.tqdm, "write", lambda text, file, end: written.append((text, file, end)))
-    monkeypatch.setattr(progress.sys, "stdout", SimpleNamespace(flush=lambda: flushed.append(True)))
-    handler = logging.StreamHandler()
+    stream = SimpleNamespace(flush=lambda: flushed.append(True))
+    handler = logging.StreamHandler(stream)
     monkeypatch.setattr(progress, "console_handlers", lambda: [handler])
     progress.ProgressBar(SimpleNamespace(cfg=None), 0, None)
 
@@ -130,13 +177,13 @@ def test_lines_above_the_bar(monkeypatch):
     expected = ["of callbacks.on_epoch_end", "\n", "of trainer.on_step_end", "\n"]
     assert "".join(text for text, *_ in written) == "".join(expected)
     assert {end for *_, end in written} == {""}
-    assert all(file is progress.sys.stdout for _, file, _ in written)
+    assert all(file is stream for _, file, _ in written)
     assert flushed
 
 
 def test_what_the_callbacks_are_given(monkeypatch, tmp_path):
     made = []
-    for name in ("ProgressBar", "MetricsLog", "LossCurve"):
+    for name in ("ProgressBar", "MetricsLog", "LossCurve", "LastIteration"):
         monkeypatch.setattr(progress, name, lambda *given, name=name: made.append((name, *given)) or name)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
@@ -144,6 +191,7 @@ def test_what_the_callbacks_are_given(monkeypatch, tmp_path):
     assert made == [
         ("MetricsLog", "trainer", tmp_path / "metrics.jsonl", 7, "gamma", "evaluation"),
         ("LossCurve", "trainer", tmp_path / "loss_curve.png", "MetricsLog"),
+        ("LastIteration", "trainer"),
         ("ProgressBar", "trainer", 7, "gamma"),
     ]
 

@@ -382,5 +382,5 @@ def test_the_first_rank_evaluates_the_final_weights(monkeypatch, tmp_path, rank,
     monkeypatch.setattr(training, "_train", lambda *_: SimpleNamespace(evaluated=False))
     monkeypatch.setattr(training, "_evaluate_final_weights", lambda *arguments: calls.append(arguments))
     config = SimpleNamespace(save_dir=str(tmp_path), filename="run")
-    training.train(config, SimpleNamespace(enable_ce=False, skip_final_eval=False))
+    training.train(config, SimpleNamespace(seed=None, skip_final_eval=False))
     assert len(calls) == evaluated

@@ -186,7 +186,7 @@ class TestEnd:
                 return SimpleNamespace(evaluated=evaluated)
 
             monkeypatch.setattr(training, "_train", train)
-            given = SimpleNamespace(**{"enable_ce": False, "skip_final_eval": False, **flags})
+            given = SimpleNamespace(**{"seed": None, "skip_final_eval": False, **flags})
             training.train(AttrDict(save_dir=str(tmp_path), filename="run"), given)
             return calls
 
@@ -206,7 +206,7 @@ class TestEnd:
         assert run(skip_final_eval=True) == ["ranks", "ranks"]
 
     def test_seeded(self, run):
-        assert run(enable_ce=True, evaluated=True) == ["ranks", 0]
+        assert run(seed=7, evaluated=True) == ["ranks", 7]
 
     def test_by_a_signal(self, run):
         with pytest.raises(Interrupted) as end:
@@ -216,7 +216,7 @@ class TestEnd:
     @pytest.mark.parametrize("seeded", [True, False])
     def test_by_data_that_cannot_be_read(self, run, tmp_path, seeded):
         with pytest.raises(ToolError) as end:
-            run(error=ReadingError("a.png is damaged"), enable_ce=seeded)
+            run(error=ReadingError("a.png is damaged"), seed=0 if seeded else None)
         newest = f"The newest whole checkpoint is {tmp_path}/run/3. Go on from there with --resume auto."
         assert str(end.value) == f"a.png is damaged\n{newest if seeded else 'There is no whole checkpoint yet.'}"
 

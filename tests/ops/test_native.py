@@ -70,7 +70,9 @@ class TestLadder:
 
     def test_report(self):
         report = python("import paddle_focal; print(paddle_focal.backend_report())").stdout
-        module = subprocess.run([sys.executable, "-m", "paddle_focal"], cwd=ROOT, capture_output=True, text=True).stdout
+        module = subprocess.run(
+            [sys.executable, "-m", "paddle_focal", "backend"], cwd=ROOT, capture_output=True, text=True
+        ).stdout
         assert report == module == f"{paddle_focal.backend_report()}\n"
         assert f"Paddle {paddle.__version__}" in report
         assert ("cpu: native (" if IS_BUILT else "cpu: composite, because") in report

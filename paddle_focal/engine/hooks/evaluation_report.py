@@ -60,7 +60,8 @@ class EvaluationReport(Callback):
         if config.get("save_prediction_only", False) or config.metric not in METRICS:
             return
         self.metrics = METRICS[config.metric](self.model._metrics[0].get_results())
-        logger.info(", ".join(f"{name} {value:.3f}" for name, value in self.metrics.items() if value is not None))
+        values = ", ".join(f"{name} {value:.3f}" for name, value in self.metrics.items() if value is not None)
+        logger.info("%s", values, extra={"is_result": True})
         if self.validation:
             self.metrics.update(self.validation.results)
         report.write_metrics(self.metrics, self.folder / "metrics.json")

@@ -5,26 +5,30 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from paddle import distributed
-from ppdet.engine.callbacks import Callback
+from ppdet.engine.callbacks import Callback, LogPrinter
 from tqdm import tqdm
 
 from paddle_focal.engine.hooks.evaluation_report import EvaluationReport
 from paddle_focal.engine.hooks.loss_curve import LossCurve
 from paddle_focal.engine.hooks.metrics_log import MetricsLog, latest_losses
 from paddle_focal.engine.hooks.scheduled_gamma import ScheduledGamma
-from paddle_focal.engine.logs import console_handlers
+from paddle_focal.engine.logs import console_handlers, is_quiet
 
 
 class _AboveTheBar:
     """A stream that prints above the progress bar instead of through it."""
 
+    def __init__(self, stream) -> None:
+        self._stream = stream
+
     def write(self, text: str) -> None:
-        tqdm.write(text, file=sys.stdout, end="")
+        tqdm.write(text, file=self._stream, end="")
 
     def flush(self) -> None:
-        sys.stdout.flush()
+        self._stream.flush()
 
 
 class ProgressBar(Callback):
@@ -43,7 +47,7 @@ class ProgressBar(Callback):
         self._seen, self.gamma = seen, gamma
         self.bar = None
         for handler in console_handlers():
-            handler.setStream(_AboveTheBar())
+            handler.setStream(_AboveTheBar(handler.stream))
             handler.addFilter(_is_not_a_progress_line)
 
     def on_train_begin(self, status: dict) -> None:
@@ -53,8 +57,10 @@ class ProgressBar(Callback):
     def on_step_end(self, status: dict) -> None:
         if status["mode"] != "train":
             return
-        self.bar.set_description(f"epoch {status['epoch_id'] + 1}/{self.model.cfg.epoch}", refresh=False)
-        shown = {"loss": f"{latest_losses(status)['loss']:.4f}", "lr": f"{status['learning_rate']:.2e}"}
+        # The loss comes first: what a narrow terminal has no room for is cut off at the end.
+        epoch = f"epoch {status['epoch_id'] + 1}/{self.model.cfg.epoch}"
+        self.bar.set_description(f"{epoch}, loss {latest_losses(status)['loss']:.4f}", refresh=False)
+        shown = {"lr": f"{status['learning_rate']:.2e}"}
         if self.gamma:
             shown["gamma"] = f"{self.gamma.gamma:.3g}"
         self.bar.set_postfix(shown, refresh=False)
@@ -62,6 +68,18 @@ class ProgressBar(Callback):
 
     def on_train_end(self, status: dict) -> None:
         self.bar.close()
+
+
+class LastIteration(Callback):
+    """Logs the last iteration of a run, which ppdet's own printer does at multiples of ``log_iter`` only."""
+
+    def on_step_end(self, status: dict) -> None:
+        if status["mode"] != "train":
+            return
+        config, left = self.model.cfg, status["steps_per_epoch"] - 1 - status["step_id"]
+        if status["epoch_id"] + 1 == config.epoch and not left and status["step_id"] % config.log_iter:
+            with patch.dict(config, log_iter=1):
+                LogPrinter.on_step_end(self, status)
 
 
 def _is_not_a_progress_line(record: logging.LogRecord) -> bool:
@@ -83,7 +101,7 @@ def progress_callbacks(
     if distributed.get_rank() != 0:
         return []
     log = MetricsLog(trainer, folder / "metrics.jsonl", seen, gamma, evaluation)
-    callbacks: list[Callback] = [log, LossCurve(trainer, folder / "loss_curve.png", log)]
-    if sys.stdout.isatty() and sys.stderr.isatty():
+    callbacks: list[Callback] = [log, LossCurve(trainer, folder / "loss_curve.png", log), LastIteration(trainer)]
+    if sys.stdout.isatty() and sys.stderr.isatty() and not is_quiet():
         callbacks.insert(0, ProgressBar(trainer, seen, gamma))
     return callbacks

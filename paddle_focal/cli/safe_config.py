@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import yaml
 
+from paddle_focal import configurations
 from paddle_focal.errors import ToolError
 
 _PYTHON = "tag:yaml.org,2002:python/"
@@ -84,10 +85,10 @@ def _nodes(root: yaml.Node | None) -> Iterator[yaml.Node]:
 
 
 def _bases(root: yaml.MappingNode, path: str) -> list[str]:
-    """The paths under ``_BASE_``, as PaddleDetection understands them."""
+    """The paths under ``_BASE_``."""
     values = [value for key, value in root.value if key.value == "_BASE_"]
     nodes = [node for value in values for node in value.value]
     is_list = all(isinstance(value, yaml.SequenceNode) for value in values)
     if not is_list or not all(isinstance(node, yaml.ScalarNode) for node in nodes):
         raise ToolError(f"The configuration {path} must have a list of files as its _BASE_: [FILE, ...]")
-    return [os.path.join(os.path.dirname(path), os.path.expanduser(node.value)) for node in nodes]
+    return [configurations.base(path, node.value) for node in nodes]

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("ppdet")
 
 from paddle_focal.cli import train as training
-from paddle_focal.engine.safe_config import check_config, check_option
+from paddle_focal.cli.safe_config import check_config, check_option
 from paddle_focal.errors import ToolError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +116,7 @@ def test_tools_refuse_and_trust(tmp_path, capsys):
     path = config(tmp_path, "a: !!python/name:os.system")
     with pytest.raises(SystemExit) as end:
         training.parse_arguments(["-c", path])
-    assert end.value.code == 1
+    assert end.value.code == 2
     assert training.parse_arguments(["-c", path, "--trust-config"]).trust_config
 
 
@@ -124,7 +124,7 @@ def test_tools_refuse_and_trust_options(capsys):
     arguments = ["-c", "retinanet_r18_fpn_digits", "-o", "epoch=1", "a=!!python/name:os.system"]
     with pytest.raises(SystemExit) as end:
         training.parse_arguments(arguments)
-    assert end.value.code == 1
+    assert end.value.code == 2
     assert training.parse_arguments([*arguments, "--trust-config"]).opt == {"epoch": 1, "a": os.system}
 
 
@@ -132,7 +132,7 @@ def test_nothing_runs_before_the_check(tmp_path):
     path = config(tmp_path, f"a: !!python/object/apply:os.system ['touch {tmp_path}/harmed']")
     command = [sys.executable, "-W", "ignore", "tools/eval.py", "-c", path]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "would run Python code" in result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "harmed").exists()
