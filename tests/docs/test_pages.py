@@ -63,6 +63,12 @@ def test_every_replaced_component_is_on_the_page():
         assert all(f"`{key}`" in row for key in replacement.OWN_KEYS), name
 
 
+def test_every_configuration_is_on_the_page():
+    page = read("training.md")
+    names = [path.stem for path in (ROOT / "configs").glob("*.yml")]
+    assert [name for name in names if f"`{name}.yml`" not in page and f"`{name}`" not in page] == []
+
+
 @pages
 def test_code_can_be_read(page):
     for kind, block in blocks_of(page.read_text(encoding="utf-8")):
