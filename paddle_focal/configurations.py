@@ -10,7 +10,7 @@ from paddle_focal.errors import ToolError
 
 PACKAGE = Path(__file__).resolve().parent
 #: The folder inside an installed package, or that of a checkout.
-FOLDER = next(folder for folder in (PACKAGE / "configs", PACKAGE.parent / "configs") if folder.is_dir())
+FOLDER = next(filter(Path.is_dir, (PACKAGE / "configs", PACKAGE.parent / "configs")), PACKAGE)
 
 
 def shipped() -> dict[str, Path]:

@@ -27,6 +27,17 @@ def test_every_name_is_there(name):
     assert len(set(module.__all__)) == len(module.__all__)
 
 
+def test_names_of_the_package():
+    """They are there without having been imported, for type checkers, too; others are not."""
+    block = Path(paddle_focal.__file__).read_text(encoding="utf-8").partition("if TYPE_CHECKING:")[2]
+    checked = re.findall(r"^ {8}(\w+),$|import (backend_report)$", block.partition("__version__")[0], re.MULTILINE)
+    assert sorted("".join(names) for names in checked) == paddle_focal.__all__
+    assert {*paddle_focal.__all__, "functional", "layers", "__version__"} <= {*dir(paddle_focal)}
+    assert paddle_focal.functional.sigmoid_focal_loss is paddle_focal.sigmoid_focal_loss
+    with pytest.raises(AttributeError, match="module 'paddle_focal' has no attribute 'focal'"):
+        _ = paddle_focal.focal
+
+
 def test_names_of_configurations():
     detection = pytest.importorskip("paddle_focal.detection")
     losses = ["GaussianFocalLoss", "SigmoidFocalLoss", "SoftmaxFocalLoss"]

@@ -27,7 +27,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     flags = parser.parse_args(arguments)
     if flags.path and not flags.path.exists():
         parser.error(f"no such file or folder: {flags.path}")
-    if flags.image_dir and not (flags.path and flags.path.is_file()):
+    if flags.path and flags.path.suffix in (".yml", ".yaml") and flags.path.stem != "data":  # which YOLO's is
+        parser.error(f"a configuration is named with -c: -c {flags.path}")
+    if flags.image_dir and not (flags.path and flags.path.suffix == ".json"):
         parser.error("--image_dir goes with an annotation file")
     if flags.image_dir and not Path(flags.image_dir).is_dir():
         parser.error(f"no such folder: {flags.image_dir}")
@@ -58,7 +60,7 @@ def _check(path: Path, image_dir: str | None, report) -> None:
     from paddle_focal.data.checks import single
     from paddle_focal.data.formats import conversion
 
-    files = [path] if path.is_file() else single.annotation_files(path)
+    files = [path] if path.suffix == ".json" else single.annotation_files(path)
     if files:
         single.check_files(files, image_dir, report)
     else:

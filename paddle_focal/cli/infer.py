@@ -26,7 +26,8 @@ def main(arguments: list[str] | None = None) -> None:
     from paddle_focal.engine import runtime
     from paddle_focal.engine.inference import find_images, infer
 
-    images = find_images(flags.infer_img, flags.infer_dir)
+    with ending_in_words(status=2):
+        images = find_images(flags.infer_img, flags.infer_dir)
     with configured(flags) as config:
         config = runtime.compress(config, flags, "test")
         infer(config, images, flags.output_dir, flags.draw_threshold, flags.visualize)

@@ -12,8 +12,8 @@ logger = setup_logger("paddle_focal")
 for _handler in logger.handlers:
     _handler.addFilter(lambda record: record.levelno < logging.ERROR)
 _errors = logging.StreamHandler()  # to standard error
-_errors.setLevel(logging.ERROR)
-_errors.setFormatter(logging.Formatter("Error: %(message)s"))
+_errors.setLevel(logging.ERROR if logger.handlers else logging.WARNING)  # ppdet gives handlers to the first rank only
+_errors.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
 logger.addHandler(_errors)
 coco.print = lambda *_: None  # that it reads annotations, in four lines each time
 setup_logger("ppdet.engine.callbacks")  # ppdet's develop branch makes it with a callback, too late for log_to_file

@@ -324,7 +324,7 @@ class TestErrors:
     @pytest.fixture
     def config(self, tmp_path):
         def load(*options):
-            flags = command.parse_arguments(["-c", str(CONFIG), "-o", f"save_dir={tmp_path}", *options])
+            flags = command.make_parser().parse_args(["-c", str(CONFIG), "-o", f"save_dir={tmp_path}", *options])
             return runtime.load_config(flags)
 
         return load
@@ -362,7 +362,7 @@ class TestErrors:
 
     def test_number_of_images(self, capsys):
         with pytest.raises(SystemExit):
-            command.parse_arguments(["-c", str(CONFIG), "--images", "0"])
+            command.make_parser().parse_args(["-c", str(CONFIG), "--images", "0"])
         assert "argument --images: must be an integer >= 1, but got '0'" in capsys.readouterr().err
 
 

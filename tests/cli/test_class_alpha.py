@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -134,6 +135,17 @@ def test_bad_arguments(tmp_path, capsys):
             class_alpha.main(arguments)
         assert end.value.code == 2
         assert capsys.readouterr().err.endswith(said)
+
+
+def test_a_file_that_is_no_annotation_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "paddle_focal.engine.logs", raising=False)
+    (tmp_path / "a.json").write_text("[1")
+    with pytest.raises(SystemExit) as end:
+        class_alpha.main(["--annotations", str(tmp_path / "a.json"), "--output", str(tmp_path / "a.png")])
+    assert end.value.code == 1
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert f"error: {tmp_path}/a.json" in errors
 
 
 def test_names_that_no_font_has(monkeypatch, tmp_path, figures):

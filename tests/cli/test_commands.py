@@ -256,12 +256,16 @@ def test_flags_that_do_not_go_together(flags, said, capsys):
     [
         (["no/where"], "no such file or folder: no/where"),
         ([".", "--image_dir", "."], "--image_dir goes with an annotation file"),
-        ([__file__, "--image_dir", "no/where"], "no such folder: no/where"),
+        (["a.json", "--image_dir", "no/where"], "no such folder: no/where"),
+        (["a.yml"], "a configuration is named with -c: -c a.yml"),
         ([".", "-o", "a=1"], "-o goes with -c"),
         ([*CONFIG, "."], "argument DIR|FILE.json: not allowed with argument -c/--config"),
     ],
 )
-def test_what_is_no_data_set(flags, said, capsys):
+def test_what_is_no_data_set(flags, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.json", "a.yml"):
+        Path(name).touch()
     with pytest.raises(SystemExit) as end:
         check_data.parse_arguments(flags)
     assert end.value.code == 2

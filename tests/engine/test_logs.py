@@ -57,7 +57,7 @@ def test_errors_go_to_standard_error_and_all_else_to_standard_output(terminal):
         "paddle_focal INFO: said",
         "paddle_focal WARNING: warned",
     ]
-    assert errors == "Error: wrong\n"
+    assert errors == "ERROR: wrong\n"
 
 
 def test_a_quiet_command_says_what_is_wrong_and_what_comes_out(terminal):

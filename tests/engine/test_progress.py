@@ -161,10 +161,12 @@ def test_the_last_iteration_is_logged_once(monkeypatch, epoch, step, mode, is_lo
     assert lines == []
 
 
-def test_lines_above_the_bar(monkeypatch):
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_lines_above_the_bar(monkeypatch, name):
     written, flushed = [], []
     monkeypatch.setattr(progress.tqdm, "write", lambda text, file, end: written.append((text, file, end)))
     stream = SimpleNamespace(flush=lambda: flushed.append(True))
+    monkeypatch.setattr(progress.sys, name, stream)
     handler = logging.StreamHandler(stream)
     monkeypatch.setattr(progress, "console_handlers", lambda: [handler])
     progress.ProgressBar(SimpleNamespace(cfg=None), 0, None)

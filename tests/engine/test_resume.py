@@ -238,9 +238,9 @@ def test_the_bar_goes_on(small_runs: SmallRuns, monkeypatch, capsys):
     small_runs.resume(GAMMA)
     done, total = STEPS + 1, 2 * STEPS
     assert [(one.initial, one.n, one.total) for one in bars] == [(0, done, total), (done, total, total)]
-    assert bars[-1].desc.startswith("epoch 2/2")
     last = small_runs.records()[-1]
-    shown = {"loss": f"{last['loss']:.4f}", "lr": f"{last['learning_rate']:.2e}", "gamma": f"{last['gamma']:.3g}"}
+    assert bars[-1].desc.startswith(f"epoch 2/2, loss {last['loss']:.4f}")
+    shown = {"lr": f"{last['learning_rate']:.2e}", "gamma": f"{last['gamma']:.3g}"}
     assert bars[-1].postfix == ", ".join(f"{name}={value}" for name, value in shown.items())
     printed = capsys.readouterr().out
     assert "Checkpoint: " in printed

@@ -22,13 +22,13 @@ class _AboveTheBar:
     """A stream that prints above the progress bar instead of through it."""
 
     def __init__(self, stream) -> None:
-        self._stream = stream
+        self._name = "stderr" if stream is sys.stderr else "stdout"
 
     def write(self, text: str) -> None:
-        tqdm.write(text, file=self._stream, end="")
+        tqdm.write(text, file=getattr(sys, self._name), end="")
 
     def flush(self) -> None:
-        self._stream.flush()
+        getattr(sys, self._name).flush()
 
 
 class ProgressBar(Callback):
