@@ -219,7 +219,7 @@ def test_a_gamma_of_its_own_joins_the_others(rng):
 
 
 def test_other_models_are_refused():
-    with pytest.raises(ValueError, match="only a RetinaNet can be analyzed, .* configuration is Linear$"):
+    with pytest.raises(ValueError, match=r"only a RetinaNet can be analyzed, .* configuration is Linear$"):
         LossAnalysis(nn.Linear(1, 1))
     model = nn.Linear(1, 1)
     model.head = nn.ReLU()

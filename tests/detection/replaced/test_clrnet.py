@@ -36,7 +36,7 @@ def test_without_lanes(rng):
 
 
 def test_with_lanes(rng):
-    """PaddleDetection subtracts integers from numbers, which Paddle 3 refuses: here in its place, too, they are taken."""
+    """PaddleDetection subtracts integers from numbers, which Paddle 3 refuses, but for this test."""
     keys = {"num_points": POINTS, "refine_layers": 2, "num_classes": 5, "img_w": 80, "img_h": 32}
     stock, ours = create_pair("CLRNetLoss", **keys)
     predictions = rng.uniform(0.1, 0.9, [2, 2, 9, 6 + POINTS]).astype("float32")
