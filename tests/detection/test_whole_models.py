@@ -52,9 +52,18 @@ MODELS = {
     "FCOSLoss": ("fcos/fcos_r50_fpn_1x_coco", {}, ("no boxes",)),
     "FCOSLossMILC, FCOSLossCR": ("semi_det/arsl/arsl_fcos_r50_fpn_coco_semi001", {}, ("no boxes",)),
     "SOLOv2Head, SOLOv2Loss": ("solov2/solov2_r50_fpn_1x_coco", {}, ()),
-    "S2ANetHead": ("rotate/s2anet/s2anet_conv_2x_dota", {}, WITHOUT_BOXES),
+    "S2ANetHead": (
+        "rotate/s2anet/s2anet_conv_2x_dota",
+        # PaddleDetection fails at a level of a single place.
+        {"FPN.extra_stage": 1, "S2ANetHead.anchor_strides": [8, 16, 32, 64], "S2ANetHead.reg_loss_weight": [1.0] * 5},
+        WITHOUT_BOXES,
+    ),
     "TOODHead": ("tood/tood_r50_fpn_1x_coco", _of("TOODHead", {"static_assigner.topk": 1}), ()),
-    "FCOSRHead": ("rotate/fcosr/fcosr_x50_3x_dota", {"ResNet.groups": 1, "ResNet.base_width": 64}, ()),
+    "FCOSRHead": (
+        "rotate/fcosr/fcosr_x50_3x_dota",
+        {"ResNet.groups": 1, "ResNet.base_width": 64, "ResNet.freeze_norm": False},
+        (),
+    ),
     "SSODFCOSLoss": ("semi_det/denseteacher/denseteacher_fcos_r50_fpn_coco_semi005", {}, ("no boxes",)),
     "SSODPPYOLOELoss": ("semi_det/denseteacher/denseteacher_ppyoloe_plus_crn_s_coco_semi005", {}, ()),
     "CLRNetLoss": ("clrnet/clrnet_resnet18_culane", {}, ("boxes", "an empty image")),
