@@ -2,9 +2,10 @@
 # make demo       compose the digits data set, train RetinaNet on it, evaluate
 # make test       the tests: every behaviour once
 # make test-all   and what takes long: twenty kills, builds, sanitizers, whole trainings, fuzzing at length, Paddle 2.6
+# make docs       the documentation, in docs/_build; warnings are errors
 # make lint       ruff, and what the C++ compiler warns of
 # make wheel      dist/: a wheel with the native library for every Python and Paddle, and the sdist; needs nvcc
-# make lock       renew requirements.txt from requirements.in
+# make lock       renew requirements.txt and requirements-docs.txt from their .in files
 #
 # make test-slow, make test-paddle2.6 (in .venv-paddle2.6)   parts of test-all
 # WORKERS=4       how many tests run at a time
@@ -20,7 +21,7 @@ NOT_ON_PADDLE_2.6 := $(addprefix --ignore=tests/,csrc docs support engine/test_f
 NOT_ON_PADDLE_2.6 += --deselect tests/test_build_command.py::TestCommand::test_build
 NOT_ON_PADDLE_2.6 += --deselect tests/cli/test_packaging.py::test_wheel_with_the_library
 
-.PHONY: setup demo test test-all test-slow test-paddle2.6 wheel lint lock clean
+.PHONY: setup demo test test-all test-slow test-paddle2.6 docs wheel lint lock clean
 .SECONDARY:
 
 setup: $(VENV)/.complete
@@ -55,7 +56,7 @@ dataset/digits: | setup
 test: setup
 	$(BIN)/$(PYTEST)
 
-test-all: test test-slow test-paddle2.6
+test-all: test test-slow test-paddle2.6 docs
 
 test-slow: setup
 	$(BIN)/$(PYTEST) --dist=loadfile -m slow
@@ -63,6 +64,17 @@ test-slow: setup
 
 test-paddle2.6: $(VENV)-paddle2.6/.complete
 	$(VENV)-paddle2.6/bin/$(PYTEST) -m "not large" $(NOT_ON_PADDLE_2.6)
+
+docs: $(VENV)-docs/.complete
+	$(VENV)-docs/bin/python -m sphinx -W --keep-going -n -q docs docs/_build
+
+# Sphinx on its own, beside what is in .venv, which the reference is made of.
+$(VENV)-docs/.complete: requirements-docs.txt | setup
+	$(BIN)/python -m venv --clear $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip install --no-deps --only-binary :all: -r requirements-docs.txt
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > \
+		$$($(VENV)-docs/bin/python -c 'import site; print(site.getsitepackages()[0])')/beside.pth
+	touch $@
 
 # Its symbols are those of glibc 2.17, which a test looks at: CentOS 7, Ubuntu 18.04 and all later ones.
 wheel: setup
@@ -76,8 +88,10 @@ lint: setup
 
 lock: setup
 	$(BIN)/python -m pip install uv
-	$(BIN)/uv pip compile --universal --python-version 3.9 --no-header --no-annotate --only-binary :all: \
-		--no-python-downloads --upgrade requirements.in -o requirements.txt
+	for name in requirements requirements-docs; do \
+		$(BIN)/uv pip compile --universal --python-version 3.9 --no-header --no-annotate --only-binary :all: \
+			--no-python-downloads --upgrade $$name.in -o $$name.txt || exit; \
+	done
 
 clean:
-	rm -rf $(VENV) $(VENV)-paddle2.6 build dist *.egg-info paddle_focal/*.so paddle_focal/*.fatbin
+	rm -rf $(VENV) $(VENV)-paddle2.6 $(VENV)-docs docs/_build build dist *.egg-info paddle_focal/*.so paddle_focal/*.fatbin

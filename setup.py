@@ -23,6 +23,9 @@ except ImportError:  # setuptools before 70.1
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "paddle_focal/__init__.py").read_text(), re.MULTILINE).group(1)
+# Not paddledet itself, whose own requirements cannot be installed together: `pip install --no-deps paddledet`.
+REQUIREMENTS = (ROOT / "requirements.in").read_text()
+DETECTION = re.search(r"the extra `detection`[^\n]*\n(.*?)\n\n", REQUIREMENTS, re.DOTALL).group(1)
 BUILD = os.environ.get("PADDLE_FOCAL_BUILD", "")
 if BUILD not in ("", "0", "1"):
     raise SystemExit(f"PADDLE_FOCAL_BUILD must be 0, 1 or unset, but is {BUILD!r}")
@@ -90,7 +93,11 @@ setup(
     cmdclass={"bdist_wheel": WheelForAnyPython, "build_ext": BuildLibrary, "build_py": BuildWithConfigurations},
     entry_points={"console_scripts": ["paddle-focal = paddle_focal.cli.main:main"]},
     install_requires=["numpy"],
-    extras_require={"cpu": ["paddlepaddle>=3.3"], "onnx": ["onnx>=1.17", "paddle2onnx>=2.1"]},
+    extras_require={
+        "cpu": ["paddlepaddle>=3.3"],
+        "detection": [line for line in DETECTION.splitlines() if not line.startswith("#")],
+        "onnx": ["onnx>=1.17", "paddle2onnx>=2.1"],
+    },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     )
     from paddle_focal.ops import backend_report
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AsymmetricLoss",

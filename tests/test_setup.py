@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,10 +52,34 @@ def test_the_package(read):
     assert options["long_description"] == (ROOT / "README.md").read_text(encoding="utf-8")
     assert options["entry_points"] == {"console_scripts": ["paddle-focal = paddle_focal.cli.main:main"]}
     assert options["install_requires"] == ["numpy"]  # and no Paddle
-    assert options["extras_require"] == {"cpu": ["paddlepaddle>=3.3"], "onnx": ["onnx>=1.17", "paddle2onnx>=2.1"]}
+    extras = options["extras_require"]
+    assert {name: extras[name] for name in extras if name != "detection"} == {
+        "cpu": ["paddlepaddle>=3.3"],
+        "onnx": ["onnx>=1.17", "paddle2onnx>=2.1"],
+    }
     assert options["python_requires"] == ">=3.9"
     assert (options["name"], options["license"]) == ("paddle_focal", "Apache-2.0")
     assert options["long_description_content_type"] == "text/markdown"
+
+
+def test_one_version():
+    """The citation and the changelog's first section are of the package's version."""
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [paddle_focal.__version__]
+    sections = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sections[0] == paddle_focal.__version__
+
+
+def test_what_the_detection_extra_asks_for(read):
+    """What paddledet imports, as the lock file has it; not paddledet, nor any Paddle."""
+    wanted = read()[1]["extras_require"]["detection"]
+    assert {re.split(r"[<>=]", line)[0] for line in wanted} == {
+        "matplotlib", "numpy", "opencv-python-headless", "pandas", "pillow", "protobuf", "pycocotools", "pyyaml",
+        "requests", "scikit-learn", "scipy", "setuptools", "shapely", "six", "terminaltables", "tqdm", "visualdl",
+    }  # fmt: skip
+    assert {"setuptools<80", "numpy<2.3", "pycocotools"} <= {*wanted}
+    locked = {line.split("==")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()}
+    assert {re.split(r"[<>=]", line)[0] for line in wanted} <= locked
 
 
 @pytest.mark.parametrize(("value", "built"), [(None, True), ("", True), ("1", True), ("0", False)])

@@ -51,9 +51,10 @@ class LossAnalysis:
     def __init__(self, model: nn.Layer) -> None:
         head = getattr(model, "head", None)
         if not has_losses_of_anchors(head):
+            what = type(model).__name__ + (f" with {type(head).__name__}" if head is not None else "")
             raise ValueError(
-                "the model must be a RetinaNet with the head RetinaHead or FocalRetinaHead, "
-                f"but got {type(model).__name__} with {'no head' if head is None else type(head).__name__}"
+                "only a RetinaNet can be analyzed, with the head RetinaHead or FocalRetinaHead; "
+                f"the architecture of this configuration is {what}"
             )
         self._model = model
         self._head = head

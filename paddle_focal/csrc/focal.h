@@ -82,9 +82,33 @@ FOCAL_EXPORT int focal_joint_backward(const void* a, const void* b, int64_t type
 /* How many of `count` floating numbers are 1, as a heatmap's peaks are. */
 FOCAL_EXPORT int64_t focal_count_ones(const FocalArray* numbers, int64_t count);
 
+/* Which anchor is trained to find which box, by the greatest IoU, in the arithmetic of PaddleDetection: anchors and the
+ * boxes of several images, as corners x0, y0, x1, y1 in float. */
+typedef struct {
+  const void* anchors;       /* [anchor_count, 4] */
+  const void* boxes;         /* [starts[images], 4]: image by image */
+  FocalArray classes;        /* integers, of each box; their type is that of the labels */
+  const int64_t* starts;     /* where the boxes of each image begin, and where those of the last one end */
+  int64_t anchor_count, images;
+  double positive, negative; /* IoUs from which an anchor is foreground, and below which it is background */
+  double tolerance;          /* by how much an IoU may be less than a box's greatest one and count as equal */
+  int64_t keeps_best;        /* whether anchors with a box's greatest IoU are foreground, whatever it is */
+  int64_t background, ignore_index; /* the labels of background, and of what is neither */
+} FocalAssignment;
+
+/* Of each anchor of each image, [images, anchor_count]. */
+typedef struct {
+  int32_t* best;          /* 0 for each box, and changed; asked for with keeps_best only */
+  void* label;
+  int64_t* row;           /* of the anchor's box; starts[images] if it is not foreground */
+  uint8_t* is_foreground;
+} FocalAssigned;
+
+FOCAL_EXPORT int focal_assign(const FocalAssignment* assignment, const FocalAssigned* assigned);
+
 /* A GPU whose context is current: its driver's cuLaunchKernel and cuGetErrorString, and by number the functions that
  * focal_gpu_kernel names. */
-enum { FOCAL_GPU_KERNELS = 126 };
+enum { FOCAL_GPU_KERNELS = 128 };
 
 typedef struct {
   int (*launch)(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
@@ -105,6 +129,10 @@ FOCAL_EXPORT int focal_gpu_forward(const FocalGpu* gpu, const FocalLossParams* p
                                    void* stream);
 FOCAL_EXPORT int focal_gpu_backward(const FocalGpu* gpu, const FocalLossParams* params, const FocalArray* grad_out,
                                     void* grad, void* stream);
+
+/* The same as focal_assign, with everything but the starts on the GPU; it returns before the stream has done it. */
+FOCAL_EXPORT int focal_gpu_assign(const FocalGpu* gpu, const FocalAssignment* assignment, const FocalAssigned* assigned,
+                                  void* stream);
 
 /* Memory in huge pages for large results, and released memory again if it fits; null if there is none. */
 FOCAL_EXPORT void* focal_allocate(int64_t bytes);

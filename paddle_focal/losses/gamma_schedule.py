@@ -22,7 +22,7 @@ UNITS = ("epoch", "iteration")
 class GammaSchedule:
     """Gamma as a function of how far training has come: low at first, raised once the easy samples are learnt.
 
-    It depends on the epoch and iteration alone and has no state, so training that is resumed goes on where it was.
+    It depends on the epoch and iteration alone and has no state, so a resumed training continues where it was.
 
     .. code-block:: python
 

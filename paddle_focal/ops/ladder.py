@@ -12,6 +12,7 @@ from paddle import Tensor
 
 from paddle_focal.ops import composite, devices, native
 from paddle_focal.ops.loss import Loss, LossParams
+from paddle_focal.ops.native import assignment
 from paddle_focal.ops.native.library import library
 from paddle_focal.ops.registry import GAUSSIAN, LOSSES, SIGMOID
 
@@ -80,6 +81,16 @@ def count_ones(tensor: Tensor) -> Tensor:
     if devices.can_read(tensor) and select(None, tensor, GAUSSIAN) is native:
         return paddle.to_tensor(native.cpu.count_ones(tensor), place=tensor.place)
     return (tensor >= 1.0).astype("int64").sum()
+
+
+def assigns(anchors: Tensor) -> bool:
+    """Whether the native library assigns anchors to boxes on their device; if it cannot, there is a warning."""
+    if not paddle.in_dynamic_mode():
+        return False
+    reason = assignment.reason_against(anchors)
+    if reason:
+        _warn_of_fallback(reason)
+    return reason is None
 
 
 def _known(backend: str) -> str:

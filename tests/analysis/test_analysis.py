@@ -219,14 +219,15 @@ def test_a_gamma_of_its_own_joins_the_others(rng):
 
 
 def test_other_models_are_refused():
-    with pytest.raises(ValueError, match="head RetinaHead or FocalRetinaHead, but got Linear with no head"):
+    with pytest.raises(ValueError, match=r"only a RetinaNet can be analyzed, .* configuration is Linear$"):
         LossAnalysis(nn.Linear(1, 1))
     model = nn.Linear(1, 1)
     model.head = nn.ReLU()
     with pytest.raises(ValueError) as error:  # noqa: PT011 - its text follows
         LossAnalysis(model)
     assert str(error.value) == (
-        "the model must be a RetinaNet with the head RetinaHead or FocalRetinaHead, but got Linear with ReLU"
+        "only a RetinaNet can be analyzed, with the head RetinaHead or FocalRetinaHead; "
+        "the architecture of this configuration is Linear with ReLU"
     )
 
 

@@ -169,6 +169,8 @@ void softmax_numbers(const FocalLossParams& params, int64_t* result) {
 
 int64_t softmax_pass_size() { return sizeof(cuda::SoftmaxPass); }
 
+int64_t assign_pass_size() { return sizeof(cuda::AssignPass); }
+
 /// The number of the kind of kernel.
 int kind_of_pass(const FocalLossParams& params, const FocalArray* grad_out, void* out) {
   return static_cast<int>(cuda::Pass(params, grad_out ? *grad_out : FocalArray{nullptr, 0}, out).kind);

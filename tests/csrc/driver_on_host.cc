@@ -2,6 +2,7 @@
 
 #include "cuda_on_host.cc"
 
+#include <algorithm>
 #include <string>
 
 namespace {
@@ -47,6 +48,26 @@ bool add_partials(unsigned blocks, unsigned threads, unsigned shared, void** arg
   return true;
 }
 
+template <class Run>
+bool run_assignment(unsigned blocks, unsigned threads, unsigned shared, void** arguments, Run run) {
+  const auto& pass = *static_cast<const cuda::AssignPass*>(arguments[0]);
+  if (threads != cuda::kThreads || shared || blocks != pass.images * pass.blocks) return false;
+  for (unsigned block = 0; block < blocks; ++block) {
+    for (unsigned thread = 0; thread < threads; ++thread) run(pass, cuda::Assignment(pass, block, thread));
+  }
+  return true;
+}
+
+bool find_best(unsigned blocks, unsigned threads, unsigned shared, void** arguments) {
+  return run_assignment(blocks, threads, shared, arguments, [](auto& pass, const cuda::Assignment& thread) {
+    thread.find_best([&](int32_t box, int32_t bits) { pass.assigned.best[box] = std::max(pass.assigned.best[box], bits); });
+  });
+}
+
+bool assign(unsigned blocks, unsigned threads, unsigned shared, void** arguments) {
+  return run_assignment(blocks, threads, shared, arguments, [](auto&, const cuda::Assignment& one) { one.assign(); });
+}
+
 struct Kernel {
   std::string name;
   Launch launch;
@@ -55,7 +76,8 @@ struct Kernel {
 #define ENTRY(NAME, ...) {#NAME, run_blocks<cuda::Thread<__VA_ARGS__>>},
 #define SOFTMAX_ENTRY(NAME, THREAD, ...) {#NAME, run_softmax_blocks<cuda::THREAD<__VA_ARGS__>>},
 const Kernel kernels[] = {FOCAL_KERNELS(ENTRY) FOCAL_SOFTMAX_KERNELS(SOFTMAX_ENTRY){"focal_add_float32", add_partials<float>},
-                          {"focal_add_float64", add_partials<double>}};
+                          {"focal_add_float64", add_partials<double>},
+                          {"focal_best_overlaps", find_best}, {"focal_label_anchors", assign}};
 
 struct Context {
   int retained = 0;

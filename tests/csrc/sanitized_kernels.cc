@@ -300,6 +300,40 @@ void check_wrong_labels(Random& random) {
   }
 }
 
+/// Boxes of many images among squares in a row, each box that of one square.
+void check_assignment(Random& random) {
+  for (const int64_t count : {1, 255, 256, 4097, 10000}) {
+    const int64_t images = 1 + random.below(5);
+    std::vector<double> anchors(4 * count), boxes, classes;
+    for (int64_t i = 0; i < 4 * count; ++i) anchors[i] = i % 2 ? (i % 4 == 3) * 8 : 8 * (i / 4) + (i % 4 == 2) * 8;
+    std::vector<int64_t> starts{0}, chosen;
+    for (int64_t image = 0; image < images; ++image) {
+      for (int64_t g = random.below(4); g > 0; --g) {
+        chosen.push_back(random.below(count));
+        boxes.insert(boxes.end(), &anchors[4 * chosen.back()], &anchors[4 * chosen.back()] + 4);
+        classes.push_back(static_cast<double>(chosen.size()));
+      }
+      starts.push_back(chosen.size());
+    }
+    const Numbers anchor(FOCAL_FLOAT32, anchors), box(FOCAL_FLOAT32, boxes);
+    const Numbers label(random.one_of(kIntegers), classes);
+    std::vector<int32_t> best(chosen.size());
+    std::vector<int64_t> row(images * count);
+    std::vector<uint8_t> is_foreground(images * count);
+    Numbers found(label.array().type, images * count);
+    const FocalAssignment given{anchor.array().data, box.array().data, label.array(), starts.data(), count, images,
+                                0.5, 0.4, 0, random.below(2), 0, -1};
+    const FocalAssigned assigned{best.data(), found.data(), row.data(), is_foreground.data()};
+    require(focal_assign(&given, &assigned) == FOCAL_OK, "assignment that failed");
+    for (int64_t i = 0; i < images * count; ++i) {
+      int64_t expected = starts[images];
+      for (int64_t g = starts[i / count + 1] - 1; g >= starts[i / count]; --g) expected = chosen[g] == i % count ? g : expected;
+      require(row[i] == expected && is_foreground[i] == (expected < starts[images]), "row of an anchor");
+      require(found[i] == (is_foreground[i] ? expected + 1 : 0), "label of an anchor");
+    }
+  }
+}
+
 /// Blocks that are given back and taken again, larger and smaller ones.
 void check_memory(Random& random) {
   for (int i = 0; i < 60; ++i) {
@@ -325,5 +359,6 @@ int main(int, char** arguments) {
     }
   }
   check_wrong_labels(random);
+  check_assignment(random);
   check_memory(random);
 }

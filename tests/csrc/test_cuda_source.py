@@ -52,11 +52,12 @@ def test_kernels_are_those_that_the_library_launches(host, tmp_path):
     """By name, and by the size of what they are called with, which g++ has laid out."""
     command = [NVCC, "-std=c++17", "-ptx", f"-I{SOURCES}", SOURCES / "cuda/focal_kernels.cu", "-o", tmp_path / "ptx"]
     subprocess.run(command, check=True)
-    entries = re.findall(r"\.entry (\w+)\(\s*\.param [^,]*?(?:\[(\d+)\])?,", (tmp_path / "ptx").read_text())
+    entries = re.findall(r"\.entry (\w+)\(\s*\.param [^,)]*?(?:\[(\d+)\])?\s*[,)]", (tmp_path / "ptx").read_text())
     assert {name for name, _ in entries} == set(kernel_names(load(build.PACKAGE / build.LIBRARY)))
-    for is_softmax, size in ((False, host.pass_size()), (True, host.softmax_pass_size())):
-        sizes = {size for name, size in entries if "add" not in name and ("softmax" in name) == is_softmax}
-        assert sizes == {str(size)}
+    passes = {r"softmax": host.softmax_pass_size(), r"focal_(best_overlaps|label_anchors)": host.assign_pass_size()}
+    passes[r"focal_(loss|gradient)_(?!softmax)"] = host.pass_size()
+    for pattern, expected in passes.items():
+        assert {size for name, size in entries if re.search(pattern, name)} == {str(expected)}
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

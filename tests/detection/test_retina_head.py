@@ -11,16 +11,15 @@ import pytest
 pytest.importorskip("ppdet")
 
 import two_ranks
-from paddle_limits import COMPARES_EXACTLY, IS_PADDLE_2, needs_boxless_retina_head
+from paddle_limits import IS_PADDLE_2, needs_boxless_retina_head
 from ppdet.core import workspace
-from ppdet.modeling.assigners import MaxIoUAssigner
 from ppdet.modeling.losses import FocalLoss
 from two_ranks import CLASSES, SIZE, STRIDES, create_head, head_outputs
 
 from paddle_focal import SigmoidFocalLoss
 from paddle_focal.detection import FocalRetinaHead
 from paddle_focal.detection.assigners.anchor_targets import assign
-from paddle_focal.detection.assigners.max_iou import BlockMaxIoUAssigner
+from paddle_focal.detection.assigners.max_iou import BatchMaxIoUAssigner
 from paddle_focal.detection.heads import retina_head
 from paddle_focal.detection.heads.anchors import Anchors
 from paddle_focal.ops import ladder
@@ -317,7 +316,5 @@ class TestConfiguration:
         assert workspace.create("SigmoidFocalLoss").foreground_normalizer.mode == "sync"
 
 
-def test_anchors_are_assigned_block_by_block():
-    """Ten times as fast as with ppdet's assigner, and without its memory."""
-    assigner = create_head("FocalRetinaHead")._assigner
-    assert isinstance(assigner, BlockMaxIoUAssigner if COMPARES_EXACTLY else MaxIoUAssigner)
+def test_the_anchors_of_all_images_are_assigned_at_once():
+    assert isinstance(create_head("FocalRetinaHead")._assigner, BatchMaxIoUAssigner)

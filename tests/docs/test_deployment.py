@@ -25,7 +25,7 @@ INFER = "python tools/infer.py -c configs/cells.yml --infer_dir new --output_dir
 
 def test_commands_name_what_there_is():
     commands = [command.split()[1] for command in commands_of(PAGE) if command.startswith("python ")]
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         assert Path(command).stem in SCRIPTS if "/" not in command else (ROOT / command).is_file()
     assert all(f"`{name}.py`" in PAGE for name in SCRIPTS)

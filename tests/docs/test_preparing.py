@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from tutorial import blocks_of, read
+from tutorial import blocks_of, configuration, read
 
 pytest.importorskip("ppdet")
 
@@ -15,7 +15,7 @@ from ppdet.data.transform.batch_operators import PadBatch
 
 TUTORIAL = blocks_of(read("train_your_own_data.md"))
 PREPARE, *_ = (block for kind, block in blocks_of(read("deployment.md")) if kind == "python")
-(CONFIG,) = (yaml.safe_load(block) for kind, block in TUTORIAL if kind == "yaml")
+CONFIG = yaml.safe_load(configuration())
 PICTURE = "dataset/cells/images/BloodImage_00007.jpg"
 
 #: Width and height: as the tutorial's pictures, upright, odd, narrow, low, smaller than the target.

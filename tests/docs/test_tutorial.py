@@ -33,11 +33,11 @@ def few(source: Path, target: Path) -> None:
 
 def test_commands_name_what_there_is():
     tools = [command.split()[1] for command in COMMANDS if command.startswith("python tools/")]
-    assert len(tools) == 8
+    assert len(tools) == 9
     assert all((ROOT / tool).is_file() for tool in tools)
     images = re.findall(r"!\[[^]]+\]\((.*?)\)", TEXT)
     assert len(images) == 2
-    assert all((ROOT / "docs" / image).is_file() for image in images)
+    assert all((ROOT / "docs/en" / image).is_file() for image in images)
 
 
 @pytest.mark.parametrize("tool", ["check_data", "class_alpha"])

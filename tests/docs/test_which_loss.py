@@ -1,4 +1,4 @@
-"""What docs/which_loss.md says is equal is equal."""
+"""What docs/en/which_loss.md says is equal is equal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 import paddle_focal.functional
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/which_loss.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs/en/which_loss.md").read_text()
 BLOCKS = re.findall(r"^## ([^\n]*)\n(?:(?!^## ).)*?```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
 
 

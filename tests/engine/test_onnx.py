@@ -36,7 +36,7 @@ NETWORK = (
 
 def prepare(folder: Path, image: np.ndarray) -> dict[str, np.ndarray]:
     """As the page on deployment says."""
-    page = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/en/deployment.md").read_text(encoding="utf-8")
     names: dict = {}
     exec(re.search(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL).group(1), names)
     return names["prepare"](image, names["steps_of"](folder))

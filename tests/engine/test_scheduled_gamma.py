@@ -9,7 +9,11 @@ import pytest
 
 pytest.importorskip("ppdet")
 
+from ppdet.core import workspace
+from replaced_components import create_pair
+
 from paddle_focal import SigmoidFocalLoss, SoftmaxFocalLoss
+from paddle_focal.detection import replace
 from paddle_focal.engine.hooks.scheduled_gamma import ScheduledGamma
 
 LINEAR = {"kind": "linear", "gammas": [0.0, 2.0], "epochs": [0, 2]}
@@ -72,3 +76,29 @@ def test_what_is_wrong_is_said(error, message, section):
 def test_a_model_without_a_loss_of_ours():
     with pytest.raises(ValueError, match="gamma_schedule needs a model with a loss of paddle_focal"):
         scheduled(LINEAR, paddle.nn.CrossEntropyLoss())
+
+
+@pytest.mark.parametrize(
+    ("name", "holder"), [("SOLOv2Loss", "solov2_loss"), ("QueryInstLoss", "loss_func"), ("CTFocalLoss", "hm_loss")]
+)
+def test_losses_of_components_that_are_no_layers(workspace_copy, name, holder):
+    """Some of PaddleDetection's losses are plain objects, which no model lists among its layers."""
+    if name not in workspace_copy:
+        pytest.skip(f"no {name} in ppdet")
+    replace([name])
+    component = workspace.create(name)
+    assert not isinstance(component, paddle.nn.Layer)
+    head = paddle.nn.Layer()
+    setattr(head, holder, component)
+    callback = ScheduledGamma(SimpleNamespace(model=Model(head), cfg={}), LINEAR)
+    callback.on_step_begin(step(1, 2))
+    assert component.focal.gamma == 1.5
+
+
+def test_the_loss_of_a_heatmap_that_a_head_computes_from_logits(workspace_copy):
+    """TTFHead's loss is given to it as a plain object, and computed by the head itself."""
+    stock, ours = create_pair("TTFHead", strides=(4,), hm_head_planes=4, wh_head_planes=4)
+    scheduler = ScheduledGamma(SimpleNamespace(model=Model(ours), cfg={}), LINEAR)
+    scheduler.on_step_begin(step(0, 2))
+    assert ours.focal.gamma == 0.5
+    assert list(ours.state_dict()) == list(stock.state_dict())

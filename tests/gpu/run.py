@@ -229,6 +229,65 @@ class Case:
         return float(np.inf if np.isnan(error).any() else error.max())
 
 
+class Assignment:
+    """Boxes of some images among anchors; one box in four is there twice, and one has no area."""
+
+    def __init__(self, losses: Losses, rng, images: int, anchors: int, boxes: int) -> None:
+        self.losses, self.shape = losses, (images, anchors)
+        self.starts = np.minimum(np.arange(images + 1), max(images - 1, 1)) * boxes  # of several, the last has no box
+        low = rng.uniform(0, 1000, (anchors + boxes * images, 2))
+        corners = np.concatenate([low, low + rng.uniform(8, 300, low.shape)], axis=1).astype(np.float32)
+        self.anchors, self.boxes = corners[:anchors], corners[anchors:]
+        self.boxes[1::4], self.boxes[3::8, 2:] = self.boxes[::4][: len(self.boxes[1::4])], self.boxes[3::8, :2]
+        self.classes = rng.integers(0, 80, len(self.boxes))
+        device = losses.device
+        inputs = [device.put(one) for one in (self.anchors, self.boxes, self.classes)]
+        self.results = [device.put(np.zeros(self.shape, dtype)) for dtype in (np.int64, np.int64, np.uint8)]
+        self.best = device.put(np.zeros(len(self.boxes), np.int32))
+        self.held = inputs, self.starts
+        self.given = interface.ASSIGNMENT.pack(
+            *map(device.address, inputs), interface.FORMATS["int64"], self.starts.ctypes.data, anchors, images, 0.5,
+            0.4, 0.0, 1, 80, -1,
+        )  # fmt: skip
+        self.assigned = interface.ASSIGNED.pack(*map(device.address, (self.best, *self.results)))
+
+    def run(self) -> None:
+        self.best[...] = 0
+        self.losses.run(self.losses.library.focal_gpu_assign, self.given, self.assigned)
+
+    def expected(self):
+        """Label, row and foreground, with one rounding to float32 after each operation, as in PaddleDetection."""
+        for start, end in zip(self.starts, self.starts[1:]):
+            box, anchor = self.boxes[start:end, None], self.anchors[None]
+            extent = np.minimum(box[..., 2:], anchor[..., 2:]) - np.maximum(box[..., :2], anchor[..., :2])
+            shared = extent.clip(0).prod(axis=2)
+            areas = [(one[..., 2:] - one[..., :2]).prod(axis=2) for one in (box, anchor)]
+            iou = np.where(shared > 0, shared / (areas[0] + areas[1] - shared), np.float32(0))
+            if start == end:
+                iou = np.zeros((1, len(self.anchors)), np.float32)
+            best = ((iou == iou.max(axis=1, keepdims=True)) & (iou > 0)).any(axis=0)
+            is_foreground = (iou.max(axis=0) >= np.float32(0.5)) | best
+            row = np.where(is_foreground, iou.argmax(axis=0) + start, self.starts[-1])
+            other = np.where(iou.max(axis=0) >= np.float32(0.4), -1, 80)
+            yield np.where(is_foreground, np.append(self.classes, 0)[row], other), row, is_foreground
+
+    def wrong(self) -> int:
+        """How many numbers differ."""
+        self.run()
+        expected = [np.stack(one) for one in zip(*self.expected())]
+        actual = [self.losses.device.get(one, wanted.dtype) for one, wanted in zip(self.results, expected)]
+        return sum(int((one != wanted.ravel()).sum()) for one, wanted in zip(actual, expected))
+
+
+def check_assignment(losses: Losses) -> int:
+    """Prints how many numbers of labels and rows are wrong, of cases of several sizes; returns it."""
+    rng, wrong = np.random.default_rng(9), 0
+    for images, anchors, boxes in ((1, 1, 1), (2, 1000, 0), (3, 1001, 1), (2, 5000, 100), (300, 70, 2)):
+        wrong += Assignment(losses, rng, images, anchors, boxes).wrong()
+    print(f"assignment of anchors: {wrong} wrong")
+    return wrong
+
+
 def cases():
     """Shape, loss, kind, gamma, and whether logits are wide; a softmax, which takes long to check, has fewer labels."""
     for loss, (_, kinds) in LOSSES.items():
@@ -266,6 +325,12 @@ def measure(losses: Losses) -> None:
     """Prints the times of a sum's passes beside a copy of the logits, which moves as much as the backward pass."""
     rng, device = np.random.default_rng(8), losses.device
     print(f"\n{device.torch.cuda.get_device_name()}, PyTorch {device.torch.__version__}")
+    for images, boxes in ((2, 7), (8, 100)):
+        one = Assignment(losses, rng, images, 201600, boxes)
+        copies = [(result.clone(), result) for result in one.results]
+        times = (lambda: [to.copy_(source) for to, source in copies]), one.run  # noqa: B023
+        print(f"assignment of {images} images with {boxes} boxes: copy of the results, and itself:",
+              *(f"{device.milliseconds(run):8.3f}" for run in times), "ms", flush=True)  # fmt: skip
     print(f"{'loss':19} {'logits':12} {'dtype':9} {'copy':>8} {'forward':>8} {'backward':>8}  in ms")
     timed = [("sigmoid", "hard", 2.0), ("sigmoid", "hard", 1.5), ("sigmoid", "weighted", 2.0), ("quality", "own", 2.0),
              ("varifocal", "own", 2.0), ("gaussian", "own", 2.0), ("softmax", "hard", 2.0)]  # fmt: skip
@@ -287,7 +352,7 @@ def main() -> int:
     parser.add_argument("--driver", help="a library in place of NVIDIA's, whose GPU is the host")
     options = parser.parse_args()
     losses = Losses(Host() if options.driver else Gpu(), options.driver or driver.LIBRARY, options.kernels)
-    wrong = check(losses)
+    wrong = check_assignment(losses) + check(losses)
     if not options.driver:
         measure(losses)
     return int(wrong > 0)

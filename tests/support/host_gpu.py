@@ -13,7 +13,7 @@ import pytest
 
 from paddle_focal import build
 from paddle_focal.ops import devices, ladder
-from paddle_focal.ops.native import driver, gpu
+from paddle_focal.ops.native import assignment, driver, gpu
 
 IMAGE = b"kernels of the host\0"
 STREAM = 0x57
@@ -58,7 +58,13 @@ class HostGpu:
 
     def forget(self) -> None:
         """What the package keeps of the driver."""
-        for function in (gpu.kernels_on, gpu._driver, gpu.reason_against, ladder._warn_of_fallback):
+        for function in (
+            gpu.kernels_on,
+            gpu._driver,
+            gpu.reason_against,
+            assignment._reason_against,
+            ladder._warn_of_fallback,
+        ):
             function.cache_clear()
 
     def fail(self, function: str, result: int) -> None:

@@ -87,6 +87,7 @@ class SmallRuns:
         self, folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch, clean: Callable[[], AbstractContextManager]
     ) -> None:
         self.folder, self.data, self._patch, self._clean = folder / CONFIG.stem, data, monkeypatch, clean
+        self._config, self._settings = CONFIG, SETTINGS
         self.images: list[tuple[int, ...]] = []
         self.evaluated = 0
         self.drawn: tuple[list[int], list[int]] | None = None
@@ -101,7 +102,12 @@ class SmallRuns:
     def arguments(self, *options: str, flags: Iterable[str] = (), save_dir: Path | None = None) -> list[str]:
         data = [f"{name}Dataset.dataset_dir={self.data}" for name in ("Train", "Eval")]
         where = f"save_dir={save_dir or self.folder.parent}"
-        return ["-c", str(CONFIG), *flags, "-o", *SETTINGS, *data, where, *options]
+        return ["-c", str(self._config), *flags, "-o", *self._settings, *data, where, *options]
+
+    def use(self, name: str, *settings: str) -> None:
+        """Another configuration of ``configs/``, with settings that make it small."""
+        self._config, self._settings = CONFIG.with_stem(name), settings
+        self.folder = self.folder.with_name(name)
 
     def train(
         self, *options: str, flags: Iterable[str] = (), final_eval: bool = False, save_dir: Path | None = None

@@ -1,4 +1,4 @@
-"""What the pages of ``docs/`` say to run, and a checkout with the data of the tutorial to run it in."""
+"""What the pages of ``docs/en/`` say to run, and a checkout with the data of the tutorial to run it in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DATA = ROOT.parent / "shared/bccd"
 
 
 def read(name: str) -> str:
-    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+    return (ROOT / "docs/en" / name).read_text(encoding="utf-8")
 
 
 def blocks_of(page: str) -> list[tuple[str, str]]:
@@ -25,6 +25,13 @@ def blocks_of(page: str) -> list[tuple[str, str]]:
 
 def commands_of(page: str) -> list[str]:
     return [line for kind, block in blocks_of(page) if kind == "bash" for line in block.splitlines()]
+
+
+def configuration() -> str:
+    """The tutorial's own, which is the one that builds on the demo's."""
+    blocks = blocks_of(read("train_your_own_data.md"))
+    (found,) = (block for kind, block in blocks if block.startswith("_BASE_: [retinanet_r18_fpn_digits.yml]"))
+    return found
 
 
 def checkout(folder: Path) -> Path:
@@ -37,8 +44,7 @@ def checkout(folder: Path) -> Path:
             (folder / name / path.name).symlink_to(path)
     (folder / "dataset").mkdir()
     (folder / "dataset/cells").symlink_to(DATA)
-    (configuration,) = (block for kind, block in blocks_of(read("train_your_own_data.md")) if kind == "yaml")
-    (folder / "configs/cells.yml").write_text(configuration)
+    (folder / "configs/cells.yml").write_text(configuration())
     return folder
 
 

@@ -1,4 +1,4 @@
-// The kernels. There are no atomics: two runs give the same bits.
+// The kernels. There are no atomics but for a maximum: two runs give the same bits.
 
 #include "cuda/focal_kernels.cuh"
 
@@ -87,6 +87,12 @@ __device__ __forceinline__ void add_partials(const double* partials, int64_t n, 
   if (threadIdx.x == 0) *sum = static_cast<T>(total);
 }
 
+/// The greatest number of a warp, in all of its threads.
+__device__ __forceinline__ int32_t warp_max(int32_t value) {
+  for (int d = kWarp / 2; d; d /= 2) value = max(value, __shfl_xor_sync(~0u, value, d));
+  return value;
+}
+
 }  // namespace
 }  // namespace cuda
 }  // namespace paddle_focal
@@ -117,4 +123,16 @@ extern "C" __global__ void __launch_bounds__(kTotalThreads)
 extern "C" __global__ void __launch_bounds__(kTotalThreads)
     focal_add_float64(const double* partials, int64_t n, double* sum) {
   add_partials(partials, n, sum);
+}
+
+extern "C" __global__ void __launch_bounds__(kThreads) focal_best_overlaps(AssignPass pass) {
+  Assignment(pass, blockIdx.x, threadIdx.x).find_best([&](int32_t box, int32_t bits) {
+    if (!__any_sync(~0u, bits > 0)) return;
+    const int32_t greatest = warp_max(bits);
+    if (threadIdx.x % kWarp == 0 && greatest > pass.assigned.best[box]) atomicMax(pass.assigned.best + box, greatest);
+  });
+}
+
+extern "C" __global__ void __launch_bounds__(kThreads) focal_label_anchors(AssignPass pass) {
+  Assignment(pass, blockIdx.x, threadIdx.x).assign();
 }

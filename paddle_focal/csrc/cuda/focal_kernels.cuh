@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/focal_any.cuh"
+#include "cuda/focal_assign.cuh"
 #include "cuda/focal_packed.cuh"
 #include "cuda/focal_softmax.cuh"
 

@@ -1,6 +1,7 @@
 // The interface's functions for GPUs, over a driver that is handed in: the library is linked to none.
 
 #include "cpu/failure.h"
+#include "cuda/focal_assign.cuh"
 #include "cuda/focal_pass.cuh"
 #include "cuda/focal_softmax_pass.cuh"
 
@@ -27,13 +28,16 @@ constexpr int64_t number_of(double*) { return FOCAL_FLOAT64; }
 const Kernel kList[] = {FOCAL_KERNELS(ENTRY)};
 #undef ENTRY
 
-/// Those after them: of the softmax loss, in the order of softmax_kernel_of(), and two that add up partial sums.
+/// Those after them: of the softmax loss, in the order of softmax_kernel_of(), two that add up partial sums, and two of
+/// the assignment.
 #define ENTRY(NAME, ...) #NAME,
-const char* const kOthers[] = {FOCAL_SOFTMAX_KERNELS(ENTRY) "focal_add_float32", "focal_add_float64"};
+const char* const kOthers[] = {FOCAL_SOFTMAX_KERNELS(ENTRY) "focal_add_float32", "focal_add_float64",
+                               "focal_best_overlaps", "focal_label_anchors"};
 #undef ENTRY
 
 constexpr int kSingle = sizeof(kList) / sizeof(*kList);
 constexpr int kKernels = kSingle + sizeof(kOthers) / sizeof(*kOthers);
+constexpr int kAddFloat32 = kKernels - 4, kAddFloat64 = kKernels - 3, kFindBest = kKernels - 2, kAssign = kKernels - 1;
 static_assert(kKernels == FOCAL_GPU_KERNELS, "focal.h states the number of kernels");
 
 int kernel_of(const Pass& pass) {
@@ -112,11 +116,25 @@ int focal_gpu_forward(const FocalGpu* gpu, const FocalLossParams* params, void* 
   if (status != FOCAL_OK || !params->reduce) return status;
   int64_t n = cuda::partial_count(*params);
   void* arguments[] = {&partials, &n, &loss};
-  const int kernel = cuda::kKernels - (params->logit.type == FOCAL_FLOAT64 ? 1 : 2);
+  const int kernel = params->logit.type == FOCAL_FLOAT64 ? cuda::kAddFloat64 : cuda::kAddFloat32;
   return cuda::launch(*gpu, kernel, 1, cuda::kTotalThreads, 0, stream, arguments);
 }
 
 int focal_gpu_backward(const FocalGpu* gpu, const FocalLossParams* params, const FocalArray* grad_out, void* grad,
                        void* stream) {
   return cuda::run(*gpu, *params, grad_out, grad, nullptr, stream);
+}
+
+int focal_gpu_assign(const FocalGpu* gpu, const FocalAssignment* assignment, const FocalAssigned* assigned,
+                     void* stream) {
+  if (!assignment->anchor_count) return FOCAL_OK;
+  for (int64_t first = 0; first < assignment->images; first += cuda::kMostImages) {
+    cuda::AssignPass pass(*assignment, *assigned, first);
+    void* arguments[] = {&pass};
+    for (int kernel = pass.needs_best() ? cuda::kFindBest : cuda::kAssign; kernel <= cuda::kAssign; ++kernel) {
+      const int status = cuda::launch(*gpu, kernel, pass.images * pass.blocks, cuda::kThreads, 0, stream, arguments);
+      if (status != FOCAL_OK) return status;
+    }
+  }
+  return FOCAL_OK;
 }

@@ -35,23 +35,24 @@ class FocalRetinaHead(RetinaHead):
       gather; its gradient is written in the same order. Ignored anchors get the loss's ``ignore_index``. All levels are
       one step of autograd.
     - The box loss looks at foreground anchors only.
-    - The anchors of a size are computed once, and MaxIoUAssigner's assignment needs no matrix of all pairs.
+    - The anchors of a size are computed once, and MaxIoUAssigner's assignment needs no matrix of all pairs, but two
+      passes of the native library over the anchors.
     - Images without boxes are no special case: every parameter gets a gradient, of zeros if need be, so that several
       ranks stay in step without ``find_unused_parameters``.
     - ``normalizer`` divides both losses by the foreground count of this rank, or of all ranks.
 
     Nothing waits for a GPU, except the anchors of a size that has not been seen before (ppdet's generator waits). On a
     GPU the box loss takes all anchors and masks those that are not foreground, because counting the foreground would
-    have to wait. Both losses of five levels, forward and backward, are then 60 operators of Paddle, and so is the
-    assignment, with two more for each further image.
+    have to wait. The assignment and both losses of five levels, forward and backward, then launch less than 60 kernels,
+    however many images there are.
 
     The section ``RetinaHead`` supplies each key that this section lacks, so a configuration switches from one head to
     the other by changing only the name.
 
     Args:
         num_classes: C, without background.
-        conv_feat, anchor_generator, bbox_assigner, loss_bbox, nms, prior_prob, nms_pre, weights: RetinaHead's own.
-            ``loss_bbox`` is called with ``reduction="none"``, which SmoothL1Loss accepts.
+        conv_feat, anchor_generator, bbox_assigner, nms, prior_prob, nms_pre, weights: RetinaHead's own.
+        loss_bbox: RetinaHead's own, called with ``reduction="none"``, which SmoothL1Loss accepts.
         loss_class: a :class:`paddle_focal.SigmoidFocalLoss` without a normalizer of its own.
         normalizer: 'local', 'sync' or 'ema', the mode of a :class:`paddle_focal.ForegroundNormalizer`, which
             the attribute holds.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar
+from unittest.mock import patch
 
+import paddle
 from paddle import Tensor
 
 from paddle_focal import losses
@@ -20,5 +22,11 @@ class CLRNetLoss(Replacement):
         self.focal = losses.SoftmaxFocalLoss(alpha=alpha, gamma=gamma, reduction="none")
 
     def forward(self, *args, **kwargs) -> dict[str, Tensor]:
-        with self.names(FocalLoss=lambda **_: self.focal):
+        minus = Tensor.__sub__
+
+        def minus_integers(one: Tensor, other: Any) -> Tensor:
+            """As Paddle 2 does: PaddleDetection subtracts integers from lengths of lanes, which Paddle 3 refuses."""
+            return minus(one, other.astype(one.dtype) if paddle.is_tensor(other) else other)
+
+        with self.names(FocalLoss=lambda **_: self.focal), patch.object(Tensor, "__sub__", minus_integers):
             return super().forward(*args, **kwargs)

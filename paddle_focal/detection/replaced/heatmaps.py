@@ -30,13 +30,19 @@ class CTFocal(Replacement):
 
 @replaces("TTFHead")
 class TTFHead(Replacement):
-    """The heatmap's loss is computed from its logits, which PaddleDetection clips: no gradient beyond 9.21."""
+    """The heatmap's loss is computed from its logits, which PaddleDetection clips: no gradient beyond 9.21.
+
+    It has the hyper-parameters of the head's CTFocalLoss; with another loss the head is PaddleDetection's.
+    """
+
+    def configure(self) -> None:
+        loss = self.hm_loss
+        self.focal = _heatmap_loss(loss.gamma, loss.loss_weight) if isinstance(loss, CTFocalLoss) else None
 
     def get_loss(self, pred_hm: Tensor, *args, **kwargs):
-        if not isinstance(self.hm_loss, CTFocalLoss):
+        if self.focal is None:
             return super().get_loss(pred_hm, *args, **kwargs)
-        loss = _heatmap_loss(self.hm_loss.gamma, self.hm_loss.loss_weight)
-        with patch.object(self, "hm_loss", lambda _, heatmap: loss(pred_hm, heatmap)):
+        with patch.object(self, "hm_loss", lambda _, heatmap: self.focal(pred_hm, heatmap)):
             return super().get_loss(pred_hm, *args, **kwargs)
 
 

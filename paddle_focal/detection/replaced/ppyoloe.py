@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
+from unittest.mock import patch
 
+import paddle
 from paddle import Tensor
 
 from paddle_focal.detection.replaced.levels import sum_over_levels, with_wide_labels, zero_of
@@ -61,10 +64,25 @@ class PPYOLOEHead(Replacement):
 class PPYOLOEInsHead(PPYOLOEHead):
     __doc__ = PPYOLOEHead.__doc__
 
-    def get_loss(self, head_outs, *args, **kwargs) -> dict[str, Tensor]:
-        losses = super().get_loss(head_outs, *args, **kwargs)
+    def get_loss(self, head_outs, gt_meta, *args, **kwargs) -> dict[str, Tensor]:
+        gt_meta = _with_masks(gt_meta, head_outs[3].shape[-2:])
+        losses = super().get_loss(head_outs, gt_meta, *args, **kwargs)
         losses["loss"] = losses["loss"] + zero_of(*head_outs[1:4])  # without boxes no loss reads boxes and masks
         return losses
+
+
+def _with_masks(targets: dict, sides: Sequence[int]) -> dict:
+    """Targets with masks also for images without boxes, whose masks PaddleDetection's reader leaves without sides.
+
+    Where there are no boxes at all, there is a row of padding, which PaddleDetection needs.
+    """
+    masks = targets["gt_segm"]
+    sides = next((mask.shape[1:] for mask in masks if mask.ndim == 3), sides)
+    masks = [mask if mask.ndim == 3 else paddle.zeros([len(mask), *sides], mask.dtype) for mask in masks]
+    rows = {**{name: targets[name] for name in ("gt_bbox", "gt_class", "pad_gt_mask")}, "gt_segm": masks}
+    if not len(masks[0]):
+        rows = {name: [paddle.zeros([1, *one.shape[1:]], one.dtype) for one in rows[name]] for name in rows}
+    return {**targets, **rows}
 
 
 @replaces("SupContrast")
@@ -72,4 +90,8 @@ class SupContrast(Replacement):
     """PaddleDetection's loss; 0 where no score is above ``thresh``, where PaddleDetection takes the mean of nothing."""
 
     def forward(self, features: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
-        return super().forward(features, labels, scores) if (scores > self.thresh).any() else zero_of(features)
+        if not (scores > self.thresh).any():
+            return zero_of(features)
+        equal = paddle.equal  # by whose result PaddleDetection multiplies, which Paddle 3 refuses
+        with patch.object(paddle, "equal", lambda *pair: equal(*pair).astype(features.dtype)):
+            return super().forward(features, labels, scores)

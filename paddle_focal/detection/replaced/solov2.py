@@ -37,9 +37,6 @@ class SOLOv2Loss(Replacement):
 class SOLOv2Head(Replacement):
     """Gives every parameter a gradient, also without instances."""
 
-    def configure(self) -> None:
-        self.focal = getattr(self.solov2_loss, "focal", None)  # a layer of the head, which is none of its loss
-
     def get_loss(self, cate_preds, kernel_preds, ins_pred, *args, **kwargs) -> dict[str, Tensor]:
         found = super().get_loss(cate_preds, kernel_preds, ins_pred, *args, **kwargs)
         return {**found, "loss_ins": found["loss_ins"] + zero_of(*kernel_preds, ins_pred)}

@@ -41,7 +41,10 @@ class EarlyStop(Callback):
         super().__init__(trainer)
         main = _MAIN.get(trainer.cfg.metric)
         if metric == "val_loss" and evaluation.validation is None:
-            raise ToolError("--early-stop-metric val_loss needs FocalRetinaHead with is_inference_output: true")
+            raise ToolError(
+                "--early-stop-metric val_loss needs FocalRetinaHead with is_inference_output: true; "
+                "other heads have no losses of validation images"
+            )
         if main is None or metric not in (None, main, "val_loss"):
             raise ToolError(
                 f"--early-stop cannot watch {metric or 'anything'} with metric: {trainer.cfg.metric}; accepted are "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from paddle import nn
 from ppdet.engine.callbacks import Callback
 
+from paddle_focal.detection.replacement import Replacement
 from paddle_focal.engine.logs import logger
 from paddle_focal.losses.base import FocalLoss
 from paddle_focal.losses.gamma_schedule import GammaSchedule
@@ -32,8 +34,7 @@ class ScheduledGamma(Callback):
     def __init__(self, trainer, section: Mapping) -> None:
         super().__init__(trainer)
         self._schedule = _schedule_of(section)
-        layers = trainer.model.sublayers()
-        self._losses = [layer for layer in layers if isinstance(layer, FocalLoss)]
+        self._losses = list(_losses_in(trainer.model))
         if not self._losses:
             raise ValueError("gamma_schedule needs a model with a loss of paddle_focal, and this one has none")
         self.gamma = self._schedule(0)
@@ -49,6 +50,15 @@ class ScheduledGamma(Callback):
         if status["mode"] == "train":
             gammas = dict.fromkeys(f"{gamma:.4g}" for gamma in (self._schedule(status["epoch_id"]), self.gamma))
             logger.info("Epoch %d: gamma %s", status["epoch_id"] + 1, " to ".join(gammas))
+
+
+def _losses_in(model: nn.Layer) -> Iterator[FocalLoss]:
+    """Those that are layers of the model, and those of replaced components that are no layers themselves."""
+    for layer in model.sublayers(include_self=True):
+        if isinstance(layer, FocalLoss):
+            yield layer
+        components = (value for value in vars(layer).values() if isinstance(value, Replacement))
+        yield from (value for one in components for value in vars(one).values() if isinstance(value, FocalLoss))
 
 
 def _schedule_of(section: Mapping) -> GammaSchedule:

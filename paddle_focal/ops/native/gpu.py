@@ -105,7 +105,12 @@ def _driver() -> driver.Driver:
 
 @cache
 def reason_against(number: int, loss: Loss) -> str | None:
-    """Why a device cannot serve; None if it computes the same numbers as the CPU."""
+    """Why a device cannot serve a loss; None if it computes the same numbers as the CPU."""
+    return why_not(number, lambda place: _is_right(place, loss))
+
+
+def why_not(number: int, is_right: Callable[[paddle.CUDAPlace], bool]) -> str | None:
+    """Why a device cannot serve; None if there are kernels for it, and they are right."""
     if not paddle.is_compiled_with_cuda():
         return "this Paddle is built without CUDA"
     count = paddle.device.cuda.device_count()
@@ -113,10 +118,10 @@ def reason_against(number: int, loss: Loss) -> str | None:
         return f"there is no GPU {number}: Paddle sees {count}"
     try:
         kernels_on(number)
-        is_right = _is_right(place_of_gpu(number), loss)
+        serves = is_right(place_of_gpu(number))
     except (OSError, RuntimeError) as error:
         return str(error)
-    return None if is_right else f"the kernels for GPUs compute wrong numbers on GPU {number}"
+    return None if serves else f"the kernels for GPUs compute wrong numbers on GPU {number}"
 
 
 def _is_right(place: paddle.CUDAPlace, loss: Loss) -> bool:

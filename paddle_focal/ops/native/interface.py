@@ -17,6 +17,8 @@ FORMATS = {name: number for number, name in enumerate(("float16", "bfloat16", "f
 #: FocalArray; and the parts of FocalLossParams: logit, label and score, two scales, weight, and the numbers after them.
 ARRAY = struct.Struct("Pq")
 ARRAYS, SCALES, WEIGHT, NUMBERS = (struct.Struct(layout) for layout in ("PqPqPq", "dPqdPq", "Pq3q", "4q3d2q"))
+#: FocalAssignment and FocalAssigned.
+ASSIGNMENT, ASSIGNED = struct.Struct("PPPqP2q3d3q"), struct.Struct("4P")
 
 _POINTER = ctypes.c_void_p
 _PAIR = (_POINTER, _POINTER, ctypes.c_int64, ctypes.c_int64, ctypes.c_double)
@@ -28,10 +30,12 @@ _FUNCTIONS = {
     "focal_joint_forward": (ctypes.c_int, (*_PAIR, _POINTER)),
     "focal_joint_backward": (ctypes.c_int, (*_PAIR, _POINTER, _POINTER, _POINTER)),
     "focal_count_ones": (ctypes.c_int64, (ctypes.c_char_p, ctypes.c_int64)),
+    "focal_assign": (ctypes.c_int, (ctypes.c_char_p, ctypes.c_char_p)),
     "focal_gpu_kernel": (ctypes.c_char_p, (ctypes.c_int64,)),
     "focal_gpu_workspace": (ctypes.c_int64, (ctypes.c_char_p,)),
     "focal_gpu_forward": (ctypes.c_int, (ctypes.c_char_p, ctypes.c_char_p, _POINTER, _POINTER, _POINTER)),
     "focal_gpu_backward": (ctypes.c_int, (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, _POINTER, _POINTER)),
+    "focal_gpu_assign": (ctypes.c_int, (*(ctypes.c_char_p,) * 3, _POINTER)),
     "focal_allocate": (_POINTER, (ctypes.c_int64,)),
     "focal_release": (None, (_POINTER, ctypes.c_int64)),
     "focal_use_openmp": (None, (_POINTER,) * 4),

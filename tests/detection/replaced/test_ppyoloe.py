@@ -19,6 +19,7 @@ from replaced_components import (
     assert_same,
     create_pair,
     levels,
+    losses_and_gradients,
     padded_boxes,
     skip_if_it_fails,
 )
@@ -137,6 +138,18 @@ class TestContrastLoss:
         for expected, found in zip(run(stock), run(ours)):
             np.testing.assert_array_equal(found, expected)
 
+    def test_definition(self, rng):
+        """Of all samples; PaddleDetection multiplies by booleans, which fails with Paddle 3."""
+        loss, _ = self.run(rng, score=0.9)(create_pair("SupContrast", sample_num=20)[1])
+        features = np.random.default_rng(20).normal(size=[20, 4])
+        labels = np.array([0] * 3 + [1] * 3 + [5] * 14)
+        similarity = features @ features.T / 2.5
+        is_other = 1 - np.eye(20)
+        log_prob = similarity - np.log((np.exp(similarity) * is_other).sum(1, keepdims=True))
+        is_same = labels[:, None] == labels
+        expected = -((log_prob * is_other * is_same).sum(1) / is_same.sum(1)).mean()
+        np.testing.assert_allclose(float(loss), expected, rtol=1e-5)
+
     def test_no_sure_boxes(self, rng):
         """PaddleDetection takes the mean of nothing."""
         stock, ours = create_pair("SupContrast", sample_num=12)
@@ -163,6 +176,25 @@ class TestInsHead:
         run = self.run(rng, boxes)
         assert_same(stock, ours, run)
         assert_finite(ours, run)
+
+    @pytest.mark.parametrize("rows", [1, 0])
+    def test_masks_as_the_reader_leaves_them(self, rng, rows):
+        """Those of an image without boxes have no sides, and without any boxes there is no row of padding, either."""
+        stock, ours = create_pair("PPYOLOEInsHead", STRIDES, num_protos=4)
+        features = [paddle.to_tensor(level) for level in levels(rng, STRIDES)]
+        batch = padded_boxes(*BOXES["an empty image" if rows else "no boxes"])
+        lists = {name: list(batch[name]) for name in ("gt_bbox", "gt_class", "pad_gt_mask")}
+        masks = [paddle.ones([1, 128, 128]), paddle.zeros([1, 128, 128])] if rows else [paddle.zeros([1, 9, 9])] * 2
+        expected, gradients = losses_and_gradients(stock, lambda head: head(features, {**lists, "gt_segm": masks}))
+        as_read = {name: [one[:rows] for one in values] for name, values in lists.items()}
+        as_read["gt_segm"] = [masks[0], paddle.zeros([1, 0])] if rows else [paddle.zeros([0])] * 2
+        with pytest.raises(ValueError):  # noqa: PT011
+            stock(features, as_read)
+        found, ours_gradients = losses_and_gradients(ours, lambda head: head(features, as_read))
+        assert found == pytest.approx(expected, rel=1e-4)
+        for name, gradient in gradients.items():
+            if gradient is not None:
+                np.testing.assert_allclose(ours_gradients[name], gradient, rtol=1e-4, atol=1e-5, err_msg=name)
 
     def test_without_varifocal_loss(self, rng):
         """PaddleDetection calls its own function with a parameter that it does not have."""

@@ -72,4 +72,3 @@ def test_head_without_masks(rng):
     # 40 places, each with five logits of probability 1/2 and target 0, divided by 0 instances + 1
     assert float(losses["loss_cate"]) == pytest.approx(40 * CLASSES * 0.75 * 0.25 * np.log(2), rel=1e-5)
     assert not any(gradient.numpy().any() for gradient in gradients)
-    assert ours.focal is ours.solov2_loss.focal
