@@ -11,6 +11,11 @@ contender that cannot serve is skipped with the reason; one whose numbers are wr
 compare RetinaNet's loss stage, and a whole training step, with PaddleDetection's own head, with only the loss replaced
 (drop-in), with FocalRetinaHead and with a loss stage that costs nothing (floor); they write head.* and step.*.
 
+    python tools/benchmark.py step --architecture ppyoloe
+
+and picodet and rtdetr compare a training step of these detectors with PaddleDetection's components, with those that
+paddle_focal.detection.replace() puts in their places (plugin), and with the floor.
+
     python tools/benchmark.py family
 
 compares the varifocal, quality and Gaussian focal losses with PaddleDetection's own, at the sizes of its
@@ -20,6 +25,10 @@ configurations; it writes family.*.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import Callable
+
+from paddle_focal.benchmarks.architectures import ARCHITECTURES, Architecture
 
 #: Names of what is imported only when it is measured, so that the help comes at once.
 SWEEP = tuple(f"sweep1e{power}" for power in range(3, 9))
@@ -33,7 +42,6 @@ DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 FAMILY_CASES = ("ppyoloe", "picodet", "rtdetr", "gfl", "tood", "centernet")
 FAMILY_CONTENDERS = ("stock", "native", "composite", "floor")
-RETINA_CONTENDERS = ("stock", "drop-in", "FocalRetinaHead", "floor")
 
 
 def positive(text: str) -> int:
@@ -82,22 +90,6 @@ def make_parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--output", default="output/benchmark", metavar="DIR", help="folder to write (default: %(default)s)"
     )
-    batch = argparse.ArgumentParser(add_help=False, parents=[output])
-    batch.add_argument(
-        "--contenders",
-        nargs="+",
-        choices=RETINA_CONTENDERS,
-        default=RETINA_CONTENDERS,
-        metavar="NAME",
-        help=f"of {', '.join(RETINA_CONTENDERS)} (default: all)",
-    )
-    batch.add_argument("--images", type=positive, default=2, metavar="N", help="of a batch (default: %(default)s)")
-    batch.add_argument(
-        "--size", nargs=2, type=positive, default=(800, 1344), metavar=("H", "W"), help="pixels (default: 800 1344)"
-    )
-    batch.add_argument("--classes", type=positive, default=80, metavar="C", help="default: %(default)s")
-    batch.add_argument("--boxes", type=positive, default=10, metavar="N", help="of an image (default: %(default)s)")
-
     add_loss(commands, [output])
     memory = commands.add_parser("memory")  # for `loss` itself, which measures each peak in a fresh process
     memory.add_argument("contender", choices=CONTENDERS)
@@ -106,35 +98,18 @@ def make_parser() -> argparse.ArgumentParser:
     memory.add_argument("threads", type=positive)
     memory.set_defaults(run=run_memory)
 
-    head = commands.add_parser(
-        "head",
-        parents=[batch],
-        help="RetinaNet's loss stage, forward and backward",
-        description="Time and peak memory of RetinaNet's loss stage, from the convolutions' outputs to their gradient.",
-    )
-    head.add_argument("--threads", nargs="+", type=positive, default=(1, 2), metavar="N", help="default: 1 2")
-    head.add_argument("--rounds", type=positive, default=5, metavar="N", help="timed calls (default: %(default)s)")
-    head.add_argument("--only-memory", action="store_true", help=argparse.SUPPRESS)
-    head.set_defaults(run=run_head)
-
-    step = commands.add_parser(
-        "step",
-        parents=[batch],
-        help="a training step of RetinaNet R50-FPN",
-        description="Time of each stage, and peak memory, of a training step of RetinaNet R50-FPN.",
-    )
-    step.add_argument("--device", default="cpu", help="cpu or gpu (default: %(default)s)")
-    step.add_argument("--threads", type=positive, default=2, metavar="N", help="on the CPU (default: %(default)s)")
-    step.add_argument("--rounds", type=positive, default=3, metavar="N", help="turns of each (default: %(default)s)")
-    step.add_argument("--steps", type=positive, default=2, metavar="N", help="timed in a turn (default: %(default)s)")
-    step.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    step.set_defaults(run=run_step)
+    add_head(commands, [output])
+    add_step(commands, [output])
     add_family(commands, [output])
     return parser
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    return make_parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if "architecture" in options:
+        complete_batch(options, parser)
+    return options
 
 
 def add_loss(commands, parents: list[argparse.ArgumentParser]) -> None:
@@ -177,6 +152,77 @@ def add_loss(commands, parents: list[argparse.ArgumentParser]) -> None:
         "--rounds", type=positive, default=10, metavar="N", help="timed calls of each contender (default: %(default)s)"
     )
     loss.set_defaults(run=run_loss)
+
+
+def add_batch(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """Adds the options of a batch and its contenders, which by default are those of the architecture."""
+
+    def by_default(show: Callable[[Architecture], str]) -> str:
+        return "default: " + "; ".join(f"{name} {show(ARCHITECTURES[name])}" for name in names)
+
+    contenders = list(dict.fromkeys(one for name in names for one in ARCHITECTURES[name].contenders))
+    parser.add_argument(
+        "--contenders",
+        nargs="+",
+        choices=contenders,
+        metavar="NAME",
+        help=f"of {', '.join(contenders)} (default: all that the detector has)",
+    )
+    images = by_default(lambda one: f"{one.images}")
+    parser.add_argument("--images", type=positive, metavar="N", help=f"of a batch ({images})")
+    pixels = by_default(lambda one: "{} {}".format(*one.size))
+    parser.add_argument("--size", nargs=2, type=positive, metavar=("H", "W"), help=f"pixels ({pixels})")
+    parser.add_argument("--classes", type=positive, default=80, metavar="C", help="default: %(default)s")
+    parser.add_argument("--boxes", type=positive, default=10, metavar="N", help="of an image (default: %(default)s)")
+
+
+def complete_batch(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Takes from the architecture what was not said."""
+    architecture = ARCHITECTURES[options.architecture]
+    names = tuple(architecture.contenders)
+    options.images = options.images or architecture.images
+    options.size = options.size or architecture.size
+    options.contenders = options.contenders or names
+    for name in set(options.contenders) - set(names):
+        has = ", ".join(names)
+        parser.error(f"argument --contenders: {options.architecture} has no {name!r} (choose from {has})")
+
+
+def add_head(commands, parents: list[argparse.ArgumentParser]) -> None:
+    head = commands.add_parser(
+        "head",
+        parents=parents,
+        help="RetinaNet's loss stage, forward and backward",
+        description="Time and peak memory of RetinaNet's loss stage, from the convolutions' outputs to their gradient.",
+    )
+    add_batch(head, ["retinanet"])
+    head.add_argument("--threads", nargs="+", type=positive, default=(1, 2), metavar="N", help="default: 1 2")
+    head.add_argument("--rounds", type=positive, default=5, metavar="N", help="timed calls (default: %(default)s)")
+    head.add_argument("--only-memory", action="store_true", help=argparse.SUPPRESS)
+    head.set_defaults(run=run_head, architecture="retinanet")
+
+
+def add_step(commands, parents: list[argparse.ArgumentParser]) -> None:
+    step = commands.add_parser(
+        "step",
+        parents=parents,
+        help="a training step of a detector",
+        description="Time of each stage, and peak memory, of a training step of a detector.",
+    )
+    step.add_argument(
+        "--architecture",
+        choices=ARCHITECTURES,
+        default="retinanet",
+        metavar="NAME",
+        help=f"of {', '.join(ARCHITECTURES)} (default: %(default)s)",
+    )
+    add_batch(step, list(ARCHITECTURES))
+    step.add_argument("--device", default="cpu", help="cpu or gpu (default: %(default)s)")
+    step.add_argument("--threads", type=positive, default=2, metavar="N", help="on the CPU (default: %(default)s)")
+    step.add_argument("--rounds", type=positive, default=3, metavar="N", help="turns of each (default: %(default)s)")
+    step.add_argument("--steps", type=positive, default=2, metavar="N", help="timed in a turn (default: %(default)s)")
+    step.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    step.set_defaults(run=run_step)
 
 
 def add_family(commands, parents: list[argparse.ArgumentParser]) -> None:

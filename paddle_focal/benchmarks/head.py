@@ -9,8 +9,9 @@ import numpy as np
 import paddle
 
 from paddle_focal.benchmarks import comparison, measuring, tables
+from paddle_focal.benchmarks.architectures import FLOOR
 from paddle_focal.benchmarks.comparison import REFERENCE
-from paddle_focal.benchmarks.retina import FLOOR, Batch, create_head
+from paddle_focal.benchmarks.retina import Batch, create_head
 
 ALLOWED = 1e-4  # ppdet's own float32 rounding
 

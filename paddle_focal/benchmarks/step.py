@@ -1,4 +1,4 @@
-"""The step benchmark: a whole training step of RetinaNet, each contender in a process of its own."""
+"""The step benchmark: a whole training step of a detector, each contender in a process of its own."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 import paddle
 
-from paddle_focal.benchmarks import measuring, retina, tables
-from paddle_focal.benchmarks.head import batch_of
+from paddle_focal.benchmarks import detectors, measuring, tables
+from paddle_focal.benchmarks.architectures import ARCHITECTURES, FLOOR, Architecture
+from paddle_focal.benchmarks.detectors import Batch, workspace
 from paddle_focal.benchmarks.result import statistics
-from paddle_focal.benchmarks.retina import FLOOR, Batch
 from paddle_focal.engine import runtime
 from paddle_focal.files import write_whole
 
@@ -47,40 +48,33 @@ class Stopwatch:
 
 
 class TrainingStep:
-    """Forward, backward and optimizer step of RetinaNet R50-FPN with one contender's head, from random weights."""
+    """Forward, backward and optimizer step of a detector as a contender has it, from random weights."""
 
-    def __init__(self, contender: str, batch: Batch) -> None:
-        retina.configure(contender, batch.classes)
+    def __init__(self, architecture: Architecture, contender: str, batch: Batch) -> None:
+        detectors.configure(architecture, contender, batch.classes)
         paddle.seed(0)
-        self._model = retina.workspace.create("RetinaNet")
+        self._model = workspace.create(workspace.global_config["architecture"])
         self._model.train()
-        schedule = retina.workspace.create("LearningRate")(1000)
-        self._optimizer = retina.workspace.create("OptimizerBuilder")(schedule, self._model)
-        rng = np.random.default_rng(0)
-        image = rng.standard_normal((batch.images, 3, batch.height, batch.width), np.float32)
-        shape = paddle.to_tensor([[batch.height, batch.width]] * batch.images, dtype="float32")
-        self._inputs = {
-            "image": paddle.to_tensor(image),
-            "im_shape": shape,
-            "scale_factor": paddle.ones([batch.images, 2]),
-            **batch.targets(),
-        }
+        schedule = workspace.create("LearningRate")(1000)
+        self._optimizer = workspace.create("OptimizerBuilder")(schedule, self._model)
+        self._inputs = batch.inputs()
         self.watch = Stopwatch()
-        self._watch_stages(contender)
+        self._watch_stages(architecture.loss_stage, contender)
 
-    def _watch_stages(self, contender: str) -> None:
+    def _watch_stages(self, loss_stage: str, contender: str) -> None:
         for name in ("backbone", "neck"):
             getattr(self._model, name).register_forward_post_hook(lambda *_, name=name: self.watch.stop(name))
-        head = self._model.head
-        get_loss = retina.mean_of_outputs if contender == FLOOR else head.get_loss
+        owner, _, method = loss_stage.rpartition(".")
+        layer = attrgetter(owner)(self._model)
+        get_loss = detectors.mean_of_outputs if contender == FLOOR else getattr(layer, method)
 
-        def watched(head_outputs, targets):
+        def watched(*outputs, **others):
             self.watch.stop("head")
-            losses = get_loss(head_outputs, targets)
+            losses = get_loss(*outputs, **others)
             self.watch.stop("loss")
             return losses
 
-        head.get_loss = watched
+        setattr(layer, method, watched)
 
     def __call__(self) -> dict[str, float]:
         """Seconds of each stage."""
@@ -99,7 +93,7 @@ def print_steps(options: argparse.Namespace) -> None:
     paddle.set_device(options.device)
     runtime.use_all_cores()
     paddle.base.core.set_num_threads(options.threads)
-    step = TrainingStep(options.contenders[0], batch_of(options))
+    step = TrainingStep(ARCHITECTURES[options.architecture], options.contenders[0], _batch_of(options))
     step()
     seconds = [step() for _ in range(options.steps)]
     on_gpu = options.device != "cpu"
@@ -109,8 +103,8 @@ def print_steps(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measures the contenders in turns, each turn in a new process, and writes the results."""
-    batch = batch_of(options)
-    print(f"{batch}, threads: {options.threads}")
+    title, batch = ARCHITECTURES[options.architecture].title, _batch_of(options)
+    print(f"{title}, {batch}, threads: {options.threads}")
     seconds, peaks = defaultdict(list), defaultdict(list)
     order, shuffle = list(options.contenders), random.Random(0).shuffle
     for _ in range(options.rounds):
@@ -131,12 +125,22 @@ def run(options: argparse.Namespace) -> None:
         }
         for name in options.contenders
     ]
-    facts = {**tables.environment(), "batch": str(batch), "threads": options.threads, "device": options.device}
+    facts = {
+        **tables.environment(),
+        "detector": title,
+        "batch": str(batch),
+        "threads": options.threads,
+        "device": options.device,
+    }
     _write(rows, {**facts, "steps": options.rounds * options.steps}, Path(options.output))
 
 
+def _batch_of(options: argparse.Namespace) -> Batch:
+    return Batch(options.images, *options.size, options.classes, options.boxes)
+
+
 def _arguments(name: str, options: argparse.Namespace) -> list[str]:
-    named = ("images", "classes", "boxes", "threads", "steps", "device")
+    named = ("architecture", "images", "classes", "boxes", "threads", "steps", "device")
     arguments = [text for key in named for text in (f"--{key}", str(getattr(options, key)))]
     return [*arguments, "--contenders", name, "--size", *map(str, options.size)]
 
@@ -151,7 +155,7 @@ def _write(rows: list[dict], facts: dict, folder: Path) -> None:
 
 
 def _markdown(rows: list[dict], facts: dict) -> Iterable[str]:
-    yield "# A training step of RetinaNet R50-FPN"
+    yield f"# A training step of {facts['detector']}"
     yield ""
     yield (
         "Seconds are medians, and of each stage its share. The floor has the mean of the head's outputs for its loss. "

@@ -59,6 +59,13 @@ def test_command_line(tmp_path):
         (["head", "--size", "800"], "argument --size: expected 2 arguments"),
         (["head", "--threads", "0"], "argument --threads: must be at least 1, but got 0"),
         (["head", "--rounds", "0"], "argument --rounds: must be at least 1, but got 0"),
+        (["step", "--architecture", "yolox"], "argument --architecture: invalid choice: 'yolox'"),
+        (["step", "--contenders", "native"], "argument --contenders: invalid choice: 'native'"),
+        (
+            ["step", "--contenders", "plugin"],
+            "argument --contenders: retinanet has no 'plugin' (choose from stock, drop",
+        ),
+        (["head", "--contenders", "plugin"], "argument --contenders: invalid choice: 'plugin'"),
         (["step", "--threads", "0"], "argument --threads: must be at least 1, but got 0"),
         (["step", "--rounds", "0"], "argument --rounds: must be at least 1, but got 0"),
         (["step", "--steps", "0"], "argument --steps: must be at least 1, but got 0"),
@@ -83,6 +90,7 @@ def test_every_case_and_help(capsys):
 
 
 BATCH = {
+    "architecture": "retinanet",
     "output": "output/benchmark",
     "contenders": ("stock", "drop-in", "FocalRetinaHead", "floor"),
     "images": 2,
@@ -90,6 +98,14 @@ BATCH = {
     "classes": 80,
     "boxes": 10,
 }
+
+
+STEP = {"device": "cpu", "threads": 2, "rounds": 3, "steps": 2, "worker": False}
+
+
+def of(architecture, images, side):
+    names = ("stock", "plugin", "floor")
+    return {"architecture": architecture, "contenders": names, "images": images, "size": (side, side)}
 
 
 @pytest.mark.parametrize(
@@ -118,11 +134,14 @@ BATCH = {
                 "only_memory": False,
             },
         ),
-        ("step", {**BATCH, "device": "cpu", "threads": 2, "rounds": 3, "steps": 2, "worker": False}),
+        ("step", {**BATCH, **STEP}),
+        ("step --architecture ppyoloe", {**BATCH, **STEP, **of("ppyoloe", 8, 640)}),
+        ("step --architecture picodet", {**BATCH, **STEP, **of("picodet", 32, 320)}),
+        ("step --architecture rtdetr", {**BATCH, **STEP, **of("rtdetr", 4, 640)}),
     ],
 )
 def test_what_is_measured_by_default(command, expected):
-    options = vars(benchmark.parse_arguments([command]))
+    options = vars(benchmark.parse_arguments(command.split()))
     options.pop("run")
     assert options == expected
 

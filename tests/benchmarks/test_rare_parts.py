@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import resource
 import sys
@@ -11,7 +10,6 @@ from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
-import paddle
 import pytest
 from benchmark_results import result
 
@@ -234,95 +232,6 @@ class TestFigure:
             (text,) = panel.texts
             assert (text.get_position(), text.get_ha(), text.get_va()) == ((0.5, 0.5), "center", "center")
             assert text.get_transform() is panel.transAxes
-
-
-class TestStep:
-    @pytest.fixture
-    def step(self):
-        pytest.importorskip("ppdet")
-        from paddle_focal.benchmarks import step
-
-        return step
-
-    @pytest.mark.parametrize(("device", "peak"), [("cpu", 7.5), ("gpu", 3.0)])
-    def test_a_worker(self, step, monkeypatch, capsys, device, peak):
-        calls = []
-
-        class TrainingStep:
-            def __init__(self, contender, batch):
-                calls.append((contender, str(batch)))
-
-            def __call__(self):
-                calls.append("step")
-                return {"loss": float(calls.count("step"))}
-
-        monkeypatch.setattr(step, "TrainingStep", TrainingStep)
-        monkeypatch.setattr(paddle, "set_device", lambda name: calls.append(name))
-        monkeypatch.setattr(step.runtime, "use_all_cores", lambda: calls.append("all cores"))
-        monkeypatch.setattr(paddle.base.core, "set_num_threads", lambda count: calls.append(count))
-        monkeypatch.setattr(paddle.device.cuda, "max_memory_allocated", lambda: 3 * 2**20)
-        monkeypatch.setattr(measuring, "peak_mib", lambda: 7.5)
-        arguments = ["--contenders", "floor", "stock", "--device", device, "--threads", "5", "--steps", "2"]
-        benchmark.main(["step", "--worker", *arguments])
-        batch = "2 x 800 x 1344, 80 classes, 10 boxes an image"
-        assert calls == [device, "all cores", 5, ("floor", batch), "step", "step", "step"]
-        assert json.loads(capsys.readouterr().out) == {"seconds": [{"loss": 2}, {"loss": 3}], "peak_mib": peak}
-
-    @pytest.mark.parametrize(("contender", "loss"), [("stock", 6.0), ("floor", 3.0)])
-    def test_a_training_step(self, step, monkeypatch, contender, loss):
-        """Of a model of one weight, 2, whose head doubles it; its loss is that again, and the floor's half."""
-        model = paddle.nn.Layer()
-        model.backbone, model.neck, model.head = (paddle.nn.Layer() for _ in range(3))
-        model.weight = model.create_parameter([], default_initializer=paddle.nn.initializer.Constant(3.0))
-        model.backbone.forward = model.neck.forward = lambda x: x
-        model.head.get_loss = lambda outputs, targets: {"loss": 2 * outputs[0][0]}
-        inputs, losses, made = [], [], {"RetinaNet": model}
-
-        def forward(batch):
-            inputs.append(batch)
-            losses.append(model.head.get_loss([[model.neck(model.backbone(model.weight))]], batch)["loss"])
-            return {"loss": losses[-1]}
-
-        def optimizer(schedule, of):
-            assert (schedule, of) == ("schedule of 1000", model)
-            return paddle.optimizer.SGD(0.5, parameters=model.parameters())
-
-        model.forward = forward
-        model.eval()
-        made["LearningRate"], made["OptimizerBuilder"] = lambda steps: f"schedule of {steps}", optimizer
-        configured = []
-        monkeypatch.setattr(step.retina, "configure", lambda *arguments: configured.append(arguments))
-        monkeypatch.setattr(step.retina.workspace, "create", made.get)
-        run = step.TrainingStep(contender, step.Batch(2, 6, 4, 5, 3))
-        assert configured == [(contender, 5)]
-        assert model.training
-        for _ in range(2):
-            assert list(run()) == list(step.STAGES)
-            assert model.weight.grad is None or float(model.weight.grad) == 0
-        slope = loss / 3
-        assert [float(one) for one in losses] == [loss, slope * (3 - 0.5 * slope)]
-        batch = inputs[0]
-        assert (batch["image"].shape, batch["image"].dtype) == ([2, 3, 6, 4], paddle.float32)
-        assert abs(float(batch["image"].std()) - 1) < 0.3
-        assert batch["im_shape"].tolist() == [[6, 4]] * 2
-        assert batch["scale_factor"].tolist() == [[1, 1]] * 2
-        assert [len(boxes) for boxes in batch["gt_bbox"]] == [3, 3]
-
-    @pytest.mark.parametrize(("device", "waits"), [("cpu", 0), ("gpu:0", 1)])
-    def test_a_stopwatch_waits_for_the_device(self, step, monkeypatch, device, waits):
-        calls = []
-        monkeypatch.setattr(paddle, "get_device", lambda: device)
-        monkeypatch.setattr(paddle.device, "synchronize", lambda: calls.append(device))
-        step.Stopwatch._now()
-        assert len(calls) == waits
-
-    def test_a_large_peak(self, step):
-        stages = dict.fromkeys(step.STAGES, 500.0)
-        row = {"contender": "floor", "step_ms": {"median": 3e3}, "stage_ms": stages, "peak_mib": 12345.6}
-        assert list(step._table([row])) == [
-            ["contender", "step s", "of the floor", "peak MiB", "of the floor", *step.STAGES],
-            ["floor", "3.00", "1.000", "12,346", "1.000", *["16.7%"] * 6],
-        ]
 
 
 def test_the_memory_of_a_head_in_words(monkeypatch, capsys):

@@ -15,6 +15,7 @@ pytest.importorskip("ppdet")
 
 import two_ranks
 from paddle_limits import IS_PADDLE_2
+from ppdet.core import workspace
 
 pytestmark = pytest.mark.usefixtures("workspace_copy")
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,18 +23,26 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def train_on_two_ranks(folder: Path, head: str, boxes: str, normalizer: str = "local", iterations: int = 20):
     """The launcher's result, and what each rank wrote."""
-    script = [str(ROOT / "tests" / "support" / "two_ranks.py"), head, normalizer, boxes, str(iterations), str(folder)]
+    code, logs = launch(folder, "two_ranks.py", head, normalizer, boxes, str(iterations), str(folder))
+    return code, logs, ranks_in(folder, "rank*.npz")
+
+
+def launch(folder: Path, script: str, *arguments: str) -> tuple[int, str]:
+    """Run a script of ``tests/support`` on two ranks; its exit code, and what the ranks printed."""
     launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(folder / "log")]
     result = subprocess.run(
-        [sys.executable, *launcher, *script],
+        [sys.executable, *launcher, str(ROOT / "tests" / "support" / script), *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         timeout=300,
     )
     logs = "\n".join(path.read_text() for path in sorted((folder / "log").glob("workerlog.*")))
-    files = sorted(folder.glob("rank*.npz"))
-    return result.returncode, logs, [dict(np.load(path)) for path in files]
+    return result.returncode, logs
+
+
+def ranks_in(folder: Path, files: str) -> list[dict]:
+    return [dict(np.load(path)) for path in sorted(folder.glob(files))]
 
 
 def assert_ranks_agree(ranks: list[dict], where: str) -> None:
@@ -87,3 +96,17 @@ class TestSynchronisedNormalizer:
                 ranks[0][f"gradient {name}"], gradient, rtol=1e-5, atol=1e-6 * np.abs(gradient).max(), err_msg=name
             )
         assert_ranks_agree(ranks, "gradient")
+
+
+@pytest.mark.slow
+def test_replaced_detectors_where_a_rank_has_no_boxes(tmp_path):
+    """PaddleDetection's FCOS is NaN on both ranks; its PP-YOLOE and PicoDet of 2.6.0 raise on one, the other waits."""
+    names = ["ppyoloe", "picodet", "fcos", *(["rtdetr"] if "RTDETRTransformer" in workspace.global_config else [])]
+    code, logs = launch(tmp_path, "ranks_without_boxes.py", str(tmp_path), *names)
+    assert code == 0, logs[-3000:]
+    assert "Focal losses of paddle_focal in" in logs
+    for name in names:
+        ranks = ranks_in(tmp_path, f"{name}-rank*.npz")
+        assert [len(rank["loss"]) for rank in ranks] == [10, 10]
+        assert np.isfinite([rank["loss"] for rank in ranks]).all(), name
+        assert_ranks_agree(ranks, "parameter")

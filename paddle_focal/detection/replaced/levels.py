@@ -31,7 +31,18 @@ def zero_of(*predictions: Tensor) -> Tensor:
     return paddle.add_n([prediction.flatten()[:1].sum().astype("float32") * 0 for prediction in predictions])
 
 
-def with_wide_labels(targets: dict) -> dict:
-    """Targets whose classes are int64: older releases add them to int64 indices, which Paddle 3 refuses."""
+def for_any_release(targets: dict) -> dict:
+    """Targets that older releases, too, assign to places.
+
+    Classes are int64: they are added to int64 indices, which Paddle 3 refuses. A batch without any boxes gets a row of
+    padding: without one the assigners of 2.6.0 give one result less than the heads expect.
+    """
+    targets = {name: _with_a_row(value) if paddle.is_tensor(value) else value for name, value in targets.items()}
     classes = targets["gt_class"]
     return {**targets, "gt_class": classes.astype("int64") if paddle.is_tensor(classes) else classes}
+
+
+def _with_a_row(padded: Tensor) -> Tensor:
+    """``[N, boxes, ...]``; with one box of zeros for each image if there is none."""
+    images, *sides = padded.shape
+    return paddle.zeros([images, 1, *sides[1:]], padded.dtype) if sides and sides[0] == 0 else padded

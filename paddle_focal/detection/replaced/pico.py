@@ -9,7 +9,7 @@ from paddle import Tensor
 from ppdet.modeling.losses.varifocal_loss import VarifocalLoss
 
 from paddle_focal import losses
-from paddle_focal.detection.replaced.levels import sum_over_levels, with_wide_labels, zero_of
+from paddle_focal.detection.replaced.levels import for_any_release, sum_over_levels, zero_of
 from paddle_focal.detection.replacement import Replacement, outputs_of, replaces
 from paddle_focal.losses import joint_logit
 
@@ -48,7 +48,7 @@ class PicoHeadV2(Replacement):
 
         forward = patch.object(self.loss_vfl, "forward", loss_of_logits)
         with outputs_of([self.static_assigner, self.assigner]) as assigned, forward:
-            found = super().get_loss(head_outs, with_wide_labels(gt_meta))
+            found = super().get_loss(head_outs, for_any_release(gt_meta))
         zero = zero_of(head_outs[1])
         # PaddleDetection divides 0 by 0 where nothing is assigned.
         return {

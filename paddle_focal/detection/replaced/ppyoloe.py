@@ -9,7 +9,7 @@ from unittest.mock import patch
 import paddle
 from paddle import Tensor
 
-from paddle_focal.detection.replaced.levels import sum_over_levels, with_wide_labels, zero_of
+from paddle_focal.detection.replaced.levels import for_any_release, sum_over_levels, zero_of
 from paddle_focal.detection.replacement import Replacement, outputs_of, replaces
 from paddle_focal.losses import QualityFocalLoss, VarifocalLoss
 
@@ -45,7 +45,7 @@ class PPYOLOEHead(Replacement):
         self._scores = head_outs[0]
         assigners = [one for one in (getattr(self, "static_assigner", None), self.assigner) if one is not None]
         with outputs_of(assigners) as self._assigned:
-            return super().get_loss(head_outs, with_wide_labels(gt_meta), *args, **kwargs)
+            return super().get_loss(head_outs, for_any_release(gt_meta), *args, **kwargs)
 
     def _focal_loss(self, prob: Tensor, target: Tensor, alpha: float = -1, alpha_l: float = -1) -> Tensor:
         """The classification loss of probabilities and targets ``[N, L, C]``; ppdet divides it."""

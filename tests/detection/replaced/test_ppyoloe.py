@@ -41,6 +41,16 @@ def test_same_as_ppdet(rng, use_varifocal_loss, epoch, boxes):
     assert_finite(ours, lambda head: {name: loss for name, loss in head(features, batch).items() if name != "loss_l1"})
 
 
+@pytest.mark.parametrize("epoch", [0, 10])
+def test_a_batch_without_padding(rng, epoch):
+    """As readers make of images without boxes; the assigners of PaddleDetection 2.6.0 fail there."""
+    stock, ours = create_pair("PPYOLOEHead", STRIDES)
+    features = [paddle.to_tensor(level) for level in levels(rng, STRIDES)]
+    padded = {**padded_boxes([], []), "epoch_id": epoch}
+    bare = {**padded, **{name: padded[name][:, :0] for name in ("gt_bbox", "gt_class", "pad_gt_mask")}}
+    assert_same(stock, ours, lambda head: head(features, padded if head is stock else bare))
+
+
 def test_gradients_of_large_logits(rng):
     """Those of PaddleDetection are 0 at a background logit of 17, where the true one is that of the loss."""
     stock, ours = create_pair("PPYOLOEHead", STRIDES)
