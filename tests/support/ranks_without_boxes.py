@@ -15,7 +15,7 @@ import numpy as np
 import paddle
 from ppdet.core import workspace
 
-from paddle_focal.engine import configurations
+from paddle_focal import configurations
 
 CLASSES, SIZE, IMAGES, ITERATIONS = 10, 96, 2, 10
 #: The boxes of each image; those of FCOS are never none, which its reader refuses, but lie between all places.
