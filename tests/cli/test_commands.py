@@ -295,3 +295,10 @@ def test_a_data_set_without_a_configuration(tmp_path, caplog):
         check_data.main([str(tmp_path / "a.json")])
     assert end.value.code == 1
     assert "1 error in the data:\n- a.json: " in caplog.messages[-1]
+
+
+def test_nothing_to_detect_objects_in(caplog):
+    with pytest.raises(SystemExit) as end:
+        infer.main(CONFIG)
+    assert end.value.code == 2
+    assert caplog.messages[-1] == "Name an image with --infer_img, or a folder of images with --infer_dir"

@@ -17,7 +17,7 @@ from ppdet.core.workspace import AttrDict
 from ppdet.utils import checkpoint
 from small_runs import STEPS, SmallRuns
 
-from paddle_focal.cli import train as command
+from paddle_focal.data.checks import preflight
 from paddle_focal.engine import pretrained
 from paddle_focal.errors import ToolError
 
@@ -199,7 +199,7 @@ def test_urls_are_ppdets_to_download(saved, monkeypatch, url):
     ],
 )
 def test_a_mistake_is_known_before_data_is_read(small_runs: SmallRuns, tmp_path, caplog, monkeypatch, name, words):
-    monkeypatch.setattr(command.preflight, "check_data", lambda *_: pytest.fail("data is read"))
+    monkeypatch.setattr(preflight, "check_data", lambda *_: pytest.fail("data is read"))
     (tmp_path / "resnet50.pth").touch()
     with pytest.raises(SystemExit) as end:
         small_runs.train(f"pretrain_weights={tmp_path / name}")

@@ -15,7 +15,6 @@ import pytest
 pytest.importorskip("ppdet")
 
 from ppdet.core.workspace import AttrDict
-from ppdet.engine import callbacks
 from ppdet.engine.callbacks import VisualDLWriter
 from tqdm import tqdm
 
@@ -145,7 +144,7 @@ def test_the_loss_is_seen_on_a_terminal_of_any_width(monkeypatch, columns):
 )
 def test_the_last_iteration_is_logged_once(monkeypatch, epoch, step, mode, is_logged):
     lines = []
-    monkeypatch.setattr(callbacks.logger, "info", lines.append)
+    monkeypatch.setattr(logging.Logger, "info", lambda logger, text: lines.append(text))
     config = AttrDict(epoch=2, log_iter=3, TrainReader={"batch_size": 1})
     meters = SimpleNamespace(log=lambda: "loss: 1.5")
     time = SimpleNamespace(global_avg=1.0, avg=1.0)

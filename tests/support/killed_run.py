@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from paddle_focal.cli import train
-from paddle_focal.engine import checkpoint
+from paddle_focal.engine import checkpoint, training  # noqa: F401 - the latter for all attempts at once
 
 
 def attempt(arguments: list[str], log: Path) -> int:
