@@ -46,7 +46,7 @@ MODELS = {
     "DINOLoss of RT-DETR": ("rtdetr/rtdetr_r18vd_6x_coco", _of("RTDETRTransformer", DECODER), ()),
     "MaskDINOLoss": ("mask_rtdetr/mask_rtdetr_hgnetv2_s_6x_coco", _of("MaskRTDETR", DECODER), ()),
     "CenterNetHead": ("centernet/centernet_mbv3_small_140e_coco", {"num_classes": 80}, ()),
-    "CenterNetHead of FairMOT": ("mot/fairmot/fairmot_dla34_30e_576x320", {}, ()),
+    "CenterNetHead of FairMOT": ("mot/fairmot/fairmot_dla34_30e_576x320", {}, ("export",)),
     "TTFHead, CTFocalLoss": ("ttfnet/pafnet_lite_mobilenet_v3_20x_coco", {}, ("predictions", "export")),
     "CenterFocalLoss, Weighted_FocalLoss": ("keypoint/petr/petr_resnet50_16x2_coco", {}, ()),
     "FCOSLoss": ("fcos/fcos_r50_fpn_1x_coco", {}, ("no boxes",)),
