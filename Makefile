@@ -1,13 +1,14 @@
 # make setup      a virtual environment in .venv with everything for the CPU, and the native library if there is a compiler
 # make demo       compose the digits data set, train RetinaNet on it, evaluate
 # make test       the tests: every behaviour once
-# make test-all   and what takes long: twenty kills, builds, sanitizers, whole trainings, fuzzing at length, Paddle 2.6
+# make test-all   and what takes long: twenty kills, builds, sanitizers, whole trainings, fuzzing at length, Paddle 2.6,
+#                 and the losses of other systems
 # make docs       the documentation, in docs/_build; warnings are errors
 # make lint       ruff, and what the C++ compiler warns of
 # make wheel      dist/: a wheel with the native library for every Python and Paddle, and the sdist; needs nvcc
 # make lock       renew requirements.txt and requirements-docs.txt from their .in files
 #
-# make test-slow, make test-paddle2.6 (in .venv-paddle2.6)   parts of test-all
+# make test-slow, make test-paddle2.6 (in .venv-paddle2.6), make test-systems (in .venv-systems)   parts of test-all
 # WORKERS=4       how many tests run at a time
 
 PYTHON ?= python3
@@ -21,7 +22,7 @@ NOT_ON_PADDLE_2.6 := $(addprefix --ignore=tests/,csrc docs support engine/test_f
 NOT_ON_PADDLE_2.6 += --deselect tests/test_build_command.py::TestCommand::test_build
 NOT_ON_PADDLE_2.6 += --deselect tests/cli/test_packaging.py::test_wheel_with_the_library
 
-.PHONY: setup demo test test-all test-slow test-paddle2.6 docs wheel lint lock clean
+.PHONY: setup demo test test-all test-slow test-paddle2.6 test-systems docs wheel lint lock clean
 .SECONDARY:
 
 setup: $(VENV)/.complete
@@ -38,14 +39,19 @@ setup: $(VENV)/.complete
 		{ echo "Paddle has packages for Python 3.9 to 3.$(NEWEST), but this is: $$($(PYTHON) --version 2>&1)."; \
 		  echo "Choose another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv --clear $*
-	$(REQUIREMENTS) | $*/bin/python -m pip install --no-deps --only-binary :all: -r /dev/stdin
+	$(REQUIREMENTS) | $*/bin/python -m pip install $(DEPENDENCIES) --only-binary :all: -r /dev/stdin
 	touch $@
 
+%/.packages: DEPENDENCIES = --no-deps
 $(VENV)/.packages: NEWEST = 13
 $(VENV)/.packages: REQUIREMENTS = cat requirements.txt
 $(VENV)-paddle2.6/.packages: requirements-paddle2.6.txt
 $(VENV)-paddle2.6/.packages: NEWEST = 12
 $(VENV)-paddle2.6/.packages: REQUIREMENTS = grep -v ^paddlepaddle== requirements.txt | cat - requirements-paddle2.6.txt
+$(VENV)-systems/.packages: requirements-systems.txt
+$(VENV)-systems/.packages: NEWEST = 13
+$(VENV)-systems/.packages: DEPENDENCIES =
+$(VENV)-systems/.packages: REQUIREMENTS = grep ^paddlepaddle== requirements.txt | cat - requirements-systems.txt
 
 demo: setup dataset/digits
 	$(BIN)/python tools/train.py -c configs/retinanet_r18_fpn_digits.yml
@@ -56,7 +62,8 @@ dataset/digits: | setup
 test: setup
 	$(BIN)/$(PYTEST)
 
-test-all: test test-slow test-paddle2.6 docs
+# The other systems have no packages for Python 3.9 and 3.10.
+test-all: test test-slow test-paddle2.6 docs $(shell $(PYTHON) -c 'import sys; print("test-systems" * (sys.version_info >= (3, 11)))')
 
 test-slow: setup
 	$(BIN)/$(PYTEST) --dist=loadfile -m slow
@@ -64,6 +71,9 @@ test-slow: setup
 
 test-paddle2.6: $(VENV)-paddle2.6/.complete
 	$(VENV)-paddle2.6/bin/$(PYTEST) -m "not large" $(NOT_ON_PADDLE_2.6)
+
+test-systems: setup $(VENV)-systems/.packages
+	$(VENV)-systems/bin/python -m pytest tests/systems
 
 docs: $(VENV)-docs/.complete
 	$(VENV)-docs/bin/python -m sphinx -W --keep-going -n -q docs docs/_build
@@ -94,4 +104,4 @@ lock: setup
 	done
 
 clean:
-	rm -rf $(VENV) $(VENV)-paddle2.6 $(VENV)-docs docs/_build build dist *.egg-info paddle_focal/*.so paddle_focal/*.fatbin
+	rm -rf $(VENV) $(VENV)-paddle2.6 $(VENV)-systems $(VENV)-docs docs/_build build dist *.egg-info paddle_focal/*.so paddle_focal/*.fatbin

@@ -47,8 +47,12 @@ def asymmetric_loss(
 
     Parameters and their defaults are those of the authors' ``AsymmetricLoss``, which calls the margin ``clip``. The
     powers are differentiated, as in the paper and in the authors' ``AsymmetricLossOptimized``; their ``AsymmetricLoss``
-    takes them as constants by default (``disable_torch_grad_focal_loss``). Soft targets mix the two parts, as eq. 1 of
-    the paper says it; the authors' code mixes exponents, too.
+    takes them as constants by default (``disable_torch_grad_focal_loss``).
+
+    A soft target y means the average of both losses, y times that of 1 and 1 - y times that of 0: eq. 1 of the paper.
+    The authors' code, made for targets 0 and 1, and timm's ``AsymmetricLossMultiLabel`` agree with it there only:
+    between, they multiply both logarithms by one power of mixed probabilities,
+    ``(1 - y * p - (1 - y) * (1 - p_m)) ** (y * gamma_pos + (1 - y) * gamma_neg)``.
 
     Args:
         logit: floating tensor of any rank from 1 up, with C classes along ``axis``.
