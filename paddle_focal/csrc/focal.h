@@ -108,7 +108,7 @@ FOCAL_EXPORT int focal_assign(const FocalAssignment* assignment, const FocalAssi
 
 /* A GPU whose context is current: its driver's cuLaunchKernel and cuGetErrorString, and by number the functions that
  * focal_gpu_kernel names. */
-enum { FOCAL_GPU_KERNELS = 128 };
+enum { FOCAL_GPU_KERNELS = 152 };
 
 typedef struct {
   int (*launch)(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,

@@ -21,7 +21,6 @@ from paddle_focal.ops.native.interface import kernel_names, load
 SOURCES = Path(__file__).resolve().parents[2] / "paddle_focal/csrc"
 NVCC = shutil.which("nvcc")
 
-
 SHAPES = [
     (1, 1, 1), (1, 1, 3001), (5, 1, 77), (5, 1, 80), (700, 1, 1),
     (1, 3, 1), (1501, 3, 1), (130, 80, 1), (3, 1203, 1), (41, 91, 1), (9, 2, 1),
@@ -103,6 +102,18 @@ class TestOptions:
         weight = rng.uniform(0, 2, [n if axis else 1 for n, axis in zip(shape, axes)])
         logit, label = rng.normal(size=shape), make_labels(rng, shape)
         Case(host, logit, label, "float64", weight=decode(encode(weight, dtype), dtype), weight_dtype=dtype).check()
+
+    @pytest.mark.parametrize("dtype", FLOATING)
+    @pytest.mark.parametrize("label_dtype", ["int32", "int64"])
+    def test_weight_of_each_label(self, host, rng, shape, dtype, label_dtype):
+        arguments = {"label_dtype": label_dtype, "weight": rng.choice([0.0, 0.5, 3.0], (shape[0], 1, shape[2]))}
+        arguments["weight_dtype"] = "float64" if dtype == "float64" else "float32"
+        logit, label = rng.normal(size=shape), make_labels(rng, shape, label_dtype)
+        case = Case(host, logit, label, dtype, **arguments)
+        assert case.kind().startswith("weighted_") == (shape != (2, 5, 7))
+        case.check(-2.5)
+        score = rng.choice([0.0, 0.3, 1.0], (shape[0], shape[2]))
+        Case(host, logit, label, dtype, loss="quality", score=score, **arguments).check()
 
     @pytest.mark.parametrize("label_dtype", ["int64", "float32"])
     def test_scales(self, host, rng, shape, label_dtype):
@@ -236,8 +247,19 @@ def test_each_kind_of_kernel_serves_what_it_is_for(host, dtype, gamma):
     assert kinds(label_dtype="float32", **heat) == (
         {"any"} if not rest or dtype == "float64" else {"float_heatmap" if in_float else "heatmap"}
     )
+    weighted = {"weight": np.ones((5, 1, 1)), "weight_dtype": "float64" if dtype == "float64" else "float32"}
+    assert kinds(**weighted) == kinds((5, 3, 1), **weighted) == {"weighted_rows64" if rest else "any"}
+    assert kinds((5, 3, 1), "int32", **weighted) == {"weighted_rows32" if rest else "any"}
+    assert kinds((5, 1, 1), **weighted) == {"weighted_runs" if rest else "any"}
+    of_runs = {**weighted, "weight": np.ones((5, 1, 8))}
+    assert kinds((5, 3, 8), **of_runs) == {"weighted_runs" if rest else "any"}
+    for other_weight in (
+        {"weight": np.ones((1, 1, 1))}, {"weight": np.ones((1, 16, 1))}, {"weight": np.ones((5, 16, 1))},
+        {"weight_dtype": other}, {"label_dtype": dtype},
+    ):  # fmt: skip
+        assert kinds(**{**weighted, **other_weight}) == {"any"}
     for arguments in (
-        {"gamma": 1.0}, {"second": 0.1}, {"weight": np.ones((1, 1, 1))}, {"scales": np.ones((2, 16))}, {"offset": 1},
+        {"gamma": 1.0}, {"second": 0.1}, {"scales": np.ones((2, 16))}, {"offset": 1},
         {"shape": (5, 3, 7)}, {"loss": "varifocal", "second": 1.0}, {"third": 1.0}, {"loss": "asymmetric"},
     ):  # fmt: skip
         assert kinds(**arguments) == {"any"}

@@ -69,6 +69,12 @@ def test_every_configuration_is_on_the_page():
     assert [name for name in names if f"`{name}.yml`" not in page and f"`{name}`" not in page] == []
 
 
+def test_tests_that_are_named_exist():
+    named = re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", read("migration.md"))
+    assert len(named) > 15
+    assert [name for name, path in named if f"def {name}(" not in (ROOT / "docs/en" / path).read_text()] == []
+
+
 @pages
 def test_code_can_be_read(page):
     for kind, block in blocks_of(page.read_text(encoding="utf-8")):

@@ -27,9 +27,9 @@ SHAPES = [
 ]  # fmt: skip
 #: Number of the loss, and what it is tried with: kinds of labels, and second and third numbers.
 LOSSES = {
-    "sigmoid": (0, ("hard", "smoothed", "poly", "dense", "own", "weighted")),
+    "sigmoid": (0, ("hard", "smoothed", "poly", "dense", "own", "weighted", "labels")),
     "softmax": (1, ("hard", "smoothed", "dense", "own", "weighted")),
-    "quality": (2, ("hard", "scored", "dense", "own", "weighted")),
+    "quality": (2, ("hard", "scored", "dense", "own", "weighted", "labels")),
     "varifocal": (3, ("scored", "detached", "dense", "own", "weighted")),
     "gaussian": (4, ("dense", "own", "weighted")),
     "asymmetric": (5, ("hard", "clipped", "dense", "own", "weighted")),
@@ -128,7 +128,8 @@ class Case:
     """A loss with labels of a kind, one of those in ``LOSSES``.
 
     They are class indices, in ``scored`` and ``detached`` with a target for each; or dense targets, in float32 or the
-    logits' ``own`` format. What is ``weighted`` has weights, and scales of each class. Wide logits are not aligned.
+    logits' ``own`` format. What is ``weighted`` has weights, and scales of each class; ``labels``, class indices with
+    weights alone. Wide logits are not aligned.
     """
 
     def __init__(self, losses: Losses, rng, shape, dtype: str, loss: str, kind: str, gamma: float, wide=False) -> None:
@@ -156,8 +157,9 @@ class Case:
             self.own = label[:, None] == np.arange(classes)[:, None]
             self.target, self.kept = self.own * score[:, None], np.broadcast_to(label[:, None] != -1, shape)
         self.weight, self.scales = 1.0, [0.25, 0.75]
+        if kind in ("weighted", "labels"):
+            self.weight = self.hold("weight", rng.uniform(0, 2, (outer, 1, inner)), self.compute)
         if kind == "weighted":
-            self.weight = self.hold("weight", rng.uniform(0, 2, (outer, 1, inner)), "float32")
             self.scales = [self.hold(f"scale{i}", rng.uniform(0.1, 1, classes), self.compute)[:, None] for i in (0, 1)]
         self.grad_out = self.hold("grad_out", rng.choice([-3.0, 0.5, 2.0], self.result_shape), dtype)
 
@@ -172,6 +174,7 @@ class Case:
         scales, weight = [(scale, 0, 0) for scale in self.scales], (0,) * 5
         if self.kind == "weighted":
             scales = [(0.0, self.addresses[f"scale{i}"][0], 1) for i in (0, 1)]
+        if "weight" in self.addresses:
             weight = (*self.addresses["weight"], self.shape[2], 0, 1)
         score = self.addresses.get("score", (0, 0))
         arrays = interface.ARRAYS.pack(*self.addresses["logit"], *self.addresses["label"], *score)
@@ -292,7 +295,7 @@ def cases():
     """Shape, loss, kind, gamma, and whether logits are wide; a softmax, which takes long to check, has fewer labels."""
     for loss, (_, kinds) in LOSSES.items():
         for (outer, classes, inner), kind, gamma in itertools.product(SHAPES, kinds, GAMMAS):
-            if gamma in GAMMAS[2:] and (kind == "weighted" or outer * inner > 2000):
+            if gamma in GAMMAS[2:] and (kind in ("weighted", "labels") or outer * inner > 2000):
                 continue
             if loss == "softmax":
                 yield (min(outer, 503), classes, min(inner, 64)), loss, kind, gamma, False
@@ -332,8 +335,9 @@ def measure(losses: Losses) -> None:
         print(f"assignment of {images} images with {boxes} boxes: copy of the results, and itself:",
               *(f"{device.milliseconds(run):8.3f}" for run in times), "ms", flush=True)  # fmt: skip
     print(f"{'loss':19} {'logits':12} {'dtype':9} {'copy':>8} {'forward':>8} {'backward':>8}  in ms")
-    timed = [("sigmoid", "hard", 2.0), ("sigmoid", "hard", 1.5), ("sigmoid", "weighted", 2.0), ("quality", "own", 2.0),
-             ("varifocal", "own", 2.0), ("gaussian", "own", 2.0), ("softmax", "hard", 2.0)]  # fmt: skip
+    timed = [("sigmoid", "hard", 2.0), ("sigmoid", "hard", 1.5), ("sigmoid", "weighted", 2.0),
+             ("sigmoid", "labels", 2.0), ("quality", "own", 2.0), ("varifocal", "own", 2.0), ("gaussian", "own", 2.0),
+             ("softmax", "hard", 2.0)]  # fmt: skip
     for (loss, kind, gamma), (layout, shape), dtype in itertools.product(timed, TIMED.items(), TOLERANCE):
         if dtype != "float32" and gamma != 2:
             continue

@@ -70,6 +70,7 @@ def aligned(array, offset):
 LOSSES = {"sigmoid": 0, "softmax": 1, "quality": 2, "varifocal": 3, "gaussian": 4, "asymmetric": 5}
 #: The kinds of kernels, by number.
 KINDS = ["any", "rows32", "rows64", "runs", "targets", "float_targets", "heatmap", "float_heatmap"]
+KINDS += ["weighted_rows32", "weighted_rows64", "weighted_runs"]
 
 
 class Case:

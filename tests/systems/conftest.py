@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 
-SYSTEMS = ("jax", "keras", "kornia", "monai", "optax", "segmentation_models_pytorch", "timm", "torch", "torchvision")
+SYSTEMS = ("keras", "kornia", "monai", "optax", "segmentation_models_pytorch", "timm", "torchvision", "transformers")
 collect_ignore_glob = [] if all(map(find_spec, SYSTEMS)) else ["*"]
 
 if not collect_ignore_glob:

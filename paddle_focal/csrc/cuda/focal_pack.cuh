@@ -68,6 +68,12 @@ FOCAL_INLINE void store_some(const T* from, int count, S* to) {
   }
 }
 
+/// As many of a pack as there are.
+template <class S, class T, int kSize>
+FOCAL_INLINE void store_most(const T* from, int count, S* to) {
+  count >= kSize ? store_pack<S, T, kSize>(from, to) : store_some<S, T, kSize>(from, count, to);
+}
+
 /// The number of an index that is not known at compile time, of an array in registers.
 template <class T, int kSize>
 FOCAL_INLINE T pick(const T (&from)[kSize], int index) {
@@ -103,6 +109,18 @@ FOCAL_INLINE T load_one(const FocalArray& array, int64_t index) {
   });
   return value;
 }
+
+/// What is special in a pack, one bit for each logit.
+struct Marks {
+  uint32_t own = 0, ignored = 0, invalid = 0;
+
+  FOCAL_INLINE void set_label(int j, int64_t label, int64_t c, const FocalLossParams& params) {
+    own |= static_cast<uint32_t>(label == c) << j;
+    if (static_cast<uint64_t>(label) > static_cast<uint64_t>(params.classes)) {
+      (label == params.ignore_index ? ignored : invalid) |= 1u << j;
+    }
+  }
+};
 
 /// A sum of many numbers: a few at a time in T, for all of them in double, which many GPUs add slowly.
 template <class T>

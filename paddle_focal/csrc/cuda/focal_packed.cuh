@@ -13,18 +13,6 @@
 namespace paddle_focal {
 namespace cuda {
 
-/// What is special in a pack, one bit for each logit.
-struct Marks {
-  uint32_t own = 0, ignored = 0, invalid = 0;
-
-  FOCAL_INLINE void set_label(int j, int64_t label, int64_t c, const FocalLossParams& params) {
-    own |= static_cast<uint32_t>(label == c) << j;
-    if (static_cast<uint64_t>(label) > static_cast<uint64_t>(params.classes)) {
-      (label == params.ignore_index ? ignored : invalid) |= 1u << j;
-    }
-  }
-};
-
 template <class S, bool kGradient, Kind kKind, Gamma kGamma>
 class PackedLoss {
   using T = Computing<S>;
@@ -34,7 +22,12 @@ class PackedLoss {
   static constexpr int kStep = kThreads * kSize;
   static constexpr bool kHeat = kKind == Kind::kHeatmap || kKind == Kind::kFloatHeatmap;
   static constexpr bool kDense = kHeat || kKind == Kind::kTargets || kKind == Kind::kFloatTargets;
-  using Label = std::conditional_t<kKind == Kind::kRows32, int32_t, int64_t>;
+  static constexpr bool kRunning = kKind == Kind::kRuns || kKind == Kind::kWeightedRuns;
+  static constexpr bool kWeighted =
+      kKind == Kind::kWeightedRows32 || kKind == Kind::kWeightedRows64 || kKind == Kind::kWeightedRuns;
+  static constexpr int kWeights = kRunning ? kSize : kAll;  // of the logits of an item, or of each of its packs
+  static constexpr bool kShortLabel = kKind == Kind::kRows32 || kKind == Kind::kWeightedRows32;
+  using Label = std::conditional_t<kShortLabel, int32_t, int64_t>;
   using Target = std::conditional_t<kKind == Kind::kFloatTargets || kKind == Kind::kFloatHeatmap, float, S>;
 
   /// The packs that a thread takes at a time, one after the other, and what lies beside them.
@@ -49,7 +42,7 @@ class PackedLoss {
  public:
   // At a time on a multiprocessor: as many as leave enough registers.
   static constexpr int kBlocks =
-      std::is_same<S, double>::value ? 2 : kKind == Kind::kRuns || kGamma == Gamma::kAny ? 3 : 4;
+      std::is_same<S, double>::value ? 2 : kRunning || kWeighted || kGamma == Gamma::kAny ? 3 : 4;
 
   FOCAL_INLINE PackedLoss(const Pass& pass, int64_t block, int thread)
       : pass(pass),
@@ -60,7 +53,7 @@ class PackedLoss {
         thread(thread) {}
 
   FOCAL_INLINE double run() {
-    if constexpr (kKind == Kind::kRuns) {
+    if constexpr (kRunning) {
       run_units();
     } else {
       run_tiles();
@@ -77,6 +70,7 @@ class PackedLoss {
     const int64_t base = block * pass.share.per_block;
     const int64_t first_row = kDense ? 0 : pass.axes.by_classes.quotient(base);
     const Label* labels = static_cast<const Label*>(params.label.data) + (kDense ? 0 : first_row);
+    const T* weights = static_cast<const T*>(params.weight.array.data) + first_row;
     uint32_t place = static_cast<uint32_t>(kDense ? 0 : base - first_row * params.classes) + thread * kSize;
     const S* from = static_cast<const S*>(params.logit.data) + base + thread * kSize;
     const Target* target = static_cast<const Target*>(params.label.data) + base + thread * kSize;
@@ -109,18 +103,23 @@ class PackedLoss {
           return marks_of_rows(item, labels, left);
         }
       };
+      const auto row_of = [&](int k) {
+        const uint32_t c = pick(item.c, k / kSize) + k % kSize;
+        return pick(item.row, k / kSize) + pass.axes.classes.by_length.quotient(c);
+      };
       const auto target_of = [&](int k) {
         if constexpr (kDense) {
           return pick(item.target, k);
         } else {
-          const uint32_t c = pick(item.c, k / kSize) + k % kSize;
-          return score_of(first_row + pick(item.row, k / kSize) + pass.axes.classes.by_length.quotient(c));
+          return score_of(first_row + row_of(k));
         }
       };
-      take(item.x, item.target, is_special(item, classes), marks_of, target_of);
+      const auto weight_of = [&](int k) { return weights[row_of(k)]; };
+      const auto weigh = [&](T (&weight)[kAll]) { weigh_rows(item, weights, left, weight); };
+      take(item.x, item.target, is_special(item, classes), marks_of, target_of, weight_of, weigh);
       if constexpr (kGradient) {
 #pragma unroll
-        for (int u = 0; u < kUnroll; ++u) store<kSize>(item.x + u * kSize, left - u * kStep, to + u * kStep);
+        for (int u = 0; u < kUnroll; ++u) store_most<S, T, kSize>(item.x + u * kSize, left - u * kStep, to + u * kStep);
       }
       from += kUnroll * kStep;
       if constexpr (kDense) target += kUnroll * kStep;
@@ -179,6 +178,22 @@ class PackedLoss {
     return marks;
   }
 
+  FOCAL_INLINE void weigh_rows(const Item& item, const T* weights, int32_t left, T (&weight)[kAll]) const {
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      const T* from = weights + item.row[u];
+      const T first = u * kStep < left ? *from : T(0);
+#pragma unroll
+      for (int j = 0; j < kSize; ++j) weight[u * kSize + j] = first;
+      if (item.c[u] + kSize <= params.classes) continue;
+#pragma unroll
+      for (int j = 1; j < kSize; ++j) {
+        const uint32_t row = pass.axes.classes.by_length.quotient(static_cast<uint32_t>(item.c[u]) + j);
+        if (row && u * kStep + j < left) weight[u * kSize + j] = from[row];
+      }
+    }
+  }
+
   static FOCAL_INLINE Marks marks_of_targets(const Item& item) {
     Marks marks;
 #pragma unroll
@@ -211,6 +226,8 @@ class PackedLoss {
     const S* from = static_cast<const S*>(params.logit.data) + first_logit;
     S* to = static_cast<S*>(pass.out) + first_logit;
 
+    const T* weights = static_cast<const T*>(params.weight.array.data) + o * params.weight.outer + i;
+
     int32_t label[kSize];
     Marks dropped;
     params.label.type == FOCAL_INT32 ? load_run<int32_t>(first_label, count, label, dropped)
@@ -242,11 +259,17 @@ class PackedLoss {
         return marks;
       };
       const auto target_of = [&](int k) { return score_of(first_label + k % kSize); };
-      take(item.x, item.target, has_dropped || next < c + kUnroll, marks_of, target_of);
+      const auto weight_of = [&](int k) { return weights[k % kSize]; };
+      const auto weigh = [&](T (&weight)[kSize]) {
+        if (count < kSize) return load_some<T, T, kSize>(weights, count, T(0), weight);
+#pragma unroll
+        for (int j = 0; j < kSize; ++j) weight[j] = weights[j];
+      };
+      take(item.x, item.target, has_dropped || next < c + kUnroll, marks_of, target_of, weight_of, weigh);
       if constexpr (kGradient) {
 #pragma unroll
         for (int u = 0; u < kUnroll; ++u) {
-          store<kSize>(item.x + u * kSize, c + u < end ? count : 0, to + u * params.inner);
+          store_most<S, T, kSize>(item.x + u * kSize, c + u < end ? count : 0, to + u * params.inner);
         }
       }
       from += kUnroll * params.inner;
@@ -285,20 +308,12 @@ class PackedLoss {
 
   FOCAL_INLINE T score_of(int64_t label) const { return params.score.data ? load_one<T>(params.score, label) : T(1); }
 
-  template <int kCount>
-  static FOCAL_INLINE void store(const T* result, int32_t count, S* to) {
-    if (count >= kCount) {
-      store_pack<S, T, kCount>(result, to);
-    } else {
-      store_some<S, T, kCount>(result, count, to);
-    }
-  }
-
   /// Adds losses up, or puts derivatives in place of the logits.
-  template <class MarksOf, class TargetOf>
-  FOCAL_INLINE void take(T (&x)[kAll], const T* target, bool is_special, MarksOf marks_of, TargetOf target_of) {
+  template <class MarksOf, class TargetOf, class WeightOf, class Weigh>
+  FOCAL_INLINE void take(T (&x)[kAll], const T* target, bool is_special, MarksOf marks_of, TargetOf target_of,
+                         WeightOf weight_of, Weigh weigh) {
+    T result[kAll], weight[kWeights];
     if constexpr (kGradient) {
-      T result[kAll];
 #pragma unroll
       for (int j = 0; j < kAll; ++j) result[j] = negative(x[j]).derivative() * factor_of(target, j, scales.background);
       if (is_special) {
@@ -310,13 +325,11 @@ class PackedLoss {
         }
         for_each_own(marks.own, x, target_of, [&](int k, T value) { put(result, k, value); });
       }
-#pragma unroll
-      for (int j = 0; j < kAll; ++j) x[j] = result[j];
     } else {
       if (is_special) {
         const Marks marks = marks_of();
         if (marks.invalid) other += static_cast<T>(NAN);
-        for_each_own(marks.own, x, target_of, [&](int, T value) { other += value; });
+        for_each_own(marks.own, x, target_of, [&](int k, T value) { other += kWeighted ? value * weight_of(k) : value; });
 #pragma unroll
         for (int j = 0; j < kAll; ++j) {
           if ((marks.own | marks.ignored | marks.invalid) >> j & 1) x[j] = -static_cast<T>(INFINITY);
@@ -325,7 +338,17 @@ class PackedLoss {
 #pragma unroll
       for (int j = 0; j < kAll; ++j) {
         const auto terms = negative(x[j]);
-        part[j % 4] += kHeat ? terms.loss() * factor_of(target, j, T(1)) : terms.loss();
+        result[j] = kHeat ? terms.loss() * factor_of(target, j, T(1)) : terms.loss();
+      }
+    }
+    if constexpr (kWeighted) weigh(weight);
+#pragma unroll
+    for (int j = 0; j < kAll; ++j) {
+      if constexpr (kWeighted) result[j] *= weight[j % kWeights];
+      if constexpr (kGradient) {
+        x[j] = result[j];
+      } else {
+        part[j % 4] += result[j];
       }
     }
   }

@@ -9,7 +9,7 @@ namespace paddle_focal {
 namespace cuda {
 
 /// The kernels for the losses of single logits: one for everything, and some for what is most common, which read whole
-/// packs of 16 bytes: a sum, or its gradient, without weights and factors of a class.
+/// packs of 16 bytes: a sum, or its gradient, without factors of a class; for gamma 2 with weights, one for each label.
 enum class Kind {
   kAny,
   kRows32,         // class indices of 32 bits, the classes of each lying together
@@ -19,6 +19,7 @@ enum class Kind {
   kFloatTargets,   // in float
   kHeatmap,        // the loss of heatmaps in the logits' format
   kFloatHeatmap,   // in float
+  kWeightedRows32, kWeightedRows64, kWeightedRuns,
 };
 
 template <class S>
@@ -58,7 +59,10 @@ struct Pass {
  private:
   /// One long run of labels instead of many short ones.
   static FocalLossParams with_long_runs(FocalLossParams params) {
-    if (params.classes == 1 && !params.weight.array.data) {
+    FocalWeight& weight = params.weight;
+    if (params.classes == 1 &&
+        (!weight.array.data || params.inner == 1 || weight.outer == params.inner * weight.inner)) {
+      if (params.inner == 1) weight.inner = weight.outer;
       params.inner *= params.outer;
       params.outer = 1;
     }
@@ -68,7 +72,7 @@ struct Pass {
   static Share share_for(const FocalLossParams& params, Kind kind) {
     const int width = width_of(params.logit.type);
     if (kind == Kind::kAny) return {logit_count(params), kThreads * kAtATime};
-    if (kind != Kind::kRuns) return {logit_count(params), kThreads * width * unroll_of(width)};
+    if (kind != Kind::kRuns && kind != Kind::kWeightedRuns) return {logit_count(params), kThreads * width * unroll_of(width)};
     const Runs runs(params, width);
     return {params.outer * runs.chunks * runs.groups, kThreads};
   }
@@ -76,8 +80,21 @@ struct Pass {
   static bool is_aligned(const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; }
 
   static Kind kind_for(const FocalLossParams& params, const FocalArray& grad_out, void* out) {
+    const Kind kind = kind_without_weight(params, grad_out, out);
+    if (!params.weight.array.data) return kind;
+    const int64_t computed_in = params.logit.type == FOCAL_FLOAT64 ? FOCAL_FLOAT64 : FOCAL_FLOAT32;
+    const int64_t stride = kind == Kind::kRuns ? params.weight.inner : params.weight.outer;
+    const bool is_simple = !params.weight.classes && stride == 1 && params.weight.array.type == computed_in;
+    if (!is_simple || kind_of(params.numbers[0]) != Gamma::kTwo) return Kind::kAny;
+    return kind == Kind::kRows32   ? Kind::kWeightedRows32
+           : kind == Kind::kRows64 ? Kind::kWeightedRows64
+           : kind == Kind::kRuns   ? Kind::kWeightedRuns
+                                   : Kind::kAny;
+  }
+
+  static Kind kind_without_weight(const FocalLossParams& params, const FocalArray& grad_out, void* out) {
     const bool is_sum = params.reduce && (grad_out.data || !out);
-    const bool is_even = !params.weight.array.data && !params.scales[0].stride && !params.scales[1].stride;
+    const bool is_even = !params.scales[0].stride && !params.scales[1].stride;
     const Gamma gamma = kind_of(params.numbers[0]);
     const bool is_heatmap = params.loss == FOCAL_GAUSSIAN;
     const bool is_plain = is_heatmap || (params.loss != FOCAL_ASYMMETRIC && !params.numbers[1] && !params.numbers[2]);
@@ -113,7 +130,10 @@ struct Pass {
   FOCAL_GAMMAS(X, rows64, TYPE, S, kRows64)     \
   FOCAL_GAMMAS(X, runs, TYPE, S, kRuns)         \
   FOCAL_GAMMAS(X, targets, TYPE, S, kTargets)   \
-  FOCAL_BOTH(X, heatmap, TYPE, S, kHeatmap, kTwo)
+  FOCAL_BOTH(X, heatmap, TYPE, S, kHeatmap, kTwo) \
+  FOCAL_BOTH(X, weighted_rows32, TYPE, S, kWeightedRows32, kTwo) \
+  FOCAL_BOTH(X, weighted_rows64, TYPE, S, kWeightedRows64, kTwo) \
+  FOCAL_BOTH(X, weighted_runs, TYPE, S, kWeightedRuns, kTwo)
 #define FOCAL_FLOAT_KERNELS(X, TYPE, S)                    \
   FOCAL_GAMMAS(X, float_targets, TYPE, S, kFloatTargets)   \
   FOCAL_BOTH(X, float_heatmap, TYPE, S, kFloatHeatmap, kTwo)
