@@ -82,7 +82,7 @@ class BuildWithConfigurations(build_py):
 setup(
     name="paddle_focal",
     version=VERSION,
-    description="Focal loss for PaddlePaddle and PaddleDetection: a drop-in that is fast, lean and right everywhere",
+    description="Focal loss for PaddlePaddle and PaddleDetection: a drop-in that is fast, lean and accurate",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

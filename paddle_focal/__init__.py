@@ -1,4 +1,4 @@
-"""Focal loss for PaddlePaddle and PaddleDetection: a drop-in that is fast, lean and right everywhere.
+"""Focal loss for PaddlePaddle and PaddleDetection: a drop-in that is fast, lean and accurate.
 
 Paddle is imported with the first of the names below, so that a command shows its help at once.
 """

@@ -18,7 +18,7 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "-r",
         "--resume",
-        help="checkpoint to go on from, without its ending; auto: the newest whole one, or from the start",
+        help="checkpoint to resume from, without its ending; auto: the newest complete one, or from the start",
     )
     parser.add_argument("--eval", action="store_true", help="evaluate at every snapshot, and keep the best model")
     parser.add_argument("--skip-final-eval", action="store_true", help="do not evaluate the final weights")
