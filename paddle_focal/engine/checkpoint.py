@@ -125,7 +125,7 @@ class Checkpoints:
         return {name: part.state_dict() for name, part in self._parts.items()}
 
     def resume(self, name: str) -> tuple[int, int]:
-        """Load a checkpoint, or with 'auto' the newest whole one of the folder.
+        """Load a checkpoint, or with 'auto' the newest complete one of the folder.
 
         Args:
             name: 'auto', or a path with or without ending.

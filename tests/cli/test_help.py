@@ -39,7 +39,7 @@ SHARED = """\
 """
 TRAIN = """\
 Train a detector of PaddleDetection with the losses of paddle_focal.
--r --resume | checkpoint to go on from, without its ending; auto: the newest whole one, or from the start
+-r --resume | checkpoint to resume from, without its ending; auto: the newest complete one, or from the start
 --eval | evaluate at every snapshot, and keep the best model
 --skip-final-eval | do not evaluate the final weights
 --seed N | of every random generator
