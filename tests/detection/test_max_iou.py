@@ -155,6 +155,13 @@ class TestSameAsMaxIoUAssigner:
         np.testing.assert_array_equal(target.label.numpy(), expected)
 
 
+def test_classes_of_another_type():
+    anchors = tensor([[0, 0, 10, 10], [5, 0, 15, 10], [100, 0, 110, 10]])
+    target = targets_of(MaxIoUAssigner(0.5, 0.3), anchors, [anchors[:1]], "float32")
+    assert target.label.tolist() == [[100, IGNORED, BACKGROUND]]
+    assert target.label.dtype == paddle.float32
+
+
 def test_size_of_a_matrix(monkeypatch):
     boxes = [tensor([[0, 0, 16, 16]]), tensor([[0, 0, 16, 16], [0, 0, 9, 9]]), tensor([])]
     expected = [one.tolist() for one in assign_by_matrix(MaxIoUAssigner(0.5, 0.4), grid_of_anchors(), boxes)]

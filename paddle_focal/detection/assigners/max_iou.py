@@ -54,7 +54,8 @@ class BatchMaxIoUAssigner:
 
         See :func:`paddle_focal.ops.native.assignment.assign`; here ``classes`` has those of each image.
         """
-        if not ladder.assigns(anchors):
+        is_usual = boxes.dtype == paddle.float32 and classes[0].dtype in (paddle.int32, paddle.int64)
+        if not is_usual or not ladder.assigns(anchors):
             return None
         given = self._configured
         rule = assignment.Rule(

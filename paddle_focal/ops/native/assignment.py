@@ -47,7 +47,7 @@ def assign(
 
     Args:
         rule: what is foreground.
-        anchors: float32 ``[M, 4]``, corners in pixels.
+        anchors: float32 ``[M, 4]``, corners in pixels; like all tensors here, contiguous.
         boxes: float32 ``[G, 4]`` of all images, one image after the other; there may be more rows.
         classes: int32 or int64, of each box; None if there is no box.
         starts: the first box of each image, and G.
