@@ -110,7 +110,7 @@ def compute_sum(
                 *numbers.values(),
             )
             scales = scales_of(spec, logit, alpha, None)
-            params.append(LossParams(spec, label if label.is_contiguous() else label.contiguous(), scales, None))
+            params.append(LossParams(spec, devices.contiguous(label), scales, None))
         return ops.compute_sum(logits, params)
 
 

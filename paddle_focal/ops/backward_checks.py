@@ -64,4 +64,4 @@ def upstream(grad_out: Tensor, logit: Tensor, dtype: paddle.dtype, name: str) ->
             return paddle.full(grad_out.shape, grad_out.item(), dtype)
     given = grad_out.dtype
     grad_out = grad_out if given is dtype or given == dtype else rounded(grad_out, dtype)  # == takes a while
-    return grad_out if grad_out.is_contiguous() else grad_out.contiguous()
+    return devices.contiguous(grad_out)

@@ -1,4 +1,4 @@
-"""Which device a tensor is on, and Paddle's operators on that device."""
+"""Which device a tensor is on and how it lies there, and Paddle's operators on that device."""
 
 from __future__ import annotations
 
@@ -24,6 +24,15 @@ def kind(tensor: Tensor) -> str:
     if tensor.place.is_cpu_place():
         return "cpu"
     return "gpu" if tensor.place.is_gpu_place() else str(tensor.place)
+
+
+def contiguous(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy that is contiguous.
+
+    Paddle's own method changes the tensor it is called on: that is no view any more, and forgets how often it has been
+    changed in place.
+    """
+    return tensor if tensor.is_contiguous() else tensor.clone()
 
 
 def name(tensor: Tensor) -> str:

@@ -46,7 +46,7 @@ class _Joint(PyLayer):
 
 def _native(a: Tensor, b: Tensor, power: float, grad_out: Tensor | None) -> tuple[Tensor, ...]:
     """The joint logits; or, given their gradient, those of both logits."""
-    a, b = a.contiguous(), b.contiguous()
+    a, b = devices.contiguous(a), devices.contiguous(b)
     given = a.data_ptr(), b.data_ptr(), FORMATS[a.dtype], math.prod(a.shape), power
     if grad_out is None:
         joint = memory.empty(a.shape, a.dtype)

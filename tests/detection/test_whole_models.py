@@ -44,7 +44,7 @@ MODELS = {
         (),
     ),
     "DINOLoss of RT-DETR": ("rtdetr/rtdetr_r18vd_6x_coco", _of("RTDETRTransformer", DECODER), ()),
-    "MaskDINOLoss": ("mask_rtdetr/mask_rtdetr_hgnetv2_s_6x_coco", _of("MaskRTDETR", DECODER), ()),
+    "MaskDINOLoss": ("mask_rtdetr/mask_rtdetr_hgnetv2_s_6x_coco", _of("MaskRTDETR", DECODER), ("an empty image",)),
     "CenterNetHead": ("centernet/centernet_mbv3_small_140e_coco", {"num_classes": 80}, ()),
     "CenterNetHead of FairMOT": ("mot/fairmot/fairmot_dla34_30e_576x320", {}, ("export",)),
     "TTFHead, CTFocalLoss": ("ttfnet/pafnet_lite_mobilenet_v3_20x_coco", {}, ("predictions", "export")),
@@ -75,7 +75,7 @@ MODELS = {
     "QueryInstLoss": (
         "queryinst/queryinst_r50_fpn_1x_pro100_coco",
         {"SparseRoIHead.num_stages": 2, "EmbeddingRPNHead.num_proposals": 20, "SparsePostProcess.num_proposals": 20},
-        (),
+        ("export",),
     ),
     "UniformAssigner": ("yolof/yolof_r50_c5_1x_coco", {"DilatedEncoder.in_channels": [512]}, WITHOUT_BOXES),
     "RetinaHead, FocalLoss": ("retinanet/retinanet_r50_fpn_1x_coco", {}, ()),

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
 for name in ("imgaug", "imgaug.augmenters", "imgaug.augmentables.lines", "imgaug.augmentables.segmaps"):
     sys.modules.setdefault(name, MagicMock())  # PaddleDetection imports it for one data set
@@ -134,7 +134,7 @@ def _record(number: int, boxes: Sequence, fields: Sequence[str]) -> dict:
         "gt_poly": [[one.tolist()] for one in np.stack([x1, y1, x2, y1, x2 - 5, y2, x1, y2 - 5], 1)],
         "gt_ide": np.arange(len(boxes), dtype="int32").reshape(-1, 1),
         "gt_joints": joints.transpose(1, 0, 2).astype("float32"),
-        "gt_areas": ((x2 - x1) * (y2 - y1))[:, None],
+        "gt_areas": (x2 - x1) * (y2 - y1),
     }
     file = f"{number}.png"
     common = {"im_file": file, "image_file": file, "im_id": np.array([number]), "h": float(SIDE), "w": float(SIDE)}
@@ -247,7 +247,8 @@ def exported(model: paddle.nn.Layer, batch: dict, config: dict, folder: Path) ->
     config[data] = workspace.create(data)()
     if config["TestReader"].get("fuse_normalize"):
         model.load_meanstd(config["TestReader"]["sample_transforms"])
-    with compatibility.exportable():
+    refused = patch("os._exit", side_effect=RuntimeError("ppdet does not export this architecture"))
+    with compatibility.exportable(), refused:
         trainer.export(str(folder))
     program = next(path for path in folder.rglob("model.*") if path.suffix in (".json", ".pdmodel"))
     settings = paddle.inference.Config(str(program), str(program.with_suffix(".pdiparams")))

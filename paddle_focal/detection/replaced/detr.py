@@ -88,5 +88,7 @@ class HungarianMatcher(Replacement):
     """
 
     def forward(self, *args, **kwargs) -> list[tuple[Tensor, Tensor]]:
+        if kwargs.get("gt_mask") is not None:  # of images without boxes the reader leaves masks without sides
+            kwargs["gt_mask"] = [mask for mask in kwargs["gt_mask"] if len(mask)]
         with paddle.amp.auto_cast(enable=False):
             return super().forward(*in_float32(args), **in_float32(kwargs))

@@ -6,7 +6,7 @@ import math
 
 from paddle import Tensor
 
-from paddle_focal.ops import label_range
+from paddle_focal.ops import devices, label_range
 from paddle_focal.ops.loss import LossParams
 from paddle_focal.ops.native import memory
 from paddle_focal.ops.native.interface import FAILED, OK
@@ -32,7 +32,7 @@ def backward(plan: Plan, logit: Tensor, params: LossParams, grad_out: Tensor) ->
 
 def count_ones(tensor: Tensor) -> int:
     """How many numbers of a floating tensor are 1."""
-    tensor = tensor.contiguous()
+    tensor = devices.contiguous(tensor)
     count = library().focal_count_ones(packed_array(tensor, FORMATS[tensor.dtype]), math.prod(tensor.shape))
     if count < 0:
         raise RuntimeError(f"count_ones: {library().focal_error().decode()}")

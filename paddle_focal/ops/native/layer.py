@@ -131,5 +131,5 @@ def _backward(plan: Plan, logit: Tensor, params: LossParams, grad_out: Tensor) -
 def _contiguous(logit: Tensor, params: LossParams) -> tuple[Tensor, LossParams]:
     for name, tensor in (("label", params.label), ("weight", params.weight), ("score", params.score)):
         if tensor is not None and not tensor.is_contiguous():
-            params = params._replace(**{name: tensor.contiguous()})
-    return (logit if logit.is_contiguous() else logit.contiguous()), params
+            params = params._replace(**{name: devices.contiguous(tensor)})
+    return devices.contiguous(logit), params

@@ -16,7 +16,8 @@ POINTS = 6
 
 def results(loss, predictions, lanes, segmentation):
     tensors = [[paddle.to_tensor(image, stop_gradient=False) for image in stage] for stage in predictions]
-    output = {"predictions_lists": tensors, "seg": paddle.to_tensor(segmentation)}
+    # As in the model, an image's predictions are a view of a stage's.
+    output = {"predictions_lists": [paddle.stack(stage) for stage in tensors], "seg": paddle.to_tensor(segmentation)}
     seg = paddle.zeros([2, *segmentation.shape[2:]], "int64")
     value = loss(output, {"lane_line": paddle.to_tensor(lanes), "seg": seg})["cls_loss"]
     value.backward()

@@ -175,6 +175,21 @@ class TestMatcher:
             inputs = self.inputs(rng)
             self.assert_same(stock(*inputs), ours(*inputs))
 
+    def test_masks_without_sides(self, rng):
+        """As PaddleDetection's reader leaves those of an image without boxes."""
+        keys = {"use_focal_loss": True, "with_mask": True, "num_sample_points": 16}
+        if not set(keys) <= set(workspace.global_config["HungarianMatcher"].schema):
+            pytest.skip("no masks in ppdet's matcher")
+        stock, ours = create_pair("HungarianMatcher", **keys)
+        boxes, masks = paddle.rand([2, 6, 4]) * 0.5, paddle.randn([2, 6, 8, 8])
+        classes = [paddle.zeros([count, 1], "int64") for count in (2, 0)]
+        inputs = boxes, paddle.randn([2, 6, CLASSES]), [boxes[0, :2], boxes[0, :0]], classes
+        found = []
+        for matcher, sides in ((stock, [0, 8, 8]), (ours, [0])):
+            paddle.seed(3)
+            found.append(matcher(*inputs, masks=masks, gt_mask=[paddle.ones([2, 8, 8]), paddle.zeros(sides)]))
+        self.assert_same(*found)
+
     def test_half_precision(self, rng):
         """In float16, which Paddle multiplies on GPUs only, the cost of a sure prediction is infinite in ppdet."""
         stock, ours = create_pair("HungarianMatcher", use_focal_loss=True)

@@ -74,6 +74,20 @@ def test_tensors_that_are_not_contiguous(loss, backend, rng, view):
     np.testing.assert_allclose(x.grad.numpy(), gradient * per_label * factor, rtol=1e-12)
 
 
+def test_views_of_a_tensor_that_was_changed_in_place(loss, backend, rng):
+    """They are differentiated, and stay views."""
+    prediction, label = loss.typical(rng, (4, CLASSES)), loss.labels(rng, (4, CLASSES))
+    x = differentiable(np.pad(prediction, [(0, 0), (0, 2)]))
+    wide = x * 1
+    wide[:, CLASSES:] = 0.5
+    view = wide[:, :CLASSES]
+    loss.function(view, paddle.to_tensor(label), reduction="sum", backend=backend).backward()
+    np.testing.assert_allclose(x.grad.numpy()[:, :CLASSES], loss.expected(prediction, label, 1)[1], rtol=1e-12)
+    with paddle.no_grad():
+        wide[0, 0] = 0.25
+    assert float(view[0, 0]) == 0.25
+
+
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_central_differences(loss, backend, rng, gamma, smoothing):
