@@ -19,7 +19,7 @@ from paddle_focal.errors import ToolError
 
 @contextlib.contextmanager
 def ending_in_words() -> Iterator[None]:
-    """Logs an exception as one sentence and ends the process with exit code 1.
+    """Logs an exception as one sentence and ends the process with exit code 1, or 2 for a wrong configuration.
 
     The details of a ToolError, and the traceback of one that is neither a ToolError nor explained by
     :mod:`paddle_focal.engine.mistakes`, go to the log file, or where the tool has none to ``error.log`` in the output
@@ -30,7 +30,7 @@ def ending_in_words() -> Iterator[None]:
     except ToolError as error:
         kept = f"\nFor more see {_keep(error.details)}" if error.details else ""
         logger.error("%s%s", error, kept)
-        raise SystemExit(1) from None
+        raise SystemExit(error.status) from None
     except Exception as error:
         explained = mistakes.explanation(error)
         if explained is None:

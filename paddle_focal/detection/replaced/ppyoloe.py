@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 from paddle import Tensor
@@ -20,6 +21,7 @@ class PPYOLOEHead(Replacement):
     """
 
     OWN_KEYS: ClassVar[dict[str, Any]] = {"alpha": None, "gamma": 2.0, "detach_weight": False}
+    HIGHEST_ALPHA = math.inf
 
     def configure(self, alpha, gamma, detach_weight) -> None:
         self._has_own_alpha = alpha is not None
