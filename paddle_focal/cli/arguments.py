@@ -20,7 +20,7 @@ from paddle_focal.errors import ToolError
 
 @contextlib.contextmanager
 def ending_in_words(status: int = 1) -> Iterator[None]:
-    """Logs an exception as one sentence and ends the process: with ``status`` for a ToolError, with 1 for others.
+    """Logs an exception as one sentence and ends the process, with its status or with ``status``, whichever is worse.
 
     The details of a ToolError, and the traceback of one that is neither a ToolError nor explained by
     :mod:`paddle_focal.engine.mistakes`, go to the log file, or where the tool has none to ``error.log`` in the output
@@ -30,7 +30,7 @@ def ending_in_words(status: int = 1) -> Iterator[None]:
         yield
     except Exception as error:
         _log(error)
-        raise SystemExit(status if isinstance(error, ToolError) else 1) from None
+        raise SystemExit(max(status, error.status) if isinstance(error, ToolError) else 1) from None
 
 
 def _log(error: Exception) -> None:
@@ -133,7 +133,7 @@ class ArgumentParser(Parser):
         return flags
 
     def _read(self, flags: argparse.Namespace) -> None:
-        from paddle_focal.cli import safe_config
+        from paddle_focal import safe_config
 
         try:
             flags.config = configurations.find(flags.config)
@@ -147,7 +147,7 @@ class ArgumentParser(Parser):
         """``-o a.b=1 a.c=2`` as a nested dictionary."""
         import yaml
 
-        from paddle_focal.cli import safe_config
+        from paddle_focal import safe_config
 
         config: dict[str, Any] = {}
         for option in options or []:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
@@ -19,6 +20,7 @@ from ppdet.core import workspace
 from ppdet.core.config.schema import SchemaDict, SchemaValue
 
 from paddle_focal.detection.components import check_keys
+from paddle_focal.losses.arguments import check_alpha, check_detach_weight, check_gamma
 
 #: By the name of a component, the class whose methods take the place of PaddleDetection's.
 REPLACEMENTS: dict[str, type[Replacement]] = {}
@@ -42,7 +44,15 @@ class Replacement:
     """
 
     OWN_KEYS: ClassVar[dict[str, Any]] = {}
+    HIGHEST_ALPHA: ClassVar[float] = 1.0
     STOCK: ClassVar[type]  # PaddleDetection's class
+
+    @classmethod
+    def checks(cls) -> dict[str, Callable[[Any], Any]]:
+        """The checks of own keys, by their names, which are made before anything else is."""
+        alpha = partial(check_alpha, highest=cls.HIGHEST_ALPHA)
+        known = {"alpha": alpha, "gamma": check_gamma, "detach_weight": check_detach_weight}
+        return {key: known[key] for key in known if key in cls.OWN_KEYS}
 
     def __init__(self, *args: Any, **config: Any) -> None:
         own = {key: config.pop(key, default) for key, default in self.OWN_KEYS.items()}

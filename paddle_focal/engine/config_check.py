@@ -6,55 +6,70 @@ import inspect
 import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any
+from functools import cache
+from typing import Any, Callable
 
 from ppdet.core.config.schema import SchemaDict
 from ppdet.data import source, transform
 from ppdet.optimizer import optimizer
 
+from paddle_focal.detection.sections import sections_in_use
+from paddle_focal.engine import config_names
+from paddle_focal.engine.config_names import COUNTS, DATASETS, READERS
 from paddle_focal.engine.logs import logger
-from paddle_focal.errors import ToolError
+from paddle_focal.errors import ConfigurationError
+from paddle_focal.losses import GammaSchedule
 
-#: Whole numbers from 1 on, or from 0 on.
-_COUNTS = {"epoch": 1, "num_classes": 1, "snapshot_epoch": 1, "log_iter": 1, "worker_num": 0}
-#: What ppdet reads beside sections and the keys that they share, and a misspelling of which it would not notice.
-_NAMES = {
-    *("architecture", "pretrain_weights", "weights", "metric", "map_type", "save_dir", "find_unused_parameters"),
-    *("use_gpu", "use_npu", "use_xpu", "use_mlu", "use_ema", "ema_decay", "ema_decay_type", "cycle_epoch"),
-    *("ema_black_list", "amp_level", "init_loss_scaling"),
-    *_COUNTS,
-}
-_OWN_SECTIONS = ("gamma_schedule",)
-_READERS = ("TrainReader", "EvalReader", "TestReader")
-_DATASETS = ("TrainDataset", "EvalDataset", "TestDataset")
 _CREATED = re.compile(r"create\(cfg\['(\w+)'\]")
+_TRANSFORMS = ("sample_transforms", "batch_transforms", "weak_aug", "strong_aug")
+_SUPERVISED = ("sup_batch_transforms", "unsup_batch_transforms")
+_CLOSE_SECTION = 0.9  # PaddleDetection's own have a PPDETRTransformer beside the RTDETRTransformer
 _CLOSE = 0.85  # of names that ppdet ignores, and users may have for purposes of their own
 
 
-def check_config(config: Mapping[str, Any], components: Collection[str]) -> None:
-    """Look for misspelt names and values of a wrong type; a misspelt name that ppdet ignores is a warning.
+class Doubt(str):
+    """What need not be a mistake: nothing seems to read it, and nothing that is read has a name like it."""
+
+    __slots__ = ()
+
+
+def findings(
+    config: Mapping[str, Any], components: Collection[str], given: Collection[str] = (), options: Collection[str] = ()
+) -> list[str]:
+    """Mistakes in a configuration, a sentence each, and doubts.
 
     Args:
-        config: the configuration, merged with the command line's settings.
+        config: the configuration.
         components: the names of all sections that ppdet knows.
+        given: the top-level names in its files, but for variables that the files use themselves.
+        options: the top-level names on the command line.
+    """
+    names = [*dict.fromkeys([*given, *options])]
+    checks = (_sections, _architecture, _components, _transforms, _datasets, _counts, _schedule, _optimizer, _export)
+    found = [
+        *_names(config, components, names, options),
+        *(one for check in checks for one in check(config, components)),
+    ]
+    return [*found, *_gamma_schedule(config.get("gamma_schedule"))]
+
+
+def report(found: Collection[str], in_files: Collection[str]) -> None:
+    """Warn of doubts, and end with the mistakes.
+
+    Args:
+        found: the findings of the configuration, merged with the command line's settings.
+        in_files: those of its files alone.
 
     Raises:
-        ToolError: a mistake that would end ppdet with a traceback; the message has a line for each.
+        ConfigurationError: there is a mistake; the message has a line for each, and says which come with ``-o``.
     """
-    checks = (_sections, _architecture, _components, _transforms, _datasets, _counts, _schedule)
-    mistakes = [mistake for check in checks for mistake in check(config, components)]
+    said = {one: one if one in in_files else f"in -o, {one}" for one in found}
+    mistakes = [one for one in said if not isinstance(one, Doubt)]
+    for doubt in said.keys() - mistakes:
+        logger.warning("The configuration: %s", said[doubt])
     if mistakes:
-        lines = "".join(f"\n- {mistake}" for mistake in mistakes)
-        raise ToolError(f"{len(mistakes)} mistake{'s'[: len(mistakes) > 1]} in the configuration:{lines}")
-
-
-def warn_of_ignored(config: Mapping[str, Any], given: Collection[str], components: Collection[str]) -> None:
-    """Warn of the settings among ``given`` that nothing reads and whose names look misspelt."""
-    shared = {key for name in components if isinstance(config[name], SchemaDict) for key in config[name].shared}
-    known = {*_NAMES, *shared}
-    for name in given:
-        if name not in known and not isinstance(config[name], (dict, list)) and (hint := _hint(name, known, _CLOSE)):
-            logger.warning("Nothing reads the setting %s%s", name, hint)
+        lines = "".join(f"\n- {said[mistake]}" for mistake in mistakes)
+        raise ConfigurationError(f"{len(mistakes)} mistake{'s'[: len(mistakes) > 1]} in the configuration:{lines}")
 
 
 def allow_schedule_alone(config: Mapping[str, Any]) -> None:
@@ -68,13 +83,26 @@ def allow_schedule_alone(config: Mapping[str, Any]) -> None:
 
 
 def _sections(config: Mapping[str, Any], components: Collection[str]) -> Iterator[str]:
-    for name, value in config.items():
-        if name in components:
-            if not isinstance(value, SchemaDict) and not hasattr(value, "__dict__"):
-                yield f"{name} must be a section with keys, but is {value!r}"
-        elif isinstance(value, dict) and name not in _OWN_SECTIONS:
-            hint = _hint(name, [*components, *_OWN_SECTIONS], _CLOSE)
-            yield from [f"there is no section {name}{hint}"] if hint else []
+    for name in components:
+        if not isinstance(config[name], SchemaDict) and not hasattr(config[name], "__dict__"):
+            yield f"{name} must be a section with keys, but is {config[name]!r}"
+
+
+def _names(
+    config: Mapping[str, Any], components: Collection[str], names: Collection[str], options: Collection[str]
+) -> Iterator[str]:
+    """Top-level names that nothing reads: mistakes, if they are like one that is read."""
+    in_use = {section.name for section in sections_in_use()}
+    in_use.update(name for name in components if isinstance(config[name], SchemaDict) and len(config[name]))
+    read = {*config_names.SETTINGS, *config_names.SECTIONS, *config_names.shared_by(config, components), *in_use}
+    for name in names:
+        if name in read or name in components:
+            continue
+        what = f"there is no section {name}" if isinstance(config[name], dict) else f"nothing reads the setting {name}"
+        if hint := _hint(name, read, _CLOSE_SECTION if isinstance(config[name], dict) else _CLOSE):
+            yield f"{what}{hint}"
+        elif name in options or (isinstance(config[name], dict) and _hint(name, components, _CLOSE)):
+            yield Doubt(f"{what}{_hint(name, components, _CLOSE)}")
 
 
 def _architecture(config: Mapping[str, Any], components: Collection[str]) -> Iterator[str]:
@@ -86,7 +114,8 @@ def _architecture(config: Mapping[str, Any], components: Collection[str]) -> Ite
 def _components(config: Mapping[str, Any], components: Collection[str]) -> Iterator[str]:
     """Mistakes in the sections that the configuration has, one by one."""
     for section in filter(None, (_section(config, name) for name in components)):
-        yield from _keys(section, section.name, section)
+        if section.name not in DATASETS:  # whose keys are those of the class that they name
+            yield from _keys(section, section.name, section)
         for key, value in section.items():
             if key in _references(section):
                 yield from _reference(f"{section.name}.{key}", value, config, components)
@@ -94,21 +123,29 @@ def _components(config: Mapping[str, Any], components: Collection[str]) -> Itera
 
 def _references(section: SchemaDict) -> set[str]:
     """The keys whose values are components: declared ones, and those that an architecture creates on its own."""
+    return {*section.inject, *_created_by(getattr(section.pymodule, section.name))}
+
+
+@cache  # reading the text takes a while
+def _created_by(kind: Callable) -> tuple[str, ...]:
     try:
-        text = inspect.getsource(getattr(section.pymodule, section.name).from_config)
+        return tuple(_CREATED.findall(inspect.getsource(kind.from_config)))
     except (AttributeError, OSError):
-        text = ""
-    return {*section.inject, *_CREATED.findall(text)}
+        return ()
 
 
 def _keys(section: SchemaDict, where: str, values: Mapping[str, Any]) -> Iterator[str]:
-    """Unknown keys, and text where there should be a number, in values for a section."""
+    """Unknown keys, wrong values of the plugin's own, and text where there should be a number, for a section."""
+    checks = getattr(getattr(section.pymodule, section.name), "checks", dict)()
     for key, value in values.items():
         if key not in section.schema:
-            known = ", ".join(section.schema)
-            yield from [
-                f"{where} has no key {key!r}{_hint(key, section.schema)}; its keys are {known}"
-            ] * section.strict
+            keys = config_names.keys_of(section)
+            if key not in keys:
+                hint = _hint(key, keys, 0.6 if section.strict else _CLOSE)
+                said = f"{where} has no key {key!r}{hint}; its keys are {', '.join(keys)}"
+                yield said if section.strict or hint else Doubt(said)
+        elif key in checks:
+            yield from _checked(where, key, value, section, checks[key])
         elif (
             isinstance(value, str)
             and key != "batch_size"
@@ -116,6 +153,15 @@ def _keys(section: SchemaDict, where: str, values: Mapping[str, Any]) -> Iterato
             and _is_number(section.schema[key].default)
         ):
             yield f"{where}.{key} must be a number, but is {value!r}{_number_in(value)}"
+
+
+def _checked(where: str, key: str, value: Any, section: SchemaDict, check: Callable[[Any], Any]) -> Iterator[str]:
+    if value is None and section.has_default(key) and section.schema[key].default is None:
+        return
+    try:
+        check(value)
+    except (TypeError, ValueError) as error:
+        yield f"{where}.{error}{_number_in(value) if isinstance(value, str) else ''}"
 
 
 def _reference(where: str, value: Any, config: Mapping[str, Any], components: Collection[str]) -> Iterator[str]:
@@ -132,7 +178,7 @@ def _reference(where: str, value: Any, config: Mapping[str, Any], components: Co
 
 def _transforms(config: Mapping[str, Any], _) -> Iterator[str]:
     known = [name for name, kind in vars(transform).items() if inspect.isclass(kind)]
-    for where in (f"{reader}.{kind}" for reader in _READERS for kind in ("sample_transforms", "batch_transforms")):
+    for where in (f"{reader}.{kind}" for reader in READERS for kind in (*_TRANSFORMS, *_SUPERVISED)):
         reader, _, kind = where.partition(".")
         steps = _section(config, reader).get(kind, [])
         if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
@@ -149,7 +195,7 @@ def _transforms(config: Mapping[str, Any], _) -> Iterator[str]:
 
 def _datasets(config: Mapping[str, Any], _) -> Iterator[str]:
     known = [name for name, kind in vars(source).items() if inspect.isclass(kind)]
-    for section in _DATASETS:
+    for section in DATASETS:
         options = dict(_section(config, section))
         if not options:
             continue
@@ -161,8 +207,8 @@ def _datasets(config: Mapping[str, Any], _) -> Iterator[str]:
 
 
 def _counts(config: Mapping[str, Any], _) -> Iterator[str]:
-    counts = [(name, config.get(name, least), least) for name, least in _COUNTS.items()]
-    counts += [(f"{reader}.batch_size", _section(config, reader).get("batch_size", 1), 1) for reader in _READERS]
+    counts = [(name, config.get(name, least), least) for name, least in COUNTS.items()]
+    counts += [(f"{reader}.batch_size", _section(config, reader).get("batch_size", 1), 1) for reader in READERS]
     for name, value, least in counts:
         if type(value) is not int or value < least:
             yield f"{name} must be a whole number >= {least}, but is {value!r}"
@@ -189,6 +235,49 @@ def _schedule(config: Mapping[str, Any], _) -> Iterator[str]:
         yield f"{where} must begin with a decay, which a warm-up may follow, but is {', '.join(map(str, names))}"
 
 
+def _optimizer(config: Mapping[str, Any], _) -> Iterator[str]:
+    section = _section(config, "OptimizerBuilder")
+    where, options = "OptimizerBuilder.optimizer", section.get("optimizer")
+    if isinstance(options, dict):
+        kinds = {name: kind for name, kind in vars(optimizer.optimizer).items() if inspect.isclass(kind)}
+        if hasattr(optimizer, "build_adamwdl"):
+            kinds["AdamWDL"] = optimizer.build_adamwdl
+        kind = kinds.get(options.get("type"))
+        if kind is None:
+            yield f"{where}.type is {options.get('type')!r}, which is no optimizer{_hint(options.get('type'), kinds)}"
+        else:
+            keys = [*inspect.signature(kind).parameters]
+            yield from _unknown(where, {*options} - {"type", "param_groups"}, [key for key in keys if key != "kwargs"])
+    if isinstance(section.get("regularizer"), dict):
+        yield from _unknown("OptimizerBuilder.regularizer", section["regularizer"], ["type", "factor"])
+
+
+def _export(config: Mapping[str, Any], _) -> Iterator[str]:
+    section = config.get("export")
+    yield from _unknown("export", section, config_names.EXPORT) if isinstance(section, dict) else ()
+
+
+def _unknown(where: str, given: Collection[str], keys: Collection[str]) -> Iterator[str]:
+    for key in given:
+        if key not in keys:
+            yield f"{where} has no key {key!r}{_hint(key, keys)}; its keys are {', '.join(keys)}"
+
+
+def _gamma_schedule(section: Any) -> Iterator[str]:
+    where = "gamma_schedule"
+    if section is None:
+        return
+    if not isinstance(section, dict):
+        yield f"{where} must be a section with kind, gammas and epochs, but is {section!r}"
+    elif mistakes := [*_arguments(where, GammaSchedule, section)]:
+        yield from mistakes
+    else:
+        try:
+            GammaSchedule(**section)
+        except (TypeError, ValueError) as error:
+            yield f"{where}: {error}"
+
+
 def _schedulers(config: Mapping[str, Any]) -> Any:
     return _section(config, "LearningRate").get("schedulers")
 
@@ -211,7 +300,8 @@ def _hint(name: Any, known: Collection[str], cutoff: float = 0.6) -> str:
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """A section's keys; none if a tag, such as !COCODataSet, has made an object of it, or if it is none."""
-    return config[name] if isinstance(config[name], SchemaDict) else {}
+    section = config.get(name)
+    return section if isinstance(section, SchemaDict) else {}
 
 
 def _is_number(value: Any) -> bool:

@@ -19,18 +19,18 @@ from ppdet.slim import build_slim_model
 from ppdet.utils.check import check_config, check_version
 from ppdet.utils.cli import merge_args
 
-from paddle_focal import configurations
+from paddle_focal import configurations, safe_config
 from paddle_focal.detection.registration import register
 from paddle_focal.engine import config_check
 from paddle_focal.engine.logs import logger
-from paddle_focal.errors import ToolError
+from paddle_focal.errors import ConfigurationError
 
 
 def load_config(flags):
     """The configuration of the command line, with the device set.
 
     Raises:
-        ToolError: the configuration has mistakes.
+        ConfigurationError: the configuration has mistakes.
     """
     register()
     components = list(workspace.get_registered_modules())
@@ -39,12 +39,12 @@ def load_config(flags):
         with _shipped_bases():
             config = workspace.load_config(flags.config)
     except Exception as error:  # of YAML, or of a component that a tag names
-        raise ToolError(f"The configuration {flags.config} cannot be loaded: {error}") from error
-    given = set(config) - before
+        raise ConfigurationError(f"The configuration {flags.config} cannot be loaded: {error}") from error
+    given = set(config) - before - safe_config.variables(flags.config)
+    in_files = config_check.findings(config, components, given)
     merge_args(config, flags)
     workspace.merge_config(flags.opt)
-    config_check.check_config(config, components)
-    config_check.warn_of_ignored(config, [*(given | {*flags.opt} - before)], components)
+    config_check.report(config_check.findings(config, components, given, flags.opt), in_files)
     config_check.allow_schedule_alone(config)
     for name in ("use_gpu", "use_npu", "use_xpu", "use_mlu"):
         config.setdefault(name, False)

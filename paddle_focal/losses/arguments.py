@@ -53,7 +53,7 @@ def check_alpha(alpha: Real | Sequence[Real] | None, highest: float = 1.0) -> fl
     if isinstance(alpha, Tensor):
         alpha = alpha.astype("float64").numpy()
     per_class = isinstance(alpha, (list, tuple, np.ndarray))
-    given = np.ravel(alpha).tolist() if per_class else [alpha]
+    given = np.ravel(np.asarray(alpha, dtype=object)).tolist() if per_class else [alpha]
     values = tuple(
         check_number("alpha", value, accepted, lambda n: 0 <= n <= highest and n < math.inf) for value in given
     )

@@ -186,6 +186,11 @@ class FocalLoss(nn.Layer):
         self._names = tuple(hyper_parameters)
         self._arguments = tuple(name for name in self._names if name not in _OF_LAYERS and name not in self._OWN_CHECKS)
 
+    @classmethod
+    def checks(cls) -> dict[str, Callable[[Any], Any]]:
+        """The checks of the hyper-parameters, by their names."""
+        return cls._checks
+
     def __setattr__(self, name: str, value: Any) -> None:
         check = self._checks.get(name)
         super().__setattr__(name, check(value) if check else value)

@@ -279,7 +279,7 @@ class TestConfiguration:
         assert str(error.value) == f"FocalRetinaHead has no key {key!r}{hint} Its keys are {keys}."
 
     def test_bad_normalizer(self):
-        with pytest.raises(ValueError, match=r"mode must be one of .* got 'global'"):
+        with pytest.raises(ValueError, match=r"normalizer must be one of .* got 'global'"):
             create_head("FocalRetinaHead", normalizer="global")
 
     def test_another_loss_is_refused(self):

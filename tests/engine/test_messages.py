@@ -19,7 +19,7 @@ pytest.importorskip("ppdet")
 from ppdet.core.workspace import AttrDict
 from ppdet.modeling.layers import MultiClassNMS
 
-from paddle_focal.cli import safe_config
+from paddle_focal import safe_config
 from paddle_focal.engine import checkpoint, inference, mistakes, onnx, onnx_nms, pretrained, weights
 from paddle_focal.engine.hooks.early_stop import EarlyStop, StopTraining
 from paddle_focal.engine.hooks.interruption import SignalWatch

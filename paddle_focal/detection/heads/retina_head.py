@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Callable
 
 import paddle
 import paddle.nn.functional as F
@@ -15,6 +16,7 @@ from paddle_focal.detection.components import component
 from paddle_focal.detection.heads import box_loss
 from paddle_focal.detection.heads.anchors import AnchorGrid, Anchors, centred
 from paddle_focal.losses import ForegroundNormalizer, SigmoidFocalLoss
+from paddle_focal.losses.normalizer import MODES
 from paddle_focal.ops import devices
 from paddle_focal.ops.devices import kind
 from paddle_focal.ops.label_range import is_wanted_everywhere
@@ -80,8 +82,8 @@ class FocalRetinaHead(RetinaHead):
         is_inference_output=False,
     ):
         _check_loss_class(loss_class)
-        if not isinstance(is_inference_output, bool):
-            raise TypeError(f"is_inference_output must be true or false, but got {is_inference_output!r}")
+        _check_normalizer(normalizer)
+        _check_is_inference_output(is_inference_output)
         super().__init__(
             num_classes=num_classes,
             conv_feat=conv_feat,
@@ -98,6 +100,11 @@ class FocalRetinaHead(RetinaHead):
         self.is_inference_output = is_inference_output
         self._anchors = Anchors(anchor_generator, weights)
         self._assigner = assigner_for(bbox_assigner)
+
+    @classmethod
+    def checks(cls) -> dict[str, Callable[[Any], None]]:
+        """The checks of its own keys, by their names, which are made before anything else is."""
+        return {"normalizer": _check_normalizer, "is_inference_output": _check_is_inference_output}
 
     def get_loss(self, head_outputs: Sequence[Sequence[Tensor]], targets: dict) -> dict[str, Tensor]:
         """The losses of a batch of N images.
@@ -133,6 +140,16 @@ class FocalRetinaHead(RetinaHead):
         box_loss_of = _box_loss_of_foreground if kind(logits[0]) == "cpu" else _box_loss_of_all
         loss_reg = box_loss_of(self.loss_bbox, deltas, grid, target) / divisor
         return {"loss_cls": loss_cls, "loss_reg": loss_reg, "loss": loss_cls + loss_reg}
+
+
+def _check_normalizer(normalizer: str) -> None:
+    if normalizer not in MODES:
+        raise ValueError(f"normalizer must be one of {MODES}, but got {normalizer!r}")
+
+
+def _check_is_inference_output(is_inference_output: bool) -> None:
+    if not isinstance(is_inference_output, bool):
+        raise TypeError(f"is_inference_output must be true or false, but got {is_inference_output!r}")
 
 
 def _check_loss_class(loss_class) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -17,6 +18,7 @@ class CLRNetLoss(Replacement):
     """The focal loss of a softmax over background and lane. Own keys: ``alpha``, ``gamma``."""
 
     OWN_KEYS: ClassVar[dict[str, Any]] = {"alpha": 0.25, "gamma": 2.0}
+    HIGHEST_ALPHA = math.inf
 
     def configure(self, alpha, gamma) -> None:
         self.focal = losses.SoftmaxFocalLoss(alpha=alpha, gamma=gamma, reduction="none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -25,6 +26,7 @@ class DETRLoss(Replacement):
     """
 
     OWN_KEYS: ClassVar[dict[str, Any]] = {"alpha": None, "gamma": 2.0, "detach_weight": False}
+    HIGHEST_ALPHA = math.inf
 
     def configure(self, alpha, gamma, detach_weight) -> None:
         if getattr(self, "use_vfl", False):

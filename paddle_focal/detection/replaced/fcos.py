@@ -58,6 +58,7 @@ class FCOSLossCR(Replacement):
     """
 
     OWN_KEYS: ClassVar[dict[str, Any]] = {"alpha": 0.75, "gamma": 2.0}
+    HIGHEST_ALPHA = math.inf
 
     def configure(self, alpha, gamma) -> None:
         self.alpha = 1.0 if alpha is None else check_alpha(alpha, math.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 from paddle import Tensor
@@ -81,6 +82,7 @@ class VarifocalLoss(Replacement):
     """
 
     OWN_KEYS: ClassVar[dict[str, Any]] = {"alpha": 0.75, "detach_weight": False}
+    HIGHEST_ALPHA = math.inf
 
     def configure(self, alpha, detach_weight) -> None:
         self.alpha = alpha

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -23,6 +24,7 @@ class PPYOLOEHead(Replacement):
     """
 
     OWN_KEYS: ClassVar[dict[str, Any]] = {"alpha": None, "gamma": 2.0, "detach_weight": False}
+    HIGHEST_ALPHA = math.inf
 
     def configure(self, alpha, gamma, detach_weight) -> None:
         self._has_own_alpha = alpha is not None

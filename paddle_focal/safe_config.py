@@ -7,7 +7,9 @@ check a configuration, and all that it is based on, before they pass it to Paddl
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import yaml
 
@@ -58,6 +60,13 @@ def check_config(path: str, is_trusted: bool = False, based_on_it: tuple[str, ..
 def check_option(option: str, value: str) -> None:
     """Look for Python tags in a value of the command line; raises ToolError for any."""
     _check_tags(yaml.compose(value, Loader=yaml.SafeLoader), f"-o {option}")
+
+
+def variables(path: str) -> set[str]:
+    """The top-level names of a file and its ``_BASE_`` files whose values have an anchor, for use further below."""
+    text = Path(path).read_text(encoding="utf-8")
+    names = re.findall(r"^(\w+) *: *&", text, re.MULTILINE)
+    return {*names}.union(*(variables(base) for base in _bases(yaml.compose(text, Loader=yaml.SafeLoader), path)))
 
 
 def _check_tags(root: yaml.Node | None, where: str) -> None:
