@@ -88,7 +88,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.9",
     packages=find_packages(include=["paddle_focal", "paddle_focal.*"]),
-    package_data={"paddle_focal": ["csrc/*", "csrc/*/*", "cli/startup/*.py"]},
+    package_data={"paddle_focal": ["py.typed", "csrc/*", "csrc/*/*", "cli/startup/*.py"]},
     ext_modules=[] if BUILD == "0" else [Extension("paddle_focal.native", sources=[])],
     cmdclass={"bdist_wheel": WheelForAnyPython, "build_ext": BuildLibrary, "build_py": BuildWithConfigurations},
     entry_points={"console_scripts": ["paddle-focal = paddle_focal.cli.main:main"]},

@@ -350,3 +350,11 @@ def test_where_numbers_are_counts():
         *(f"{name} must be a whole number >= {least}, but is {least - 1}" for name, least in counts.items()),
         *(f"{name}.batch_size must be a whole number >= 1, but is 0" for name in readers),
     ]
+
+
+def test_the_exit_status(workspace_copy, tmp_path, caplog):
+    with pytest.raises(SystemExit) as end:
+        command.main(["-c", str(CONFIG), "-o", f"save_dir={tmp_path}/new", "epochs=1"])
+    assert end.value.code == 2
+    assert caplog.messages[-1].endswith("\n- in -o, nothing reads the setting epochs; did you mean epoch?")
+    assert not (tmp_path / "new").exists()

@@ -172,10 +172,15 @@ def loading(monkeypatch):
 
     monkeypatch.setattr(runtime.workspace, "merge_config", merge_config)
     monkeypatch.setattr(runtime, "merge_args", lambda config, flags: calls.append(("merge_args", flags.config)))
-    for name in ("check_config", "warn_of_ignored", "allow_schedule_alone"):
-        monkeypatch.setattr(
-            runtime.config_check, name, lambda given, *rest, name=name: calls.append((f"our {name}", *rest))
-        )
+
+    def findings(config, components, given, options=()) -> list[str]:
+        calls.append(("findings", components, set(given), set(options)))
+        return [f"with {len(options)} options"]
+
+    monkeypatch.setattr(runtime.config_check, "findings", findings)
+    monkeypatch.setattr(runtime.config_check, "report", lambda *found: calls.append(("report", *found)))
+    monkeypatch.setattr(runtime.config_check, "allow_schedule_alone", lambda _: calls.append(("schedule",)))
+    monkeypatch.setattr(runtime.safe_config, "variables", lambda path: {"mine"} if path == "c.yml" else set())
     monkeypatch.setattr(runtime, "set_device", lambda config: calls.append(("set_device", config.use_gpu)))
     monkeypatch.setattr(runtime, "check_config", lambda config: calls.append(("check_config", dict(config))))
     monkeypatch.setattr(runtime, "check_version", lambda: calls.append(("check_version",)))
@@ -191,17 +196,19 @@ def test_all_that_loading_a_configuration_does(loading, tmp_path, where):
         **({"output_eval": where} if where else {}),
     }
     config = runtime.load_config(SimpleNamespace(config="c.yml", opt=options))
-    names = {"epoch", "save_dir", "filename", "mine"}
-    *before, warned, alone, device, check, version = loading
+    names = {"epoch", "save_dir", "filename"}
+    *before, device, check, version = loading
     assert before == [
         ("register",),
         ("load_config", "c.yml"),
+        ("findings", ["RetinaNet"], names, set()),
         ("merge_args", "c.yml"),
         ("merge_config", options),
-        ("our check_config", ["RetinaNet"]),
+        ("findings", ["RetinaNet"], names, {*options}),
+        ("report", [f"with {len(options)} options"], ["with 0 options"]),
+        ("schedule",),
     ]
-    assert (warned[0], set(warned[1]), warned[2]) == ("our warn_of_ignored", names | options.keys(), ["RetinaNet"])
-    assert (alone, device, version) == (("our allow_schedule_alone",), ("set_device", True), ("check_version",))
+    assert (device, version) == (("set_device", True), ("check_version",))
     assert check[0] == "check_config"
     assert [config[f"use_{name}"] for name in ("gpu", "npu", "xpu", "mlu")] == [True, False, False, False]
     assert config.output_eval == (where or str(tmp_path / "a/run"))
