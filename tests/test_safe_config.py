@@ -13,7 +13,7 @@ from paddle_focal.cli import train as training
 from paddle_focal.errors import ToolError
 from paddle_focal.safe_config import check_config, check_option
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PLUGIN = "paddle_focal: !!python/object/apply:paddle_focal.detection.register []\n"
 
 

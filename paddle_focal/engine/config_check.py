@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, Callable
 
+import ppdet
 from ppdet.core.config.schema import SchemaDict
 from ppdet.data import source, transform
 from ppdet.optimizer import optimizer
@@ -69,7 +71,9 @@ def report(found: Collection[str], in_files: Collection[str]) -> None:
         logger.warning("The configuration: %s", said[doubt])
     if mistakes:
         lines = "".join(f"\n- {said[mistake]}" for mistake in mistakes)
-        raise ConfigurationError(f"{len(mistakes)} mistake{'s'[: len(mistakes) > 1]} in the configuration:{lines}")
+        count = f"{len(mistakes)} mistake{'s'[: len(mistakes) > 1]}"
+        release = getattr(ppdet, "__version__", "of " + os.path.dirname(ppdet.__file__))  # others have other names
+        raise ConfigurationError(f"{count} in the configuration, for ppdet {release}:{lines}")
 
 
 def allow_schedule_alone(config: Mapping[str, Any]) -> None:

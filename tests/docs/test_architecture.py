@@ -17,7 +17,7 @@ ROW = re.compile(r"^\| `(\w+)/` \|[^|]*\|([^|]*)\|$", re.MULTILINE)
 #: By room, the rooms that the page says it imports.
 ROOMS = {room: set(re.findall(r"`(\w+)`", imports)) for room, imports in ROW.findall(PAGE)}
 #: Modules beside the rooms that import nothing of the package.
-HELPERS = {"_interrupt", "_paddle", "arguments", "build", "configurations", "errors", "files", "fonts"}
+HELPERS = {"_interrupt", "_paddle", "arguments", "build", "configurations", "errors", "files", "fonts", "safe_config"}
 
 
 def modules() -> dict[str, Path]:

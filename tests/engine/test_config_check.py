@@ -34,7 +34,7 @@ def mistakes_of(load, *options: str, **how) -> list[str]:
     with pytest.raises(ConfigurationError) as error:
         load(*options, **how)
     heading, *lines = str(error.value).splitlines()
-    assert heading == f"{len(lines)} mistake{'s'[: len(lines) > 1]} in the configuration:"
+    assert heading.startswith(f"{len(lines)} mistake{'s'[: len(lines) > 1]} in the configuration, for ppdet ")
     return [line.removeprefix("- ").removeprefix("in -o, ") for line in lines]
 
 
@@ -134,7 +134,7 @@ def test_all_mistakes_at_once(load):
 @pytest.mark.parametrize("path", sorted(CONFIG.parent.glob("*.yml")), ids=lambda path: path.stem)
 def test_the_shipped_ones_have_none(load, workspace_copy, caplog, path):
     if path.stem.startswith("rtdetr") and "RTDETRTransformer" not in workspace_copy:
-        with pytest.raises(ConfigurationError, match="there is no section RTDETRTransformer"):
+        with pytest.raises(ConfigurationError, match="for ppdet 2[.]6(.|\\n)*DETR has no key 'neck'"):
             load(config=str(path))
         return
     load(config=str(path))
