@@ -75,14 +75,14 @@ def export(trainer: Trainer, folder: Path) -> None:
 
 def _detach_nms(model: nn.Layer) -> MultiClassNMS:
     """Makes a model give its boxes and their scores as they are before non-maximum suppression."""
-    head = getattr(model, "head", None)
-    nms = getattr(head, "nms", None)
-    if not isinstance(nms, MultiClassNMS):
-        raise ToolError(
-            f"--format onnx takes a head with MultiClassNMS, such as RetinaHead, but not {type(head).__name__}"
-        )
-    head.nms = _boxes_and_scores
-    return nms
+    for head in model.sublayers():
+        nms = getattr(head, "nms", None)
+        if isinstance(nms, MultiClassNMS):
+            head.nms = _boxes_and_scores
+            return nms
+    raise ToolError(
+        f"--format onnx takes a head with MultiClassNMS, such as RetinaHead, which {type(model).__name__} does not have"
+    )
 
 
 def _boxes_and_scores(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, None]:
