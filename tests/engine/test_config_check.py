@@ -134,7 +134,7 @@ def test_all_mistakes_at_once(load):
 @pytest.mark.parametrize("path", sorted(CONFIG.parent.glob("*.yml")), ids=lambda path: path.stem)
 def test_the_shipped_ones_have_none(load, workspace_copy, caplog, path):
     if path.stem.startswith("rtdetr") and "RTDETRTransformer" not in workspace_copy:
-        with pytest.raises(ConfigurationError, match="for ppdet 2[.]6(.|\\n)*DETR has no key 'neck'"):
+        with pytest.raises(ConfigurationError, match=r"for ppdet 2[.]6(.|\n)*DETR has no key 'neck'"):
             load(config=str(path))
         return
     load(config=str(path))

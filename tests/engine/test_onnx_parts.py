@@ -132,7 +132,7 @@ def test_what_an_export_leaves(monkeypatch, tmp_path, caplog):
         (Path(folder) / "net/infer_cfg.yml").write_text("a: 1")
 
     head = SimpleNamespace(nms=MultiClassNMS(0.05, 1000, 100, 0.6))
-    trainer = SimpleNamespace(model=SimpleNamespace(head=head), export=trace)
+    trainer = SimpleNamespace(model=SimpleNamespace(sublayers=lambda: [head]), export=trace)
     monkeypatch.setattr(onnx, "exportable", lambda: noted("exportable"))
     monkeypatch.setattr(onnx, "_traced_for_one_image", lambda: noted("one image"))
     monkeypatch.setattr(onnx, "_convert", lambda *given: done.append(given) or b"model")
