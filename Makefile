@@ -4,7 +4,7 @@
 # make test-all   and what takes long: twenty kills, builds, sanitizers, whole trainings, fuzzing at length, Paddle 2.6,
 #                 the losses of other systems, and the documentation
 # make docs       the documentation, in docs/_build; warnings are errors
-# make lint       ruff, and what the C++ compiler warns of
+# make lint       ruff, mypy, and what the C++ compiler warns of
 # make wheel      dist/: a wheel with the native library for every Python and Paddle, and the sdist; needs nvcc
 # make lock       renew requirements.txt and requirements-docs.txt from their .in files
 #
@@ -94,6 +94,7 @@ wheel: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -W ignore -m paddle_focal.build --check
 
 lock: setup

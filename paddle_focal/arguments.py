@@ -28,17 +28,17 @@ def check_number(name: str, value: Any, accepted: str, accepts: Callable[[float]
     return number
 
 
-def check_integer(name: str, value: Integral) -> int:
+def check_integer(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, but got {described(value)}")
     return int(value)
 
 
-def check_positive(name: str, value: Real) -> float:
+def check_positive(name: str, value: Any) -> float:
     if type(value) is float and 0 < value < math.inf:
         return value
     return check_number(name, value, "a finite number > 0", lambda number: 0 < number < math.inf)
 
 
-def check_nonnegative(name: str, value: Real) -> float:
+def check_nonnegative(name: str, value: Any) -> float:
     return check_number(name, value, "a finite number >= 0", lambda number: 0 <= number < math.inf)

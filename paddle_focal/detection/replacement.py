@@ -51,7 +51,11 @@ class Replacement:
     def checks(cls) -> dict[str, Callable[[Any], Any]]:
         """The checks of own keys, by their names, which are made before anything else is."""
         alpha = partial(check_alpha, highest=cls.HIGHEST_ALPHA)
-        known = {"alpha": alpha, "gamma": check_gamma, "detach_weight": check_detach_weight}
+        known: dict[str, Callable[[Any], Any]] = {
+            "alpha": alpha,
+            "gamma": check_gamma,
+            "detach_weight": check_detach_weight,
+        }
         return {key: known[key] for key in known if key in cls.OWN_KEYS}
 
     def __init__(self, *args: Any, **config: Any) -> None:
@@ -119,9 +123,13 @@ def _section(section: SchemaDict, replaced: ModuleType) -> SchemaDict:
 @contextmanager
 def outputs_of(layers: Iterable[nn.Layer]):
     """A context that gives a list, to which the outputs of the layers are added as they are computed."""
-    outputs = []
+    outputs: list[Any] = []
+
+    def note(layer: Any, inputs: Any, output: Any) -> Any:
+        outputs.append(output)
+
     with ExitStack() as stack:
         for layer in layers:
-            hook = layer.register_forward_post_hook(lambda _, __, output: outputs.append(output))
+            hook = layer.register_forward_post_hook(note)
             stack.callback(hook.remove)
         yield outputs

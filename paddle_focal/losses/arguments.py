@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial, wraps
-from numbers import Real
 from typing import Any, Callable
 
 import numpy as np
@@ -23,7 +22,7 @@ LABEL = INDEX + FLOATING
 #: Names that stand for dtypes in look-ups, which dtypes make slow; by identity, because Paddle 2.6 makes new objects of
 #: the same dtypes, which then stand for themselves.
 _NAMES = {id(dtype): str(dtype) for dtype in LABEL}
-_NAMED = {str(dtype): dtype for dtype in LABEL}
+_NAMED: Mapping[Any, Any] = {str(dtype): dtype for dtype in LABEL}
 
 
 def remembered(check: Callable) -> Callable:
@@ -40,11 +39,11 @@ def remembered(check: Callable) -> Callable:
     return look_up
 
 
-def check_gamma(gamma: Real) -> float:
+def check_gamma(gamma: Any) -> float:
     return check_nonnegative("gamma", gamma)
 
 
-def check_alpha(alpha: Real | Sequence[Real] | None, highest: float = 1.0) -> float | tuple[float, ...] | None:
+def check_alpha(alpha: Any, highest: float = 1.0) -> float | tuple[float, ...] | None:
     """None, a float, or a tuple with one float per class. Reading a tensor waits for a GPU."""
     if alpha is None or (type(alpha) is float and 0 <= alpha <= highest and alpha < math.inf):
         return alpha
@@ -62,7 +61,7 @@ def check_alpha(alpha: Real | Sequence[Real] | None, highest: float = 1.0) -> fl
     return values if per_class else values[0]
 
 
-def check_label_smoothing(label_smoothing: Real) -> float:
+def check_label_smoothing(label_smoothing: Any) -> float:
     return check_number("label_smoothing", label_smoothing, "a number in [0, 1)", lambda number: 0 <= number < 1)
 
 
@@ -72,20 +71,20 @@ def check_reduction(reduction: str) -> str:
     return reduction
 
 
-def check_loss_weight(loss_weight: Real) -> float:
+def check_loss_weight(loss_weight: Any) -> float:
     return check_nonnegative("loss_weight", loss_weight)
 
 
-def check_beta(beta: Real) -> float:
+def check_beta(beta: Any) -> float:
     return check_nonnegative("beta", beta)
 
 
-def check_margin(margin: Real) -> float:
+def check_margin(margin: Any) -> float:
     accepted = "0 or a number in [1e-6, 1)"  # what 1 - p loses to underflow is divided by it
     return check_number("margin", margin, accepted, lambda number: number == 0 or 1e-6 <= number < 1)
 
 
-def check_epsilon(epsilon: Real) -> float:
+def check_epsilon(epsilon: Any) -> float:
     return check_number("epsilon", epsilon, "a number in [-1, 1e30]", lambda number: -1 <= number <= 1e30)
 
 
@@ -167,18 +166,19 @@ def spec_of(
 def spec_of_shapes(
     loss: Loss,
     shape: tuple[int, ...],
-    dtype: paddle.dtype | str,
+    dtype: Any,
     label_shape: tuple[int, ...],
-    label_dtype: paddle.dtype | str,
+    label_dtype: Any,
     score_shape: tuple[int, ...] | None,
-    score_dtype: paddle.dtype | str | None,
+    score_dtype: Any,
     axis: int,
     ignore_index: int,
     reduction: str,
     *numbers: float,
 ) -> LossSpec:
     """The same of shapes and dtypes alone; these may be names."""
-    dtype, label_dtype, score_dtype = (_NAMED.get(one, one) for one in (dtype, label_dtype, score_dtype))
+    dtype, label_dtype = _NAMED.get(dtype, dtype), _NAMED.get(label_dtype, label_dtype)
+    score_dtype = _NAMED.get(score_dtype, score_dtype)
     axis = _class_axis("logit", shape, dtype, axis)
     ignore_index = check_integer("ignore_index", ignore_index)
     _check_label(loss, shape, label_shape, label_dtype, axis, ignore_index)
@@ -319,7 +319,7 @@ def _check_magnitude(alpha: float | tuple[float, ...] | None, divisor: float, dt
         )
 
 
-def _check_normalizer(spec: LossSpec, logit: Tensor, normalizer: float | Tensor) -> float | Tensor:
+def _check_normalizer(spec: LossSpec, logit: Tensor, normalizer: Any) -> float | Tensor:
     if type(normalizer) is float or not paddle.is_tensor(normalizer):
         return check_positive("normalizer", normalizer)
     shape = list(normalizer.shape)

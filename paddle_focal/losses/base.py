@@ -145,14 +145,14 @@ def _check_use_sigmoid(use_sigmoid: bool) -> bool:
 
 
 #: The checks of the hyper-parameters that are no arguments of the functions.
-_OF_LAYERS = {
+_OF_LAYERS: dict[str, Callable[[Any], Any]] = {
     "use_sigmoid": _check_use_sigmoid,
     "loss_weight": check_loss_weight,
     "reduction": _check_reduction,
     "activated": _check_activated,
     "name": _check_name,
 }
-_SHARED = {
+_SHARED: dict[str, Callable[[Any], Any]] = {
     "ignore_index": partial(check_integer, "ignore_index"),
     "axis": partial(check_integer, "axis"),
     **_OF_LAYERS,
@@ -169,7 +169,7 @@ class FocalLoss(nn.Layer):
 
     _loss: ClassVar[Loss]
     _of_logits: Callable[..., Tensor]
-    _of_probabilities: Callable[..., Tensor] | None = None
+    _of_probabilities: Any = None
     _OWN_CHECKS: ClassVar[dict[str, Callable]] = {}
     _checks: ClassVar[dict[str, Callable]] = {}
 
@@ -290,11 +290,11 @@ class FocalLoss(nn.Layer):
             )
         return self._normalizer_of(pred, target, axis)
 
-    def _normalizer_of(self, pred: Tensor, target: Tensor, axis: int | None) -> float | Tensor:
+    def _normalizer_of(self, pred: Tensor, target: Tensor, axis: Any) -> float | Tensor:
         """What the attribute ``normalizer`` stands for, where a layer has one."""
         raise NotImplementedError
 
-    def _check_avg_factor(self, avg_factor: float | Tensor, reduction: str) -> None:
+    def _check_avg_factor(self, avg_factor: Any, reduction: str) -> None:
         if reduction != "mean":
             raise ValueError(f"avg_factor takes the place of the mean's count, but reduction is {reduction!r}")
         if not paddle.is_tensor(avg_factor):

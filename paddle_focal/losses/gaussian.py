@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, ClassVar
+from typing import Any, Callable, ClassVar
 
 import paddle
 from paddle import Tensor
@@ -13,7 +13,7 @@ from paddle_focal.losses.base import FocalLoss, compute_loss, compute_on_probabi
 from paddle_focal.ops.registry import GAUSSIAN
 
 #: What losses with classes have besides.
-_WITHOUT_CLASSES = {"alpha": None, "ignore_index": -1, "axis": -1}
+_WITHOUT_CLASSES: dict[str, Any] = {"alpha": None, "ignore_index": -1, "axis": -1}
 
 
 @paddle.jit.not_to_static  # traced unchanged: it branches only on shapes and numbers

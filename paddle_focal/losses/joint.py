@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
+from typing import Any
 
 import paddle
 from paddle import Tensor
@@ -67,5 +67,5 @@ def joint_logit(a: Tensor, b: Tensor, power: float = 1.0, *, backend: str | None
         return joint.joint_logit(a, b, power, backend)
 
 
-def _check_power(power: Real) -> float:
+def _check_power(power: Any) -> float:
     return check_number("power", power, "a finite number > 0", lambda number: 0 < number < math.inf)

@@ -59,6 +59,7 @@ class ForegroundNormalizer(nn.Layer):
             raise ValueError(f"initial must be a number >= 1, but got {initial!r}")
         self.mode = mode
         self.momentum = momentum
+        self.average: Tensor
         self.register_buffer("average", paddle.to_tensor(float(initial), dtype="float32"), persistable=False)
 
     @paddle.no_grad()

@@ -230,6 +230,7 @@ class SigmoidFocalLoss(FocalLoss):
     _of_logits = staticmethod(sigmoid_focal_loss)
     _of_probabilities = staticmethod(binary_focal_loss)
     _OWN_CHECKS: ClassVar[dict[str, Callable]] = {"normalizer": _check_normalizer}
+    foreground_normalizer: Any
 
     def __init__(
         self,

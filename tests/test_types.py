@@ -1,0 +1,43 @@
+"""What a type checker says to those who use the package."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = """\
+import paddle
+from paddle_focal import GammaSchedule, SigmoidFocalLoss, sigmoid_focal_loss, varifocal_loss
+
+x, y = paddle.randn([4, 3]), paddle.to_tensor([0, 1, 2, 3])
+total: paddle.Tensor = sigmoid_focal_loss(x, y, normalizer=2, alpha=[0.1, 0.2, 0.3], gamma=1.5, reduction="mean")
+total = SigmoidFocalLoss(alpha=None, gamma=2)(x, y, avg_factor=paddle.to_tensor(3.0))
+sigmoid_focal_loss(x, y, gamma="two")
+varifocal_loss(x, y, detach_weight="no")
+SigmoidFocalLoss(gamma="two")
+SigmoidFocalLoss(gama=2.0)
+sigmoid_focal_loss(x, y, alpha="balanced")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("mypy"), reason="there is no mypy")
+def test_wrong_arguments_are_found(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    result = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", "", "--follow-imports", "silent", "program.py"],
+        cwd=tmp_path,
+        env={"MYPYPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    found = re.findall(r"^program.py:(\d+): error: .*\[([\w-]+)\]$", result.stdout, re.MULTILINE)
+    expected = {"7": "arg-type", "8": "arg-type", "9": "arg-type", "10": "call-arg", "11": "arg-type"}
+    assert dict(found) == expected, result.stdout + result.stderr
