@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -270,6 +271,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Build, or with ``--check`` only look for warnings. Returns 0, or 1 on failure."""
     options = make_parser().parse_args(arguments)
+    warnings.filterwarnings("ignore", "No ccache found")  # as Paddle says when it is imported
     try:
         if options.check:
             check()
