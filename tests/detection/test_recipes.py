@@ -53,9 +53,10 @@ def read(config: Path) -> dict:
 @pytest.mark.parametrize(
     "config",
     [
-        "ppyoloe/ppyoloe_plus_crn_s_80e_coco.yml",
-        "picodet/picodet_s_320_coco_lcnet.yml",
-        "rtdetr/rtdetr_r18vd_6x_coco.yml",
+        "fcos/fcos_r50_fpn_1x_coco",
+        "ppyoloe/ppyoloe_plus_crn_s_80e_coco",
+        "picodet/picodet_s_320_coco_lcnet",
+        "rtdetr/rtdetr_r18vd_6x_coco",
     ],
 )
 def test_of_coco(config):
