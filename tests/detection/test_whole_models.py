@@ -20,7 +20,9 @@ def _of(section: str, keys: dict) -> dict:
     return {f"{section}.{key}": value for key, value in keys.items()}
 
 
-#: The configuration, settings that make it smaller, and what PaddleDetection's own model does not on this Paddle.
+#: The configuration, settings that make it smaller, and what PaddleDetection's own model does not on this Paddle. Left
+#: out are FCOSR, whose box loss is NaN before it is trained, and PETR, whose reader joins no images with unlike numbers
+#: of people; their components have tests in replaced/.
 MODELS = {
     "PPYOLOEHead": ("ppyoloe/ppyoloe_plus_crn_s_80e_coco", {}, ()),
     "PPYOLOEContrastHead, SupContrast": (
@@ -48,10 +50,9 @@ MODELS = {
     "CenterNetHead": ("centernet/centernet_mbv3_small_140e_coco", {"num_classes": 80}, ()),
     "CenterNetHead of FairMOT": ("mot/fairmot/fairmot_dla34_30e_576x320", {}, ("export",)),
     "TTFHead, CTFocalLoss": ("ttfnet/pafnet_lite_mobilenet_v3_20x_coco", {}, ("predictions", "export")),
-    "CenterFocalLoss, Weighted_FocalLoss": ("keypoint/petr/petr_resnet50_16x2_coco", {}, ()),
     "FCOSLoss": ("fcos/fcos_r50_fpn_1x_coco", {}, ("no boxes",)),
     "FCOSLossMILC, FCOSLossCR": ("semi_det/arsl/arsl_fcos_r50_fpn_coco_semi001", {}, ("no boxes",)),
-    "SOLOv2Head, SOLOv2Loss": ("solov2/solov2_r50_fpn_1x_coco", {}, ()),
+    "SOLOv2Head, SOLOv2Loss": ("solov2/solov2_r50_fpn_1x_coco", {}, ("no boxes", "predictions")),
     "S2ANetHead": (
         "rotate/s2anet/s2anet_conv_2x_dota",
         # PaddleDetection fails at a level of a single place.
@@ -59,11 +60,6 @@ MODELS = {
         WITHOUT_BOXES,
     ),
     "TOODHead": ("tood/tood_r50_fpn_1x_coco", _of("TOODHead", {"static_assigner.topk": 1}), ()),
-    "FCOSRHead": (
-        "rotate/fcosr/fcosr_x50_3x_dota",
-        {"ResNet.groups": 1, "ResNet.base_width": 64, "ResNet.freeze_norm": False},
-        (),
-    ),
     "SSODFCOSLoss": ("semi_det/denseteacher/denseteacher_fcos_r50_fpn_coco_semi005", {}, ("no boxes",)),
     "SSODPPYOLOELoss": ("semi_det/denseteacher/denseteacher_ppyoloe_plus_crn_s_coco_semi005", {}, ()),
     "CLRNetLoss": ("clrnet/clrnet_resnet18_culane", {}, ("boxes", "an empty image")),

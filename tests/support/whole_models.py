@@ -312,7 +312,7 @@ def compare(ours: dict, stock: dict, broken: set[str]) -> None:
         for name, found in stock.items()
         if isinstance(found, Exception) or (name in IMAGES and not np.isfinite([*found[0].values()]).all())
     }
-    assert wrong.keys() == broken, wrong
+    assert wrong.keys() == broken, {name: _in_short(name, found) for name, found in wrong.items()}
     for name in IMAGES:
         losses, gradients = ours[name]
         assert np.isfinite([*losses.values()]).all(), name
