@@ -120,6 +120,15 @@ def test_tools_refuse_and_trust(tmp_path, capsys):
     assert training.parse_arguments(["-c", path, "--trust-config"]).trust_config
 
 
+def test_tools_refuse_and_trust_what_slim_adds(tmp_path, capsys):
+    arguments = ["-c", "retinanet_r18_fpn_digits", "--slim_config", config(tmp_path, "slim: !!python/name:os.system")]
+    with pytest.raises(SystemExit) as end:
+        training.parse_arguments(arguments)
+    assert end.value.code == 2
+    assert "config.yml, line 1: the tag !!python/name:os.system would run" in capsys.readouterr().err
+    assert training.parse_arguments([*arguments, "--trust-config"]).slim_config == arguments[-1]
+
+
 def test_tools_refuse_and_trust_options(capsys):
     arguments = ["-c", "retinanet_r18_fpn_digits", "-o", "epoch=1", "a=!!python/name:os.system"]
     with pytest.raises(SystemExit) as end:

@@ -138,6 +138,8 @@ class ArgumentParser(Parser):
         try:
             flags.config = configurations.find(flags.config)
             safe_config.check_config(flags.config, flags.trust_config)
+            if slim := getattr(flags, "slim_config", None):
+                safe_config.check_config(slim, flags.trust_config)
             flags.settings = flags.opt or []
             flags.opt = self._parse_opt(flags.opt, flags.trust_config)
         except ToolError as error:

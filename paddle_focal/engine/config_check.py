@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import os
 import re
+from collections import ChainMap
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, Callable
 
 import ppdet
+import yaml
 from ppdet.core.config.schema import SchemaDict
 from ppdet.data import source, transform
 from ppdet.optimizer import optimizer
@@ -53,6 +55,20 @@ def findings(
         *(one for check in checks for one in check(config, components)),
     ]
     return [*found, *_gamma_schedule(config.get("gamma_schedule"))]
+
+
+def slim_findings(path: str, config: Mapping[str, Any], components: Collection[str]) -> list[str]:
+    """Mistakes in the names of a configuration of PaddleSlim, and doubts.
+
+    Args:
+        path: its file.
+        config: the configuration that it is added to.
+        components: the names of all sections that ppdet knows.
+    """
+    with open(path, encoding="utf-8") as file:
+        content = yaml.load(file, Loader=yaml.Loader)
+    missing = [] if "slim" in content else [f"{path} has no setting slim, which names the method of compression"]
+    return [*missing, *_names(ChainMap(content, config), components, content.keys() - {"_BASE_"}, ())]
 
 
 def report(found: Collection[str], in_files: Collection[str]) -> None:

@@ -72,9 +72,15 @@ def _shipped_bases() -> Iterator[None]:
 
 
 def compress(config, flags, mode: str):
-    """The configuration, combined with that of PaddleSlim if ``--slim_config`` names one."""
+    """The configuration, combined with that of PaddleSlim if ``--slim_config`` names one.
+
+    Raises:
+        ConfigurationError: the latter has mistakes.
+    """
     if not flags.slim_config:
         return config
+    components = workspace.get_registered_modules()
+    config_check.report(config_check.slim_findings(flags.slim_config, config, components), ())
     config = build_slim_model(config, flags.slim_config, mode=mode)
     if mode == "train":
         workspace.merge_config(flags.opt)

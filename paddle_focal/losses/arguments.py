@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial, wraps
-from typing import Any, Callable
+from typing import Any, Callable, Literal, get_args
 
 import numpy as np
 import paddle
@@ -15,7 +15,9 @@ from paddle_focal.arguments import check_integer, check_nonnegative, check_numbe
 from paddle_focal.ops import devices
 from paddle_focal.ops.loss import Loss, LossSpec, highest_label, result_dtype
 
-REDUCTIONS = ("none", "mean", "sum")
+Reduction = Literal["none", "mean", "sum"]
+Backend = Literal["native", "composite"]
+REDUCTIONS = get_args(Reduction)
 FLOATING = (paddle.float16, paddle.bfloat16, paddle.float32, paddle.float64)
 INDEX = (paddle.int32, paddle.int64)
 LABEL = INDEX + FLOATING

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import Tensor
 
+from paddle_focal.losses.arguments import Backend, Reduction
 from paddle_focal.losses.base import FocalLoss, compute_loss, compute_on_probabilities
 from paddle_focal.ops.registry import ASYMMETRIC
 
@@ -20,13 +21,13 @@ def asymmetric_loss(
     gamma_neg: float = 4.0,
     gamma_pos: float = 1.0,
     margin: float = 0.05,
-    reduction: str = "sum",
+    reduction: Reduction = "sum",
     name: str | None = None,
     *,
     weight: Tensor | None = None,
     ignore_index: int = -1,
     axis: int = -1,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> Tensor:
     r"""Asymmetric loss (Ridnik et al., arXiv:2009.14119): a focal loss that lets go of easy negatives.
 
@@ -112,13 +113,13 @@ def binary_asymmetric_loss(
     gamma_neg: float = 4.0,
     gamma_pos: float = 1.0,
     margin: float = 0.05,
-    reduction: str = "sum",
+    reduction: Reduction = "sum",
     name: str | None = None,
     *,
     weight: Tensor | None = None,
     ignore_index: int = -1,
     axis: int = -1,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> Tensor:
     """Asymmetric loss of probabilities: :func:`asymmetric_loss` after the sigmoid (arXiv:2009.14119).
 
@@ -206,7 +207,7 @@ class AsymmetricLoss(FocalLoss):
         margin: float = 0.05,
         loss_weight: float = 1.0,
         ignore_index: int = -1,
-        reduction: str | None = None,
+        reduction: Reduction | None = None,
         axis: int = -1,
         activated: bool = False,
         name: str | None = None,

@@ -17,6 +17,7 @@ from paddle_focal.losses.arguments import (
     FLOATING,
     INDEX,
     NUMBERS,
+    Reduction,
     check_alpha,
     check_is_tensor,
     check_logit,
@@ -201,7 +202,7 @@ class FocalLoss(nn.Layer):
         target: Tensor,
         weight: Tensor | None = None,
         avg_factor: float | Tensor | None = None,
-        reduction: str | None = None,
+        reduction: Reduction | None = None,
         axis: int | None = None,
         activated: bool | None = None,
     ) -> Tensor:
@@ -223,10 +224,11 @@ class FocalLoss(nn.Layer):
         Raises:
             ValueError: ``avg_factor`` with a reduction other than 'mean'; a loss that would be divided twice.
         """
-        if reduction is None:
-            reduction = self.reduction or ("none" if avg_factor is None else "mean")
+        chosen: str | None = reduction if reduction is not None else self.reduction
+        if chosen is None:
+            chosen = "none" if avg_factor is None else "mean"
         if avg_factor is not None:
-            self._check_avg_factor(avg_factor, reduction)
+            self._check_avg_factor(avg_factor, chosen)
         arguments = {name: getattr(self, name) for name in self._arguments}
         if axis is not None:
             arguments["axis"] = axis
@@ -239,8 +241,8 @@ class FocalLoss(nn.Layer):
             loss = function(
                 pred,
                 target,
-                normalizer=self._divisor(pred, target, avg_factor, reduction, arguments.get("axis")),
-                reduction=reduction if avg_factor is None else "sum",
+                normalizer=self._divisor(pred, target, avg_factor, chosen, arguments.get("axis")),
+                reduction=chosen if avg_factor is None else "sum",
                 weight=weight,
                 **arguments,
             )

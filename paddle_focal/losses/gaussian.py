@@ -8,7 +8,7 @@ import paddle
 from paddle import Tensor
 
 from paddle_focal import ops
-from paddle_focal.losses.arguments import FLOATING, check_is_tensor
+from paddle_focal.losses.arguments import FLOATING, Backend, Reduction, check_is_tensor
 from paddle_focal.losses.base import FocalLoss, compute_loss, compute_on_probabilities
 from paddle_focal.ops.registry import GAUSSIAN
 
@@ -23,11 +23,11 @@ def gaussian_focal_loss(
     normalizer: float | Tensor | None = None,
     gamma: float = 2.0,
     beta: float = 4.0,
-    reduction: str = "sum",
+    reduction: Reduction = "sum",
     name: str | None = None,
     *,
     weight: Tensor | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> Tensor:
     r"""Focal loss of heatmaps (Law and Deng, arXiv:1808.01244, eq. 1), of CornerNet, CenterNet, FairMOT and TTFNet.
 
@@ -91,11 +91,11 @@ def binary_gaussian_focal_loss(
     normalizer: float | Tensor | None = None,
     gamma: float = 2.0,
     beta: float = 4.0,
-    reduction: str = "sum",
+    reduction: Reduction = "sum",
     name: str | None = None,
     *,
     weight: Tensor | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> Tensor:
     """Focal loss of heatmaps of probabilities: :func:`gaussian_focal_loss` after the sigmoid (arXiv:1808.01244, eq. 1).
 
@@ -178,7 +178,7 @@ class GaussianFocalLoss(FocalLoss):
         beta: float = 4.0,
         loss_weight: float = 1.0,
         normalizer: str | None = None,
-        reduction: str | None = None,
+        reduction: Reduction | None = None,
         activated: bool = False,
         name: str | None = None,
     ) -> None:

@@ -9,12 +9,12 @@ import paddle
 from paddle import Tensor
 
 from paddle_focal.arguments import check_number
-from paddle_focal.losses.arguments import FLOATING, check_dtype, check_is_tensor, dtype_name
+from paddle_focal.losses.arguments import FLOATING, Backend, check_dtype, check_is_tensor, dtype_name
 from paddle_focal.ops import devices, joint
 
 
 @paddle.jit.not_to_static
-def joint_logit(a: Tensor, b: Tensor, power: float = 1.0, *, backend: str | None = None) -> Tensor:
+def joint_logit(a: Tensor, b: Tensor, power: float = 1.0, *, backend: Backend | None = None) -> Tensor:
     r"""The logit of a joint score, :math:`(\sigma(a) \, \sigma(b))^{power}`, which any loss of logits takes.
 
     Heads multiply the probability of a class by that of an object: TOOD and PicoDet with ``power=0.5``

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import Tensor
 
+from paddle_focal.losses.arguments import Backend, Reduction
 from paddle_focal.losses.base import FocalLoss, compute_loss, compute_on_probabilities
 from paddle_focal.ops.registry import POLY1
 
@@ -19,14 +20,14 @@ def poly1_focal_loss(
     alpha: float | Sequence[float] | Tensor | None = 0.25,
     gamma: float = 2.0,
     epsilon: float = 1.0,
-    reduction: str = "sum",
+    reduction: Reduction = "sum",
     name: str | None = None,
     *,
     weight: Tensor | None = None,
     ignore_index: int = -1,
     label_smoothing: float = 0.0,
     axis: int = -1,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> Tensor:
     r"""Poly-1 focal loss (Leng et al., arXiv:2204.12511): focal loss and a multiple of its first term.
 
@@ -103,14 +104,14 @@ def binary_poly1_focal_loss(
     alpha: float | Sequence[float] | Tensor | None = 0.25,
     gamma: float = 2.0,
     epsilon: float = 1.0,
-    reduction: str = "sum",
+    reduction: Reduction = "sum",
     name: str | None = None,
     *,
     weight: Tensor | None = None,
     ignore_index: int = -1,
     label_smoothing: float = 0.0,
     axis: int = -1,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> Tensor:
     """Poly-1 focal loss of probabilities: :func:`poly1_focal_loss` after the sigmoid (arXiv:2204.12511).
 
@@ -199,7 +200,7 @@ class Poly1FocalLoss(FocalLoss):
         loss_weight: float = 1.0,
         ignore_index: int = -1,
         label_smoothing: float = 0.0,
-        reduction: str | None = None,
+        reduction: Reduction | None = None,
         axis: int = -1,
         activated: bool = False,
         name: str | None = None,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import Tensor
 
+from paddle_focal.losses.arguments import Backend, Reduction
 from paddle_focal.losses.base import FocalLoss, compute_loss, compute_on_probabilities
 from paddle_focal.ops.registry import QUALITY
 
@@ -19,13 +20,13 @@ def quality_focal_loss(
     normalizer: float | Tensor | None = None,
     alpha: float | Sequence[float] | Tensor | None = None,
     gamma: float = 2.0,
-    reduction: str = "sum",
+    reduction: Reduction = "sum",
     name: str | None = None,
     *,
     weight: Tensor | None = None,
     ignore_index: int = -1,
     axis: int = -1,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> Tensor:
     r"""Quality focal loss (Li et al., arXiv:2006.04388, eq. 3), of GFL, TOOD and their like.
 
@@ -99,13 +100,13 @@ def binary_quality_focal_loss(
     normalizer: float | Tensor | None = None,
     alpha: float | Sequence[float] | Tensor | None = None,
     gamma: float = 2.0,
-    reduction: str = "sum",
+    reduction: Reduction = "sum",
     name: str | None = None,
     *,
     weight: Tensor | None = None,
     ignore_index: int = -1,
     axis: int = -1,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> Tensor:
     """Quality focal loss of probabilities: :func:`quality_focal_loss` after the sigmoid (arXiv:2006.04388, eq. 3).
 
@@ -189,7 +190,7 @@ class QualityFocalLoss(FocalLoss):
         gamma: float = 2.0,
         loss_weight: float = 1.0,
         ignore_index: int = -1,
-        reduction: str | None = None,
+        reduction: Reduction | None = None,
         axis: int = -1,
         activated: bool = False,
         name: str | None = None,

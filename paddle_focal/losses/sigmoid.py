@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Callable, ClassVar
+from typing import Any, Callable, ClassVar, Literal
 
 import paddle
 from paddle import Tensor
 
-from paddle_focal.losses.arguments import check_label, check_logit
+from paddle_focal.losses.arguments import Backend, Reduction, check_label, check_logit
 from paddle_focal.losses.base import FocalLoss, compute_loss, compute_on_probabilities
 from paddle_focal.losses.normalizer import ForegroundNormalizer
 from paddle_focal.ops.registry import SIGMOID
@@ -21,14 +21,14 @@ def sigmoid_focal_loss(
     normalizer: float | Tensor | None = None,
     alpha: float | Sequence[float] | Tensor | None = 0.25,
     gamma: float = 2.0,
-    reduction: str = "sum",
+    reduction: Reduction = "sum",
     name: str | None = None,
     *,
     weight: Tensor | None = None,
     ignore_index: int = -1,
     label_smoothing: float = 0.0,
     axis: int = -1,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> Tensor:
     r"""Focal loss of independent sigmoid classifiers (Lin et al., arXiv:1708.02002, eqs. 4 and 5).
 
@@ -115,14 +115,14 @@ def binary_focal_loss(
     normalizer: float | Tensor | None = None,
     alpha: float | Sequence[float] | Tensor | None = 0.25,
     gamma: float = 2.0,
-    reduction: str = "sum",
+    reduction: Reduction = "sum",
     name: str | None = None,
     *,
     weight: Tensor | None = None,
     ignore_index: int = -1,
     label_smoothing: float = 0.0,
     axis: int = -1,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> Tensor:
     r"""Focal loss of probabilities: :func:`sigmoid_focal_loss` after the sigmoid (arXiv:1708.02002, eqs. 4 and 5).
 
@@ -238,10 +238,10 @@ class SigmoidFocalLoss(FocalLoss):
         alpha: float | Sequence[float] | None = 0.25,
         gamma: float = 2.0,
         loss_weight: float = 1.0,
-        normalizer: str | None = None,
+        normalizer: Literal["foreground", "foreground_sync", "foreground_ema"] | None = None,
         ignore_index: int = -1,
         label_smoothing: float = 0.0,
-        reduction: str | None = None,
+        reduction: Reduction | None = None,
         axis: int = -1,
         activated: bool = False,
         name: str | None = None,

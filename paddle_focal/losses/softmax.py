@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import Tensor
 
+from paddle_focal.losses.arguments import Backend, Reduction
 from paddle_focal.losses.base import FocalLoss, compute_loss
 from paddle_focal.ops.registry import SOFTMAX
 
@@ -18,14 +19,14 @@ def softmax_focal_loss(
     normalizer: float | Tensor | None = None,
     alpha: float | Sequence[float] | Tensor | None = None,
     gamma: float = 2.0,
-    reduction: str = "sum",
+    reduction: Reduction = "sum",
     name: str | None = None,
     *,
     weight: Tensor | None = None,
     ignore_index: int = -1,
     label_smoothing: float = 0.0,
     axis: int = -1,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> Tensor:
     r"""Focal loss of one softmax over all classes (Lin et al., arXiv:1708.02002, eqs. 4 and 5, with p from a softmax).
 
@@ -123,7 +124,7 @@ class SoftmaxFocalLoss(FocalLoss):
         loss_weight: float = 1.0,
         ignore_index: int = -1,
         label_smoothing: float = 0.0,
-        reduction: str | None = None,
+        reduction: Reduction | None = None,
         axis: int = -1,
         name: str | None = None,
     ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import Tensor
 
+from paddle_focal.losses.arguments import Backend, Reduction
 from paddle_focal.losses.base import FocalLoss, compute_loss, compute_on_probabilities
 from paddle_focal.ops.registry import VARIFOCAL
 
@@ -19,14 +20,14 @@ def varifocal_loss(
     normalizer: float | Tensor | None = None,
     alpha: float | Sequence[float] | Tensor | None = 0.75,
     gamma: float = 2.0,
-    reduction: str = "sum",
+    reduction: Reduction = "sum",
     name: str | None = None,
     *,
     detach_weight: bool = False,
     weight: Tensor | None = None,
     ignore_index: int = -1,
     axis: int = -1,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> Tensor:
     r"""Varifocal loss (Zhang et al., arXiv:2008.13367, eq. 2), of VarifocalNet, PP-YOLOE, PicoDet and RT-DETR.
 
@@ -105,14 +106,14 @@ def binary_varifocal_loss(
     normalizer: float | Tensor | None = None,
     alpha: float | Sequence[float] | Tensor | None = 0.75,
     gamma: float = 2.0,
-    reduction: str = "sum",
+    reduction: Reduction = "sum",
     name: str | None = None,
     *,
     detach_weight: bool = False,
     weight: Tensor | None = None,
     ignore_index: int = -1,
     axis: int = -1,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> Tensor:
     """Varifocal loss of probabilities: :func:`varifocal_loss` after the sigmoid (arXiv:2008.13367, eq. 2).
 
@@ -200,7 +201,7 @@ class VarifocalLoss(FocalLoss):
         detach_weight: bool = False,
         loss_weight: float = 1.0,
         ignore_index: int = -1,
-        reduction: str | None = None,
+        reduction: Reduction | None = None,
         axis: int = -1,
         activated: bool = False,
         name: str | None = None,

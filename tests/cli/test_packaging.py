@@ -113,6 +113,7 @@ def test_wheel_and_sdist(source, tmp_path):
     with zipfile.ZipFile(wheel) as built:
         built.extractall(tmp_path / "installed")
     assert (tmp_path / "installed/paddle_focal/cli/startup/sitecustomize.py").exists()
+    assert (tmp_path / "installed/paddle_focal/py.typed").exists()
     environment["PYTHONPATH"] = str(tmp_path / "installed")
     run = [sys.executable, "-W", "ignore", "-m", "paddle_focal"]
     digits = ["make-digits", "--train-images", "40", "--val-images", "10"]

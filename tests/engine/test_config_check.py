@@ -358,3 +358,17 @@ def test_the_exit_status(workspace_copy, tmp_path, caplog):
     assert end.value.code == 2
     assert caplog.messages[-1].endswith("\n- in -o, nothing reads the setting epochs; did you mean epoch?")
     assert not (tmp_path / "new").exists()
+
+
+def test_what_paddleslim_adds(load, tmp_path):
+    config = load()
+
+    def findings(text: str) -> list[str]:
+        (tmp_path / "slim.yml").write_text(text)
+        return config_check.slim_findings(f"{tmp_path}/slim.yml", config, runtime.workspace.get_registered_modules())
+
+    assert findings("slim: QAT\nQAT: {print_model: true}\nepoch: 3\nLearningRate: {base_lr: 0.1}") == []
+    assert findings("slim: QAT\nLearnigRate: {base_lr: 0.1}") == [
+        "there is no section LearnigRate; did you mean LearningRate?"
+    ]
+    assert findings("QAT: {}") == [f"{tmp_path}/slim.yml has no setting slim, which names the method of compression"]

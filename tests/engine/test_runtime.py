@@ -147,6 +147,7 @@ def test_how_ranks_are_connected(monkeypatch, given, called):
 def test_the_command_line_goes_before_the_configuration_of_paddleslim(monkeypatch, mode, merged):
     """Of a training; PaddleSlim loads the weights of the others itself."""
     merges, flags = [], SimpleNamespace(slim_config="slim.yml", opt={"epoch": 1})
+    monkeypatch.setattr(runtime.config_check, "slim_findings", lambda *given: [])
     monkeypatch.setattr(runtime, "build_slim_model", lambda config, slim, mode: (config, slim, mode))
     monkeypatch.setattr(runtime.workspace, "merge_config", merges.append)
     assert runtime.compress("config", flags, mode) == ("config", "slim.yml", mode)
