@@ -10,11 +10,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import paddle
 from paddle import Tensor, nn
 from ppdet.engine import Trainer
+from ppdet.modeling.architectures import DETR
 from ppdet.modeling.layers import MultiClassNMS
 
 from paddle_focal.detection.compatibility import exportable
@@ -54,13 +56,15 @@ def export(trainer: Trainer, folder: Path) -> None:
     ``bbox``, rows of class, score, left, top, right and bottom, and ``bbox_num``, the number of rows.
 
     Args:
-        trainer: ppdet's, with the weights loaded. Its model has no non-maximum suppression afterwards.
+        trainer: ppdet's, with the weights loaded. Its model has no non-maximum suppression afterwards; a detector of
+            the DETR family, which has none, is not changed.
         folder: where to write.
 
     Raises:
         ToolError: the model cannot be converted.
     """
-    suppression = onnx_nms.graph(_detach_nms(trainer.model))
+    nms = _detach_nms(trainer.model)
+    suppression = nms and onnx_nms.graph(nms)
     with tempfile.TemporaryDirectory() as temporary:
         with exportable(), _traced_for_one_image():
             trainer.export(temporary)
@@ -73,15 +77,18 @@ def export(trainer: Trainer, folder: Path) -> None:
     logger.info("%s: a model for ONNX Runtime", path)
 
 
-def _detach_nms(model: nn.Layer) -> MultiClassNMS:
-    """Makes a model give its boxes and their scores as they are before non-maximum suppression."""
+def _detach_nms(model: nn.Layer) -> MultiClassNMS | None:
+    """Makes a model give its boxes and their scores as they are before non-maximum suppression, where it has one."""
     for head in model.sublayers():
         nms = getattr(head, "nms", None)
         if isinstance(nms, MultiClassNMS):
             head.nms = _boxes_and_scores
             return nms
+    if isinstance(model, DETR):
+        return None
     raise ToolError(
-        f"--format onnx takes a head with MultiClassNMS, such as RetinaHead, which {type(model).__name__} does not have"
+        "--format onnx takes a detector with MultiClassNMS, such as RetinaNet, or of the DETR family, which "
+        f"{type(model).__name__} is not"
     )
 
 
@@ -94,10 +101,10 @@ def _traced_for_one_image() -> Iterator[None]:
     """Lets ppdet trace its model for one image, because paddle2onnx cannot convert the loop over a batch."""
     to_static = paddle.jit.to_static
 
-    def to_static_for_one_image(model: nn.Layer, input_spec: list[dict]):
+    def to_static_for_one_image(model: nn.Layer, input_spec: list[dict], **options: Any):
         for spec in input_spec[0].values():
             spec.shape = (1, *spec.shape[1:])
-        return to_static(model, input_spec=input_spec)
+        return to_static(model, input_spec=input_spec, **options)
 
     with contextlib.ExitStack() as patches:
         patches.enter_context(patch.object(paddle.jit, "to_static", to_static_for_one_image))
@@ -106,7 +113,7 @@ def _traced_for_one_image() -> Iterator[None]:
         yield
 
 
-def _convert(traced: Path, suppression: str) -> bytes:
+def _convert(traced: Path, suppression: str | None) -> bytes:
     """The ONNX model of a traced one, and of the suppression that follows it."""
     import onnx.compose
     import onnx.parser
@@ -119,8 +126,10 @@ def _convert(traced: Path, suppression: str) -> bytes:
         converted = paddle2onnx.export(str(program), str(parameters), save_file=None, opset_version=onnx_nms.OPSET)
         network = onnx.load_from_string(converted)
         _make_ranges_scalar(network.graph)
-        links = list(zip((output.name for output in network.graph.output), onnx_nms.INPUTS))
-        model = onnx.compose.merge_models(network, onnx.parser.parse_model(suppression), io_map=links)
+        _drop_unused(network.graph)
+        following = onnx.parser.parse_model(suppression or onnx_nms.NOTHING)
+        links = list(zip((one.name for one in network.graph.output), (one.name for one in following.graph.input)))
+        model = onnx.compose.merge_models(network, following, io_map=links)
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # of many types; paddle2onnx itself logs the reason and goes on without a result
         raise ToolError(
@@ -142,6 +151,15 @@ def _make_ranges_scalar(graph) -> None:
         nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _drop_unused(graph) -> None:
+    """Takes the constants out of an ONNX graph that no node reads; ONNX Runtime warns of each."""
+    read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    for node in [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in read]:
+        graph.node.remove(node)
+    for constant in [constant for constant in graph.initializer if constant.name not in read]:
+        graph.initializer.remove(constant)
 
 
 def _in_single_precision(entry: dict) -> dict:

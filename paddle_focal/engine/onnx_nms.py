@@ -1,4 +1,4 @@
-"""ppdet's MultiClassNMS as an ONNX graph."""
+"""What follows the network as an ONNX graph: ppdet's MultiClassNMS, or nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from ppdet.modeling.layers import MultiClassNMS
 from paddle_focal.errors import ToolError
 
 OPSET, IR_VERSION = 17, 8
-INPUTS = ("boxes", "scores")
 NO_LIMIT = 2**31 - 1
 
 # What is no candidate gets a score that is not above the threshold. NonMaxSuppression gives rows of image, class
@@ -53,6 +52,17 @@ multi_class_nms (float[1, M, 4] boxes, float[1, C, M] scores) => (float[N, 6] bb
     corners = Gather(rows, row)
     bbox = Concat<axis = 1>(class, score, corners)
     bbox_num = Cast<to = 6>(kept_count)
+}}
+"""
+
+
+#: What follows a model that gives the rows already.
+NOTHING = f"""
+<ir_version: {IR_VERSION}, opset_import: ["": {OPSET}]>
+rows (float[N, 6] rows, int32[1] row_count) => (float[N, 6] bbox, int32[1] bbox_num)
+{{
+    bbox = Identity(rows)
+    bbox_num = Identity(row_count)
 }}
 """
 

@@ -24,7 +24,10 @@ CASES = {
     ),
     "picodet/picodet_s_320_coco_lcnet.yml": ({"LCNet": {"scale": 0.35}}, ["PadGT"], "PicoHeadV2"),
     "rtdetr/rtdetr_r18vd_6x_coco.yml": (
-        {"RTDETRTransformer": {"num_queries": 20, "num_decoder_layers": 2}},
+        {
+            "RTDETRTransformer": {"num_queries": 20, "num_decoder_layers": 2},
+            "DETRPostProcess": {"num_top_queries": 20},
+        },
         ["NormalizeBox", "BboxXYXY2XYWH"],
         "DINOLoss",
     ),

@@ -187,7 +187,7 @@ class TestRefusals:
     def test_of_another_head(self, tmp_path):
         model = paddle.nn.Sequential(paddle.nn.ReLU())
         model[0].nms = "MatrixNMS"
-        with pytest.raises(ToolError, match=r"takes a head with MultiClassNMS, .*, which Sequential does not have"):
+        with pytest.raises(ToolError, match=r"takes a detector with MultiClassNMS, .*, which Sequential is not$"):
             exporting.export(SimpleNamespace(model=model), tmp_path)
 
     @pytest.mark.usefixtures("converters")
