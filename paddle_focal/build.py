@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.util
 import os
+import re
 import shutil
+import site
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -34,7 +36,8 @@ OPTIMIZED = (
 FREESTANDING = ("-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fopenmp-simd", "-fvisibility=hidden")
 LINKED = ("-shared", "-nodefaultlibs", "-Wl,-z,defs", f"-Wl,-soname,{LIBRARY}")
 LIBRARIES = ("-lc", "-lm", "-lgcc")
-#: Machine code for the compute capabilities that nvcc knows of these, and PTX of the lowest one for all others.
+#: Machine code for the compute capabilities that nvcc knows of these, or of the GPUs that are here, and PTX of the
+#: lowest one for all others.
 KERNELS = "paddle_focal_cuda.fatbin"
 CAPABILITIES = (70, 75, 80, 86, 89, 90, 100, 120)
 USUAL_CUDA = "/usr/local/cuda"
@@ -111,28 +114,40 @@ def build(directory: Path = PACKAGE) -> Path:
 
 
 def _wants_kernels() -> bool:
-    """Whether to compile what takes minutes; unless PADDLE_FOCAL_CUDA says so, not for a Paddle without CUDA."""
+    """Whether to compile what takes minutes: as PADDLE_FOCAL_CUDA says, or where Paddle is, or will be, for GPUs."""
     wanted = os.environ.get("PADDLE_FOCAL_CUDA", "")
     if wanted not in ("", "0", "1"):
         raise BuildError(f"PADDLE_FOCAL_CUDA must be 0, 1 or unset, but is {wanted!r}")
-    if wanted or not importlib.util.find_spec("paddle"):
-        return wanted != "0"
-    import paddle
+    if wanted:
+        return wanted == "1"
+    # pip hides the packages of the environment from a build, but not where they are.
+    places = {*sys.path, *map(sysconfig.get_path, ("purelib", "platlib")), site.getusersitepackages()}
+    names = {path.name for place in places for path in Path(place or ".").glob("paddlepaddle*-info")}
+    return any(name.startswith("paddlepaddle_gpu-") for name in names) or (not names and bool(_present_gpus()))
 
-    return paddle.is_compiled_with_cuda()
+
+def _present_gpus() -> set[int]:
+    """The compute capabilities of this machine's GPUs."""
+    command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return set()
+    return {int(major) * 10 + int(minor) for major, minor in re.findall(r"^(\d+)\.(\d)$", result.stdout, re.MULTILINE)}
 
 
 def build_kernels(directory: Path = PACKAGE) -> Path:
-    """Compiles the kernels for GPUs into ``directory`` and returns their path.
+    """Compiles the kernels into ``directory`` and returns their path: for the GPUs that are here, or for all.
 
     Raises:
         BuildError: there is no nvcc, or it fails.
     """
     nvcc = _find_nvcc()
     known = _ask_nvcc(nvcc, "--list-gpu-code").split()
-    capabilities = [number for number in CAPABILITIES if f"sm_{number}" in known]
+    wanted = CAPABILITIES if os.environ.get("PADDLE_FOCAL_CUDA") == "1" else sorted(_present_gpus()) or CAPABILITIES
+    capabilities = [number for number in wanted if f"sm_{number}" in known]
     if not capabilities:
-        raise BuildError(f"{nvcc} knows none of the compute capabilities {', '.join(map(str, CAPABILITIES))}")
+        raise BuildError(f"{nvcc} knows none of the compute capabilities {', '.join(map(str, wanted))}")
     options = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in capabilities]
     options += [f"-gencode=arch=compute_{capabilities[0]},code=compute_{capabilities[0]}", "--threads=0"]
     with tempfile.TemporaryDirectory() as temporary:

@@ -119,32 +119,6 @@ def test_how_the_library_is_compiled_and_linked(commands, tmp_path, capsys):
     assert linked[-5:-1] == ["-lc", "-lm", "-lgcc", "-o"]
 
 
-@pytest.mark.parametrize(
-    ("variable", "has_paddle", "has_cuda", "wants"),
-    [
-        (None, True, True, True),
-        (None, True, False, False),
-        (None, False, False, True),
-        ("", True, False, False),
-        ("0", True, True, False),
-        ("1", True, False, True),
-    ],
-)
-def test_who_gets_kernels(monkeypatch, variable, has_paddle, has_cuda, wants):
-    monkeypatch.delenv("PADDLE_FOCAL_CUDA", raising=False)
-    if variable is not None:
-        monkeypatch.setenv("PADDLE_FOCAL_CUDA", variable)
-    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: has_paddle and name == "paddle")
-    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: has_cuda)
-    assert build._wants_kernels() is wants
-
-
-def test_who_gets_kernels_is_0_1_or_unset(monkeypatch):
-    monkeypatch.setenv("PADDLE_FOCAL_CUDA", "yes")
-    with pytest.raises(build.BuildError, match="PADDLE_FOCAL_CUDA must be 0, 1 or unset, but is 'yes'"):
-        build._wants_kernels()
-
-
 def test_kernels_that_are_insisted_on(commands, tmp_path, monkeypatch):
     monkeypatch.setenv("PADDLE_FOCAL_CUDA", "1")
     with pytest.raises(build.BuildError, match="of a test"):
