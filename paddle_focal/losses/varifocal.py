@@ -61,7 +61,7 @@ def varifocal_loss(
         reduction: 'none' (the shape of ``logit``), 'sum', or 'mean' over the elements that are not ignored (0 if there
             are none).
         name: accepted for Paddle's signature; has no effect.
-        detach_weight: whether the weight p^gamma is a constant for the gradient, as in the published RT-DETR; if not,
+        detach_weight: whether the weight p^gamma is a constant for the gradient, as in RT-DETR in PyTorch; if not,
             it is differentiated, as in PaddleDetection.
         weight: multiplies the loss, see :func:`paddle_focal.sigmoid_focal_loss`.
         ignore_index: class index that is left out; outside 0..C.

@@ -22,7 +22,7 @@ class DETRLoss(Replacement):
     Without ``use_focal_loss`` it is PaddleDetection's softmax cross entropy.
 
     Own keys: ``alpha`` (None: 0.75 for the varifocal loss, else 0.25), ``gamma``, ``detach_weight`` (of the varifocal
-    loss: False, as in PaddleDetection; published RT-DETR detaches it).
+    loss: False, as in PaddleDetection; RT-DETR in PyTorch detaches it).
     """
 
     OWN_KEYS: ClassVar[dict[str, Any]] = {"alpha": None, "gamma": 2.0, "detach_weight": False}
