@@ -46,7 +46,7 @@ def check_config(path: str, is_trusted: bool = False, based_on_it: tuple[str, ..
     except UnicodeDecodeError as error:
         raise ToolError(f"The configuration {path} is no text in UTF-8: {error}") from error
     except yaml.YAMLError as error:
-        raise ToolError(f"The configuration {path} is no YAML: {error}") from error
+        raise ToolError(f"The configuration {path} is not valid YAML: {error}") from error
     if not isinstance(root, yaml.MappingNode):
         raise ToolError(f"The configuration {path} has no sections: it must be lines of KEY: VALUE")
     if not path.endswith((".yml", ".yaml")):

@@ -84,7 +84,7 @@ def test_what_runs_nothing_is_accepted(tmp_path):
         ("_BASE_: none.yml", r"must have a list of files as its _BASE_: \[FILE, ...\]"),
         ("_BASE_: [{a: b}]", "must have a list of files"),
         ("_BASE_: [b.yml]", "is based on itself: look at the _BASE_"),
-        ("a: [1", "is no YAML"),
+        ("a: [1", "is not valid YAML"),
         ("", "has no sections: it must be lines of KEY: VALUE"),
         ("epoch 12", "has no sections"),
     ],

@@ -116,7 +116,7 @@ class ArgumentParser(Parser):
             help="configuration file, or the name of a shipped one",
         )
         self.add_argument("-o", "--opt", nargs="*", metavar="KEY=VALUE", help="settings in place of the file's")
-        self.add_argument("-q", "--quiet", action="store_true", help="say only what is wrong, and what comes out")
+        self.add_argument("-q", "--quiet", action="store_true", help="print only warnings, errors and results")
         self.add_argument(
             "--trust-config", action="store_true", help="run the Python code that tags of the configuration name"
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from paddle_focal.cli.arguments import ArgumentParser, configured, ending_in_words
@@ -30,10 +31,14 @@ def table(counts: dict[str, int], alphas: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def snippet(alphas: dict[str, float]) -> str:
-    """The section for a configuration of PaddleDetection."""
+def snippet(alphas: dict[str, float], places: Sequence[Sequence[str]] = ((),)) -> str:
+    """The lines for a configuration of PaddleDetection, for each place that takes alpha; alpha alone for none."""
     values = ", ".join(f"{alpha:.4g}" for alpha in alphas.values())
-    return f"SigmoidFocalLoss:\n  alpha: [{values}]"
+    lines = []
+    for place in places:
+        path = [*(f"{name}:" for name in place), f"alpha: [{values}]"]
+        lines += ["  " * depth + text for depth, text in enumerate(path)]
+    return "\n".join(lines)
 
 
 def draw(counts: dict[str, int], alphas: dict[str, float], title: str, path: Path) -> None:
@@ -93,17 +98,18 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def count(options: argparse.Namespace) -> tuple[dict[str, int], str]:
-    """The objects of each class, and the name of what was counted."""
+def count(options: argparse.Namespace) -> tuple[dict[str, int], str, list[tuple[str, ...]]]:
+    """The objects of each class, the name of what was counted, and where its detector takes alpha."""
     if options.annotations:
         from paddle_focal.data.class_balance import count_objects
 
-        return count_objects(options.annotations), options.annotations.name
-    # Not above: a file of annotations is counted without ppdet.
-    from paddle_focal.data.annotations import training_counts
-
+        return count_objects(options.annotations), options.annotations.name, [()]
     with configured(options) as config:
-        return training_counts(), Path(config.filename).name
+        # Not above: a file of annotations is counted without ppdet, whose import is to be as quiet as the rest.
+        from paddle_focal.data.annotations import training_counts
+        from paddle_focal.detection.sections import places_of
+
+        return training_counts(), Path(config.filename).name, places_of("alpha")
 
 
 @ending_in_words()
@@ -113,12 +119,12 @@ def main(arguments: list[str] | None = None) -> None:
     from paddle_focal.data.class_balance import class_alpha
 
     try:
-        counts, name = count(options)
+        counts, name, places = count(options)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the table says which classes have no objects
             alphas = class_alpha(counts, options.method, options.alpha, options.beta)
     except ValueError as error:
         raise ToolError(str(error)) from error
-    print(table(counts, alphas), snippet(alphas), sep="\n\n")
+    print(table(counts, alphas), snippet(alphas, places), sep="\n\n")
     draw(counts, alphas, f"{name}: {options.method}", options.output)
     print(f"\n{options.output}")

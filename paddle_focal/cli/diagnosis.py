@@ -76,7 +76,8 @@ def _report(problems: list[str]) -> Iterator[str]:
     yield from paddle_focal.backend_report().splitlines()[1:]
     operators = {path.name for path in build.PACKAGE.glob("_operator-*.so")}
     has_operator = build.operator_name() in operators
-    yield f"static graphs: {'the operator is' if has_operator else 'no operator'} built for this Paddle"
+    built = "the operator is built" if has_operator else "no operator is built, which neither training nor export needs"
+    yield f"static graphs: {built}"
     stale = sorted(operators - {build.operator_name()})
     if stale:
         yield f"Operators of another Python, Paddle or state of the sources, not loaded: {', '.join(stale)}"

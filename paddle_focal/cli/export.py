@@ -11,7 +11,9 @@ def make_parser() -> ArgumentParser:
     """The command line of PaddleDetection's ``tools/export_model.py``, and the format."""
     parser = ArgumentParser("Export a detector of PaddleDetection for paddle.inference or ONNX Runtime.")
     parser.add_argument("--output_dir", default="output_inference", help="folder to write (default: %(default)s)")
-    parser.add_argument("--format", choices=FORMATS, default="paddle", help="of the model (default: %(default)s)")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="paddle", help="format of the exported model (default: %(default)s)"
+    )
     parser.add_argument("--slim_config", help="configuration of PaddleSlim")
     return parser
 

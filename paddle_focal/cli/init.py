@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -35,9 +36,9 @@ TestDataset:  # names the classes in predictions
   dataset_dir: dataset/my_data
   anno_path: annotations/instances_val.json
 
-# The learning rate of a recipe is for its number of GPUs; in proportion to the images of an iteration:
+# The recipe's own learning rate, for its number of GPUs: change it in proportion to the images of an iteration.
 # LearningRate:
-#   base_lr: 0.00125
+#   base_lr: {rate}
 """
 
 
@@ -53,15 +54,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     try:
-        name = configurations.find_shipped(options.name).stem
+        shipped = configurations.find_shipped(options.name)
     except ToolError as error:
         parser.error(str(error))
+    name, rate = shipped.stem, _learning_rate(shipped)
     path = options.file or Path(f"my_{name}.yml")
     if path.suffix not in (".yml", ".yaml"):
         parser.error(f"the name of a configuration must end in .yml or .yaml, which {path} does not")
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(TEXT.format(name=name, stem=path.stem))
+            file.write(TEXT.format(name=name, stem=path.stem, rate=rate))
     except OSError as error:
         print(f"{parser.prog}: error: {path}: {error.strerror}", file=sys.stderr)
         return 1
@@ -69,3 +71,13 @@ def main(arguments: list[str] | None = None) -> int:
         f"{path}: fill in your data, then\n\n  paddle-focal check-data -c {path}\n  paddle-focal train -c {path} --eval"
     )
     return 0
+
+
+def _learning_rate(path: Path) -> str:
+    """That of a configuration, or of the one that it is based on."""
+    text = path.read_text(encoding="utf-8")
+    if rate := re.search(r"^  base_lr: (\S+)", text, re.MULTILINE):
+        return rate.group(1)
+    bases = re.search(r"^_BASE_:\n((?:  - .*\n)+)", text, re.MULTILINE)
+    rates = (_learning_rate(path.parent / base) for base in re.findall(r"- (\S+)", bases.group(1))) if bases else ()
+    return next(filter(None, rates), "")

@@ -22,7 +22,7 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument("--eval", action="store_true", help="evaluate at every snapshot, and keep the best model")
     parser.add_argument("--skip-final-eval", action="store_true", help="do not evaluate the final weights")
-    parser.add_argument("--seed", type=at_least(0), metavar="N", help="of every random generator")
+    parser.add_argument("--seed", type=at_least(0), metavar="N", help="seed of every random generator")
     parser.add_argument("--slim_config", help="configuration of PaddleSlim")
     parser.add_argument("--enable_ce", type=boolean, default=False, help="true: --seed 0")
     parser.add_argument("--amp", action="store_true", help="automatic mixed precision")
@@ -76,8 +76,10 @@ def main(arguments: list[str] | None = None) -> None:
         if distributed.get_rank() == 0:
             logs.log_to_file(runtime.output_folder(config) / "train.log")
         if flags.resume is None:
-            pretrained.check(config)
+            pretrained.check(config, downloaded=False)
         preflight.stop_on_errors(preflight.check_data(config, sections_in_use(flags)))
+        if flags.resume is None:
+            pretrained.check(config, downloaded=True)
         train(config, flags)
         if distributed.get_rank() == 0:
             print(summary(flags, runtime.output_folder(config), start))

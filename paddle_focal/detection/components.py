@@ -32,6 +32,7 @@ def component(inherits: str | None = None, check: Callable[[SchemaDict], None] |
             return inherited
 
         cls.from_config = staticmethod(from_config)
+        cls.inherits = inherits
         return cls
 
     return decorate

@@ -30,7 +30,38 @@ def sections_in_use() -> Iterator[SchemaDict]:
         section = modules[name]
         yield section
         if architecture:
-            values = {key: section[key] for key in (*section, *section.schema)}
+            values = {key: value for _, key, value in said_of(section)}
             if isinstance(reference, dict):  # what stands beside the name takes the place of the section's own
                 values.update(reference)
             waiting += values.values()
+
+
+def said_of(section: SchemaDict) -> Iterator[tuple[SchemaDict, str, Any]]:
+    """The keys of a section with their values, given ones and defaults, and the section that says so."""
+    parent = getattr(getattr(section.pymodule, section.name), "inherits", None)
+    inherited = workspace.global_config[parent] if parent else {}
+    for key in dict.fromkeys([*section, *inherited, *section.schema]):
+        said_by = inherited if key in inherited and key not in section else section
+        yield said_by, key, said_by[key]
+
+
+def references_to(name: str) -> Iterator[tuple[SchemaDict, str, Any]]:
+    """Where the sections in use name a component: the section that says so, its key, and the value."""
+    for section in sections_in_use():
+        yield from (said for said in said_of(section) if name_of(said[2]) == name)
+
+
+def places_of(key: str) -> list[tuple[str, ...]]:
+    """Where a configuration gives a key to those of the plugin's components in use that have it.
+
+    That is their section, or the key of another section that says the component's keys itself, as
+    ``('RetinaHead', 'loss_class')``.
+    """
+    places = []
+    for section in sections_in_use():
+        if key in getattr(getattr(section.pymodule, section.name), "checks", dict)():
+            inside = (
+                (other.name, where) for other, where, value in references_to(section.name) if isinstance(value, dict)
+            )
+            places.append(next(inside, (section.name,)))
+    return places

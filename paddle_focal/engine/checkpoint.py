@@ -142,7 +142,7 @@ class Checkpoints:
             if base is None:
                 logger.info("%s", in_words(None))
                 return 0, 0
-            logger.info("Resuming from %s", base)
+            logger.info("Resuming from %s: %d epochs and %d iterations are done", base, *_progress(base)[:2])
         else:
             base = _base_of(name)
             _check_is_there(base)
@@ -181,7 +181,9 @@ def newest(folder: Path) -> Path | None:
     if distributed.get_rank() == 0:
         for path in folder.glob(f"*{COMMIT}"):
             _commit(_base_of(path))
-    for base in sorted(_checkpoints(folder), key=_progress, reverse=True):
+    for base in sorted(
+        _checkpoints(folder), key=lambda base: (_progress(base), base.name != "best_model"), reverse=True
+    ):
         reason = find_corruption(base)
         if reason is None:
             return base
@@ -253,7 +255,7 @@ def _check_fits(model: paddle.nn.Layer, base: Path) -> None:
 
 def in_words(checkpoint: Path | None) -> str:
     """What there is to go on from; ``checkpoint`` comes from :func:`newest`."""
-    return f"The newest whole checkpoint is {checkpoint}." if checkpoint else "There is no whole checkpoint yet."
+    return f"The newest complete checkpoint is {checkpoint}." if checkpoint else "There is no complete checkpoint yet."
 
 
 def _base_of(path: str | Path) -> Path:

@@ -17,7 +17,7 @@ from ppdet.core.config.schema import SchemaDict
 from ppdet.data import source, transform
 from ppdet.optimizer import optimizer
 
-from paddle_focal.detection.sections import sections_in_use
+from paddle_focal.detection.sections import references_to, sections_in_use
 from paddle_focal.engine import config_names
 from paddle_focal.engine.config_names import COUNTS, DATASETS, READERS
 from paddle_focal.engine.logs import logger
@@ -49,9 +49,13 @@ def findings(
         options: the top-level names on the command line.
     """
     names = [*dict.fromkeys([*given, *options])]
-    checks = (_sections, _architecture, _components, _transforms, _datasets, _counts, _schedule, _optimizer, _export)
+    checks = (
+        *(_sections, _architecture, _components, _transforms, _datasets, _counts, _schedule, _optimizer, _export),
+        _exported_size,
+    )
     found = [
         *_names(config, components, names, options),
+        *_without_effect(config, components),
         *(one for check in checks for one in check(config, components)),
     ]
     return [*found, *_gamma_schedule(config.get("gamma_schedule"))]
@@ -119,10 +123,25 @@ def _names(
         if name in read or name in components:
             continue
         what = f"there is no section {name}" if isinstance(config[name], dict) else f"nothing reads the setting {name}"
-        if hint := _hint(name, read, _CLOSE_SECTION if isinstance(config[name], dict) else _CLOSE):
+        if hint := _hint(name, read, _CLOSE_SECTION if isinstance(config[name], dict) else _CLOSE) or _swapped(
+            name, read
+        ):
             yield f"{what}{hint}"
         elif name in options or (isinstance(config[name], dict) and _hint(name, components, _CLOSE)):
             yield Doubt(f"{what}{_hint(name, components, _CLOSE)}")
+
+
+def _without_effect(config: Mapping[str, Any], components: Collection[str]) -> Iterator[str]:
+    """Sections of the plugin's own components that the model does not have, and keys said elsewhere, too."""
+    for name in components:
+        section = _section(config, name)
+        if not section or not section.pymodule.__name__.startswith("paddle_focal."):
+            continue
+        if name not in {section.name for section in sections_in_use()}:
+            yield Doubt(f"nothing uses the section {name}")
+        for user, where, value in references_to(name):
+            for key in section.keys() & value.keys() if isinstance(value, dict) else ():
+                yield Doubt(f"{name}.{key} has no effect, because {user.name}.{where} says {key} itself")
 
 
 def _architecture(config: Mapping[str, Any], components: Collection[str]) -> Iterator[str]:
@@ -162,7 +181,7 @@ def _keys(section: SchemaDict, where: str, values: Mapping[str, Any]) -> Iterato
             keys = config_names.keys_of(section)
             if key not in keys:
                 hint = _hint(key, keys, 0.6 if section.strict else _CLOSE)
-                said = f"{where} has no key {key!r}{hint}; its keys are {', '.join(keys)}"
+                said = f"{where} has no key {key!r}{hint or '.'} Its keys are {', '.join(keys)}"
                 yield said if section.strict or hint else Doubt(said)
         elif key in checks:
             yield from _checked(where, key, value, section, checks[key])
@@ -277,10 +296,26 @@ def _export(config: Mapping[str, Any], _) -> Iterator[str]:
     yield from _unknown("export", section, config_names.EXPORT) if isinstance(section, dict) else ()
 
 
+def _exported_size(config: Mapping[str, Any], _) -> Iterator[str]:
+    """An exported model of ppdet takes images of the size in ``inputs_def``, whatever size the Resize gives."""
+    reader = _section(config, "TestReader")
+    shape = (reader.get("inputs_def") or {}).get("image_shape") or ()
+    size = [*shape][-2:]
+    for step in reader.get("sample_transforms") or ():
+        options = step.get("Resize") if isinstance(step, dict) else None
+        target = options.get("target_size") if isinstance(options, dict) else None
+        wanted = [target, target] if isinstance(target, int) else target
+        if wanted and len(size) == 2 and -1 not in size and [*wanted] != size:
+            yield (
+                f"TestReader.inputs_def.image_shape is {shape}, but TestReader's Resize has a target_size of {target}: "
+                f"an exported model would resize images to {size}; set it to [3, {wanted[0]}, {wanted[1]}]"
+            )
+
+
 def _unknown(where: str, given: Collection[str], keys: Collection[str]) -> Iterator[str]:
     for key in given:
         if key not in keys:
-            yield f"{where} has no key {key!r}{_hint(key, keys)}; its keys are {', '.join(keys)}"
+            yield f"{where} has no key {key!r}{_hint(key, keys) or '.'} Its keys are {', '.join(keys)}"
 
 
 def _gamma_schedule(section: Any) -> Iterator[str]:
@@ -316,6 +351,11 @@ def _hint(name: Any, known: Collection[str], cutoff: float = 0.6) -> str:
     spelt = {str(one).lower(): one for one in known}
     close = get_close_matches(str(name).lower(), spelt, n=1, cutoff=cutoff)
     return f"; did you mean {spelt[close[0]]}?" if close else ""
+
+
+def _swapped(name: str, known: Collection[str]) -> str:
+    """A hint at a name of the same letters in nearly the same order."""
+    return next((_hint(name, [one], 0.75) for one in known if sorted(one) == sorted(name)), "")
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

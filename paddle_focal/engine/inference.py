@@ -31,7 +31,7 @@ def find_images(image: str | None, folder: str | None) -> list[str]:
     if image is None and folder is None:
         raise ToolError("Name an image with --infer_img, or a folder of images with --infer_dir")
     if image is None and not Path(folder).is_dir():
-        raise ToolError(f"--infer_dir is no folder: {folder}")
+        raise ToolError(f"--infer_dir names no folder that is there: {folder}")
     paths = [Path(image)] if image else _images_in(Path(folder))
     broken = "".join(f"\n- {path}: {reason}" for path in paths if (reason := _reason_against(path)))
     if broken:

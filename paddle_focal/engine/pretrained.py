@@ -22,17 +22,25 @@ from paddle_focal.errors import ToolError
 _ENDINGS = (".pdparams", ".pdopt", ".pdmodel")  # ppdet takes any of these for .pdparams
 #: How PyTorch's files before version 1.6 begin: its magic number as a pickle of protocol 2.
 _TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-_REMEDY = "Name another file with -o pretrain_weights=FILE, or start from nothing with pretrain_weights=null"
+_REMEDY = (
+    "Name another file with -o pretrain_weights=FILE, or train from scratch with pretrain_weights=null; a ResNet then "
+    "wants ResNet.freeze_at=-1 ResNet.freeze_norm=false, too"
+)
 
 
-def check(config) -> None:
+def check(config, downloaded: bool = False) -> None:
     """Look whether the weights that a configuration names are there and can be read, which is soon known.
+
+    Args:
+        config: the configuration.
+        downloaded: whether to look at those of a URL, or else at those of a path.
 
     Raises:
         ToolError: they are missing, damaged, or PyTorch's, or cannot be downloaded.
     """
-    if config.get("pretrain_weights") and "model" not in config:  # which PaddleSlim has made, with its weights
-        _read(find(config.pretrain_weights))
+    source = config.get("pretrain_weights")
+    if source and "model" not in config and checkpoint.is_url(source) is downloaded:  # PaddleSlim's model has weights
+        _read(find(source))
 
 
 def load_into(trainer, source: str) -> None:

@@ -75,6 +75,8 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
     epochs = iterations = 0
     if flags.resume is not None:
         epochs, iterations = checkpoints.resume(flags.resume)
+    if epochs and epochs >= config.get("epoch", 0):
+        logger.info("All %d epochs are done: nothing is left to train", epochs)
     if epochs or iterations:
         take_configured_rate(trainer.lr)
     elif config.get("pretrain_weights"):
@@ -100,9 +102,16 @@ def _train(config, flags, folder: Path, watch: SignalWatch) -> EvaluationReport:
 
 
 def sections_in_use(flags) -> list[str]:
-    """The data sets of this run; without --eval, a validation set that does not exist is left out."""
-    has_validation = not flags.skip_final_eval and os.path.exists(_validation_annotations())
-    return ["TrainDataset", "EvalDataset"] if flags.eval or has_validation else ["TrainDataset"]
+    """The data sets of this run; without --eval, a validation set that does not exist is left out, with a warning."""
+    if flags.eval:
+        return ["TrainDataset", "EvalDataset"]
+    if flags.skip_final_eval:
+        return ["TrainDataset"]
+    annotations = _validation_annotations()
+    if os.path.exists(annotations):
+        return ["TrainDataset", "EvalDataset"]
+    logger.warning("The final weights will not be evaluated: there is no %s", annotations)
+    return ["TrainDataset"]
 
 
 def _validation_annotations() -> str:

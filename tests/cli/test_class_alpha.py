@@ -22,8 +22,7 @@ cat                    2,000  66.67%  0.1818
 an even longer one     1,000  33.33%  0.3077
 cow                        0   0.00%  0.2500  no objects
 
-SigmoidFocalLoss:
-  alpha: [0.1818, 0.3077, 0.25]
+alpha: [0.1818, 0.3077, 0.25]
 
 {}
 """
@@ -163,4 +162,15 @@ def test_the_table_of_short_names():
         "a             1  25.00%  0.5000\n"
         "b             3  75.00%  0.2500"
     )  # fmt: skip
-    assert class_alpha.snippet({"a": 0.123456, "b": 1e-7}) == "SigmoidFocalLoss:\n  alpha: [0.1235, 1e-07]"
+
+
+def test_the_lines_for_a_configuration():
+    alphas = {"a": 0.123456, "b": 1e-7}
+    assert class_alpha.snippet(alphas) == "alpha: [0.1235, 1e-07]"
+    assert class_alpha.snippet(alphas, [("PPYOLOEHead",), ("RetinaHead", "loss_class")]) == (
+        "PPYOLOEHead:\n"
+        "  alpha: [0.1235, 1e-07]\n"
+        "RetinaHead:\n"
+        "  loss_class:\n"
+        "    alpha: [0.1235, 1e-07]"
+    )  # fmt: skip

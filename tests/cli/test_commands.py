@@ -144,6 +144,7 @@ def calls(monkeypatch, config):
         return AttrDict(weights="small")
 
     monkeypatch.setattr(runtime, "compress", compress)
+    Path("slim.yml").write_text("slim: QAT")
     return calls
 
 
@@ -152,24 +153,24 @@ def test_what_is_evaluated(calls, config):
     log = ("log_to_file", Path(config.save_dir, "run/eval.log"))
     assert calls == [log, ("evaluate_detections", config)]
     calls.clear()
-    evaluate.main([*CONFIG, "--slim_config", "s"])
-    ranks, compress = ("init_ranks", config), ("compress", config, "s", "eval")
+    evaluate.main([*CONFIG, "--slim_config", "slim.yml"])
+    ranks, compress = ("init_ranks", config), ("compress", config, "slim.yml", "eval")
     assert calls == [log, ranks, compress, ("evaluate", {"weights": "small"}, "small")]
 
 
 def test_where_objects_are_detected(calls, config):
-    flags = "--infer_img i --infer_dir d --slim_config s --output_dir o --draw_threshold 0.25 --visualize no"
+    flags = "--infer_img i --infer_dir d --slim_config slim.yml --output_dir o --draw_threshold 0.25 --visualize no"
     infer.main([*CONFIG, *flags.split()])
     assert calls == [
         ("find_images", "i", "d"),
-        ("compress", config, "s", "test"),
+        ("compress", config, "slim.yml", "test"),
         ("infer", {"weights": "small"}, ["a.png"], "o", 0.25, False),
     ]
 
 
 def test_what_is_exported(calls, config):
-    export.main([*CONFIG, *["--slim_config", "s", "--output_dir", "o", "--format", "onnx"]])
-    assert calls == [("compress", config, "s", "test"), ("export", {"weights": "small"}, "o", "onnx")]
+    export.main([*CONFIG, *["--slim_config", "slim.yml", "--output_dir", "o", "--format", "onnx"]])
+    assert calls == [("compress", config, "slim.yml", "test"), ("export", {"weights": "small"}, "o", "onnx")]
 
 
 @pytest.mark.parametrize(("warnings_", "said"), [([], 0), (["a", "b"], 2)])
@@ -184,8 +185,11 @@ def test_data_without_errors(config, monkeypatch, caplog, warnings_, said):
     assert caplog.messages == [f"No errors, {said} warnings"]
 
 
+CHECKS = ("sections_in_use", "check_data", "stop_on_errors")
+
+
 def test_the_order_of_a_training(config, monkeypatch):
-    """Weights are looked for before data is read, unless a run is resumed; what is resumed has its own."""
+    """Weights are looked for before data is read, and downloaded after; a run that is resumed has its own."""
     calls = []
 
     def note(module, name: str, result=None) -> None:
@@ -193,26 +197,28 @@ def test_the_order_of_a_training(config, monkeypatch):
 
     note(runtime, "compress", config)
     note(logs, "log_to_file")
-    note(pretrained, "check")
+    monkeypatch.setattr(
+        pretrained, "check", lambda given, downloaded: calls.append(("download" if downloaded else "look", given))
+    )
     note(training, "sections_in_use", ["TrainDataset"])
     note(preflight, "check_data", "a report")
     note(preflight, "stop_on_errors")
     note(training, "train")
     for flags, names in (
-        ([], ["compress", "log_to_file", "check", "sections_in_use", "check_data", "stop_on_errors", "train"]),
-        (["--resume", "auto"], ["compress", "log_to_file", "sections_in_use", "check_data", "stop_on_errors", "train"]),
+        ([], ["compress", "log_to_file", "look", *CHECKS, "download", "train"]),
+        (["--resume", "auto"], ["compress", "log_to_file", *CHECKS, "train"]),
     ):
         calls.clear()
         train.main([*CONFIG, *flags])
         assert [name for name, *_ in calls] == names
         flags = calls[-1][2]
         assert calls[0] == ("compress", config, flags, "train")
-        assert calls[-4:] == [
+        assert [call for call in calls if call[0] in CHECKS] == [
             ("sections_in_use", flags),
             ("check_data", config, ["TrainDataset"]),
             ("stop_on_errors", "a report"),
-            ("train", config, flags),
         ]
+        assert calls[-1] == ("train", config, flags)
 
 
 def test_the_first_line_of_a_kept_traceback(monkeypatch, tmp_path, caplog):
@@ -280,7 +286,7 @@ def test_a_data_set_without_a_configuration(tmp_path, caplog):
     with caplog.at_level("INFO"):
         check_data.main([str(tmp_path / "set")])
     assert [record.getMessage() for record in caplog.records] == [
-        "voc: 1 images, 0 of them background without an annotation file",
+        "voc: 1 images, 0 of them without an annotation file, as background",
         "categories: 1 cat",
         "TrainDataset: 1 images, 0 of them without boxes, 1 boxes of 1 classes, 0 crowds",
         "No errors, 0 warnings",

@@ -65,7 +65,7 @@ def test_files_and_configuration(data, capsys, log):
     assert names == {f"{number}.jpg" for number in range(10)}
     for document in (train, val):
         assert document["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
-    assert "voc: 10 images, 0 of them background without an annotation file" in log.messages
+    assert "voc: 10 images, 0 of them without an annotation file, as background" in log.messages
     assert "10 difficult objects: trained on like others, left out of evaluation as crowds" in log.messages
     assert "categories: 1 cat, 2 dog" in log.messages
     files, configuration = capsys.readouterr().out.split("\n\n", 1)
@@ -178,7 +178,7 @@ def test_the_result_is_checked(data, log):
 def test_warnings_of_the_check(data, log):
     data.write({"annotations/0.xml": voc(*BOXES, BOXES[0])})
     convert.main(["set", "--val", "0.1"])
-    assert "voc: 11 images, 1 of them background without an annotation file" in log.messages
+    assert "voc: 11 images, 1 of them without an annotation file, as background" in log.messages
     assert "1 boxes occur more than once in their image: set/annotations/0.xml cat" in log.messages
     assert any("images have no boxes: empty.jpg; PaddleDetection leaves them out" in text for text in log.messages)
 

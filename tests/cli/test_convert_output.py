@@ -61,7 +61,7 @@ def test_a_split_data_set(tmp_path, monkeypatch, capsys, log):
     output = capsys.readouterr().out
     assert output[output.index(LONG) :] == PRINTED
     assert log.messages[:3] == [
-        "voc: 4 images, 0 of them background without an annotation file",
+        "voc: 4 images, 0 of them without an annotation file, as background",
         "4 difficult objects: trained on like others, left out of evaluation as crowds",
         "categories: 1 cat, 2 dog",
     ]
@@ -84,7 +84,7 @@ def test_counts_of_thousands(tmp_path):
     report = DataReport()
     conversion._note("voc", [part], [content], report)
     assert report.notes == [
-        "voc: 1,200 images, 1 of them background without an annotation file",
+        "voc: 1,200 images, 1 of them without an annotation file, as background",
         "1,100 difficult objects: trained on like others, left out of evaluation as crowds",
         "categories: 1 a, 5 b",
     ]

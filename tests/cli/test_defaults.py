@@ -95,8 +95,8 @@ def test_defaults(command, arguments, expected):
 @pytest.mark.parametrize(
     ("command", "flags", "expected"),
     [
-        (train, "-r x --eval --skip_final_eval --slim_config s --enable_ce true --amp --fleet --use_vdl true", {
-            "resume": "x", "eval": True, "skip_final_eval": True, "slim_config": "s", "enable_ce": True, "amp": True,
+        (train, "-r x --eval --skip_final_eval --slim_config {slim} --enable_ce true --amp --fleet --use_vdl true", {
+            "resume": "x", "eval": True, "skip_final_eval": True, "slim_config": "slim", "enable_ce": True, "amp": True,
             "seed": 0, "fleet": True, "use_vdl": True,
         }),
         (train, "--vdl_log_dir v --use_wandb --save_prediction_only --profiler_options p --save_proposals", {
@@ -110,21 +110,25 @@ def test_defaults(command, arguments, expected):
         (train, "--resume x --trust-config --trust-weights", {
             "resume": "x", "trust_config": True, "trust_weights": True,
         }),
-        (evaluate, "--output_eval o --json_eval --slim_config s --bias --classwise --save_prediction_only --amp", {
-            "output_eval": "o", "json_eval": True, "slim_config": "s", "bias": True, "classwise": True,
+        (evaluate, "--output_eval o --json_eval --slim_config {slim} --bias --classwise --save_prediction_only --amp", {
+            "output_eval": "o", "json_eval": True, "slim_config": "slim", "bias": True, "classwise": True,
             "save_prediction_only": True, "amp": True,
         }),
-        (infer, "--infer_img i --infer_dir d --output_dir o --draw_threshold 0.2 --visualize false --slim_config s", {
+        (infer, "--slim_config {slim} --infer_img i --infer_dir d --output_dir o --draw_threshold 0.2 --visualize no", {
             "infer_img": "i", "infer_dir": "d", "output_dir": "o", "draw_threshold": 0.2, "visualize": False,
-            "slim_config": "s",
+            "slim_config": "slim",
         }),
-        (export, "--output_dir o --format onnx --slim_config s", {
-            "output_dir": "o", "format": "onnx", "slim_config": "s",
+        (export, "--output_dir o --format onnx --slim_config {slim}", {
+            "output_dir": "o", "format": "onnx", "slim_config": "slim",
         }),
         (analyze, "--dataset eval --images 7", {"dataset": "eval", "images": 7}),
     ],
 )  # fmt: skip
-def test_flags_of_a_configured_command(command, flags, expected):
+def test_flags_of_a_configured_command(tmp_path, command, flags, expected):
+    slim = tmp_path / "slim.yml"  # is looked at
+    slim.write_text("slim: QAT")
+    if "slim_config" in expected:
+        flags, expected = flags.format(slim=slim), {**expected, "slim_config": str(slim)}
     before = vars(parse(command, ["-c", CONFIG]))
     assert vars(parse(command, ["-c", CONFIG, *flags.split()])) == {**before, **expected}
 

@@ -23,7 +23,7 @@ opencv-python 4.11
 
 native: yes
 composite: yes
-static graphs: no operator built for this Paddle
+static graphs: no operator is built, which neither training nor export needs
 Operators of another Python, Paddle or state of the sources, not loaded: _operator-a.so, _operator-b.so
 ppdet: as found
 
@@ -51,7 +51,7 @@ opencv-python 4.11
 
 native: yes
 composite: yes
-static graphs: the operator is built for this Paddle
+static graphs: the operator is built
 ppdet: as found
 
 Self-test on the cpu, native, float32: WRONG, largest relative error 3.0e-05, allowed 2e-05

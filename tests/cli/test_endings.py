@@ -90,7 +90,7 @@ def test_the_log_takes_the_traceback_of_what_fails_while_data_is_read(
         small_runs.train(f"worker_num={workers}")
     log = small_runs.folder / "train.log"
     assert caplog.messages[-1].startswith(f"The transform Permute failed on {small_runs.data}/train/")
-    assert caplog.messages[-1].endswith(f"\nThere is no whole checkpoint yet.\nFor more see the traceback in {log}")
+    assert caplog.messages[-1].endswith(f"\nThere is no complete checkpoint yet.\nFor more see the traceback in {log}")
     assert 'in of_mine\n    raise ZeroDivisionError("of mine")\nZeroDivisionError: of mine\n' in log.read_text()
     assert log.read_text().count("Traceback (most recent call last)") == 1
 

@@ -33,7 +33,7 @@ SHARED = """\
 -h --help | show this help message and exit
 -c --config required | configuration file, or the name of a shipped one
 -o --opt nargs=* KEY=VALUE | settings in place of the file's
--q --quiet | say only what is wrong, and what comes out
+-q --quiet | print only warnings, errors and results
 --trust-config | run the Python code that tags of the configuration name
 --trust-weights | run the Python code that a file of weights names
 """
@@ -42,7 +42,7 @@ Train a detector of PaddleDetection with the losses of paddle_focal.
 -r --resume | checkpoint to resume from, without its ending; auto: the newest complete one, or from the start
 --eval | evaluate at every snapshot, and keep the best model
 --skip-final-eval | do not evaluate the final weights
---seed N | of every random generator
+--seed N | seed of every random generator
 --slim_config | configuration of PaddleSlim
 --enable_ce | true: --seed 0
 --amp | automatic mixed precision
@@ -88,7 +88,7 @@ Detect objects in images.
 EXPORT = """\
 Export a detector of PaddleDetection for paddle.inference or ONNX Runtime.
 --output_dir | folder to write (default: output_inference)
---format {paddle,onnx} | of the model (default: paddle)
+--format {paddle,onnx} | format of the exported model (default: paddle)
 --slim_config | configuration of PaddleSlim
 """
 ANALYZE = """\
@@ -244,15 +244,15 @@ usage: paddle-focal COMMAND ...
 Detectors:
   configs     list the configurations that come with the package
   init        begin a configuration for your own data
-  train       train a detector, with PaddleDetection's flags
-  eval        evaluate a checkpoint, with PaddleDetection's flags
-  infer       detect objects in images, with PaddleDetection's flags
+  train       train a detector, with PaddleDetection's options
+  eval        evaluate a checkpoint, with PaddleDetection's options
+  infer       detect objects in images, with PaddleDetection's options
   export      write a checkpoint for paddle.inference or ONNX Runtime
   analyze     show what focal loss does to a model and its data
 
 Data:
-  check-data  say everything that is wrong with a data set
-  convert     make COCO JSON of VOC, YOLO or LabelMe annotations
+  check-data  report everything that is wrong with a data set
+  convert     make COCO JSON from VOC, YOLO or LabelMe annotations
   class-alpha compute alpha of each class from its frequency
   make-digits compose the demo's data set of handwritten digits
 

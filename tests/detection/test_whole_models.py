@@ -71,7 +71,7 @@ MODELS = {
     "QueryInstLoss": (
         "queryinst/queryinst_r50_fpn_1x_pro100_coco",
         {"SparseRoIHead.num_stages": 2, "EmbeddingRPNHead.num_proposals": 20, "SparsePostProcess.num_proposals": 20},
-        ("export",),
+        ("boxes", *WITHOUT_BOXES, "export"),
     ),
     "UniformAssigner": ("yolof/yolof_r50_c5_1x_coco", {"DilatedEncoder.in_channels": [512]}, WITHOUT_BOXES),
     "RetinaHead, FocalLoss": ("retinanet/retinanet_r50_fpn_1x_coco", {}, ()),

@@ -76,7 +76,7 @@ def test_newest(tmp_path, caplog):
         run.write(name, number, epochs, iteration)
     with caplog.at_level("INFO"):
         assert Run(tmp_path).resume() == ((10, 4), 4.0)
-    assert caplog.messages[-1] == f"Resuming from {tmp_path}/interrupted_10_4"
+    assert caplog.messages[-1] == f"Resuming from {tmp_path}/interrupted_10_4: 10 epochs and 4 iterations are done"
     assert Run(tmp_path).resume(str(tmp_path / "1")) == ((2, 0), 1.0)
     assert Run(tmp_path).resume(str(tmp_path / "9.pdparams")) == ((10, 0), 3.0)
 
@@ -169,7 +169,7 @@ def test_truncated_checkpoint_is_passed_over(tmp_path, caplog):
     assert Run(tmp_path).resume() == ((1, 0), 1.0)
     assert f"The checkpoint {tmp_path / '1'} is passed over: 1.pdparams has not the content" in caplog.text
     (tmp_path / "0.pdopt").unlink()
-    with pytest.raises(ToolError, match=r"0.pdopt is missing.*There is no whole checkpoint yet\."):
+    with pytest.raises(ToolError, match=r"0.pdopt is missing.*There is no complete checkpoint yet\."):
         run.resume(str(tmp_path / "0"))
     assert run.checkpoints.resume("auto") == (0, 0)
 
@@ -215,7 +215,9 @@ def test_of_a_distillation_it_is_the_student(tmp_path):
 def test_missing(tmp_path):
     run = Run(tmp_path)
     run.write("0", 1.0, 1)
-    with pytest.raises(ToolError, match=r"There is no checkpoint .*7.pdparams. The newest whole checkpoint is .*0\."):
+    with pytest.raises(
+        ToolError, match=r"There is no checkpoint .*7.pdparams. The newest complete checkpoint is .*0\."
+    ):
         run.resume(str(tmp_path / "7"))
 
 

@@ -53,7 +53,7 @@ def mistakes_of(load, *options: str, **how) -> list[str]:
         ("TrainReader=5", "TrainReader must be a section with keys, but is 5"),
         (
             "FPN.out_chanel=64",
-            "FPN has no key 'out_chanel'; did you mean out_channel?; its keys are in_channels, out_channel, "
+            "FPN has no key 'out_chanel'; did you mean out_channel? Its keys are in_channels, out_channel, "
             "spatial_scales, has_extra_convs, extra_stage, use_c5, norm_type, norm_decay, freeze_norm, "
             "relu_before_extra_convs",
         ),
@@ -124,7 +124,7 @@ def test_a_mistake(load, option, mistake):
 
 def test_keys_of_a_component_inside_another(load):
     (mistake,) = mistakes_of(load, "RetinaHead.loss_class.gama=3")
-    assert mistake.startswith("RetinaHead.loss_class has no key 'gama'; did you mean gamma?; its keys are use_sigmoid,")
+    assert mistake.startswith("RetinaHead.loss_class has no key 'gama'; did you mean gamma? Its keys are use_sigmoid,")
 
 
 def test_all_mistakes_at_once(load):
@@ -170,18 +170,18 @@ def test_names_of_the_users_own(load, tmp_path, caplog):
     caplog.clear()
     load("mine=3", "TrainReader.zzz=1")
     first, second = sorted(caplog.messages)
-    assert first.startswith("The configuration: in -o, TrainReader has no key 'zzz'; its keys are sample_transforms,")
+    assert first.startswith("The configuration: in -o, TrainReader has no key 'zzz'. Its keys are sample_transforms,")
     assert second == "The configuration: in -o, nothing reads the setting mine"
 
 
 @pytest.mark.parametrize(
     ("option", "start"),
     [
-        ("TrainReader.batch_siz=2", "TrainReader has no key 'batch_siz'; did you mean batch_size?; its keys are "),
-        ("TrainReader.mixup_epochs=2", "TrainReader has no key 'mixup_epochs'; did you mean mixup_epoch?; its keys"),
+        ("TrainReader.batch_siz=2", "TrainReader has no key 'batch_siz'; did you mean batch_size? Its keys are "),
+        ("TrainReader.mixup_epochs=2", "TrainReader has no key 'mixup_epochs'; did you mean mixup_epoch? Its keys"),
         (
             "OptimizerBuilder.optimizer.epsilo=0.9",
-            "OptimizerBuilder.optimizer has no key 'epsilo'; did you mean epsilon?; its keys are learning_rate,",
+            "OptimizerBuilder.optimizer has no key 'epsilo'; did you mean epsilon? Its keys are learning_rate,",
         ),
         (
             "OptimizerBuilder.optimizer={type: Momentun}",
@@ -189,11 +189,11 @@ def test_names_of_the_users_own(load, tmp_path, caplog):
         ),
         (
             "OptimizerBuilder.regularizer={type: L2, facto: 1.0}",
-            "OptimizerBuilder.regularizer has no key 'facto'; did you mean factor?; its keys are type, factor",
+            "OptimizerBuilder.regularizer has no key 'facto'; did you mean factor? Its keys are type, factor",
         ),
         (
             "export.post_proces=true",
-            "export has no key 'post_proces'; did you mean post_process?; its keys are post_process, nms, benchmark,",
+            "export has no key 'post_proces'; did you mean post_process? Its keys are post_process, nms, benchmark,",
         ),
         (
             "gamma_schedule={kind: step, gammas: [1], epoch: [0]}",
@@ -372,3 +372,22 @@ def test_what_paddleslim_adds(load, tmp_path):
         "there is no section LearnigRate; did you mean LearningRate?"
     ]
     assert findings("QAT: {}") == [f"{tmp_path}/slim.yml has no setting slim, which names the method of compression"]
+
+
+def test_what_has_no_effect(load, tmp_path, caplog):
+    text = f"_BASE_: [{CONFIG}]\nSigmoidFocalLoss: {{gamma: 1.0}}\nSoftmaxFocalLoss: {{gamma: 1.0}}\nepohc: 3\n"
+    (mistake,) = mistakes_of(load, config=config_of(tmp_path, text))
+    assert mistake == "nothing reads the setting epohc; did you mean epoch?"
+    assert sorted(caplog.messages) == [
+        "The configuration: SigmoidFocalLoss.gamma has no effect, because RetinaHead.loss_class says gamma itself",
+        "The configuration: nothing uses the section SoftmaxFocalLoss",
+    ]
+
+
+def test_the_size_of_an_exported_model(load):
+    size = "TestReader.inputs_def.image_shape=[3,64,96]"
+    assert mistakes_of(load, size) == [
+        "TestReader.inputs_def.image_shape is [3, 64, 96], but TestReader's Resize has a target_size of [96, 96]: an "
+        "exported model would resize images to [64, 96]; set it to [3, 96, 96]"
+    ]
+    load("TestReader.inputs_def.image_shape=[3,-1,-1]")

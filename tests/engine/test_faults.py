@@ -60,8 +60,8 @@ def test_signal(tmp_path, digits, uninterrupted, number, workers):
         os.killpg(process.pid, number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert f"{number.name}: leaving after this iteration" in output
-    assert "Interrupted in epoch 2. Go on with the same command and --resume auto" in output
+    assert f"{number.name}: stopping after this iteration" in output
+    assert "Interrupted in epoch [1]. Go on with the same command and --resume auto" in output
     assert "Traceback" not in output
     (state,) = (tmp_path / NAME).glob("interrupted_*.state.json")
     iterations = json.loads(state.read_text())["iteration"]
@@ -93,7 +93,7 @@ def test_signal_to_the_launcher_of_two_ranks(tmp_path, digits):
     assert process.returncode != 0
     train(arguments, "--resume", "auto", launcher=launcher("after"))
     logs = [(tmp_path / name / "workerlog.0").read_text() for name in ("before", "after")]
-    assert re.search(r"Interrupted in epoch \d. Go on with the same command and --resume auto, from ", logs[0])
+    assert re.search(r"Interrupted in epoch \[\d\]. Go on with the same command and --resume auto, from ", logs[0])
     before, after = (re.findall(r"Epoch: \[(\d)\] \[ ?(\d)/6\]", log) for log in logs)
     assert before + after == [(str(epoch), str(i)) for epoch in range(4) for i in range(6)]
     assert 3 <= len(before) < 24
@@ -103,7 +103,7 @@ def test_ctrl_c_after_a_signal_ends_at_once(tmp_path, digits):
     process = start(command_line(tmp_path, digits, "TrainReader.batch_size=120"))
     read_until(process, "Epoch: [0] [0/1]")
     os.kill(process.pid, signal.SIGTERM)
-    read_until(process, "SIGTERM: leaving after this iteration")
+    read_until(process, "SIGTERM: stopping after this iteration")
     os.kill(process.pid, signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT
@@ -123,7 +123,7 @@ def test_full_disk(tmp_path, digits, uninterrupted):
     )
     folder = tmp_path / NAME
     assert f"The checkpoint {folder}/1 could not be written: [Errno 27] File too large" in output
-    assert f"The newest whole checkpoint is {folder}/model_final. Make room" in output
+    assert f"The newest complete checkpoint is {folder}/model_final. Make room" in output
     assert "Traceback" not in output
     assert not [path.name for path in folder.iterdir() if "partial" in path.name or "commit" in path.name]
     assert_same_weights(tensors(tmp_path), before)

@@ -249,7 +249,7 @@ class TestImages:
     def test_what_is_wrong_is_said(self, tmp_path):
         with pytest.raises(ToolError, match="--infer_img, or a folder"):
             inference.find_images(None, None)
-        with pytest.raises(ToolError, match="--infer_dir is no folder: nowhere"):
+        with pytest.raises(ToolError, match="--infer_dir names no folder that is there: nowhere"):
             inference.find_images(None, "nowhere")
         with pytest.raises(ToolError, match=r"There is no image \(.jpg, .jpeg, .jpe, .png, .*\) in"):
             inference.find_images(None, str(tmp_path))

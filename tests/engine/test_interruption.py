@@ -72,8 +72,8 @@ class TestSignalWatch:
 
 def test_ctrl_c(small_runs: SmallRuns, caplog):
     saved = small_runs.interrupt(0, 1, number=signal.SIGINT)
-    assert "SIGINT: leaving after this iteration" in caplog.text
-    assert f"Interrupted in epoch 1. Go on with the same command and --resume auto, from {saved}" in caplog.text
+    assert "SIGINT: stopping after this iteration" in caplog.text
+    assert f"Interrupted in epoch [0]. Go on with the same command and --resume auto, from {saved}" in caplog.text
     assert small_runs.checkpoints() == {saved.name}
 
 
@@ -81,7 +81,7 @@ def test_in_the_midst_of_an_evaluation(small_runs: SmallRuns, caplog):
     """It is of the weights that the checkpoint of the epoch already has."""
     small_runs.interrupt(0, 0, flags=["--eval"], mode="eval")
     assert small_runs.checkpoints() == {"0"}
-    assert caplog.messages[-1] == "Interrupted in epoch 1. Go on with the same command and --resume auto"
+    assert caplog.messages[-1] == "Interrupted in epoch [0]. Go on with the same command and --resume auto"
     small_runs.resume()
     assert len(small_runs.images) == STEPS
 
@@ -142,7 +142,7 @@ class TestWhileWaiting:
         self.leave(callback)
         assert written == [("interrupted_3_7", 3, 7, None)]
         assert caplog.messages == [
-            f"Interrupted in epoch 4. Go on with the same command and --resume auto, from {tmp_path}/interrupted_3_7"
+            f"Interrupted in epoch [3]. Go on with the same command and --resume auto, from {tmp_path}/interrupted_3_7"
         ]
 
     def test_after_an_epoch(self, written, tmp_path):
@@ -163,7 +163,7 @@ class TestWhileWaiting:
     def test_before_the_first_iteration(self, written, tmp_path, caplog):
         self.leave(self.callback(written, trainer_in("train"), tmp_path))
         assert written == []
-        assert caplog.messages == ["Interrupted in epoch 1. Go on with the same command and --resume auto"]
+        assert caplog.messages == ["Interrupted in epoch [0]. Go on with the same command and --resume auto"]
 
     def test_averages_are_updated_once_for_each_iteration(self, written, tmp_path):
         class Average:
@@ -217,7 +217,7 @@ def test_a_run_that_waits_for_data_leaves_on_a_signal(small_runs: SmallRuns, mon
         small_runs.train()
     assert small_runs.checkpoints() == {"interrupted_0_1"}
     assert len(small_runs.images) == 1
-    assert "Interrupted in epoch 1" in caplog.text
+    assert "Interrupted in epoch [0]" in caplog.text
     monkeypatch.setattr(COCODataSet, "__getitem__", read)
     small_runs.resume("epoch=1")
     assert len(small_runs.images) == STEPS - 1

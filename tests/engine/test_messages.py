@@ -25,7 +25,10 @@ from paddle_focal.engine.hooks.early_stop import EarlyStop, StopTraining
 from paddle_focal.engine.hooks.interruption import SignalWatch
 from paddle_focal.errors import ToolError
 
-REMEDY = "Name another file with -o pretrain_weights=FILE, or start from nothing with pretrain_weights=null"
+REMEDY = (
+    "Name another file with -o pretrain_weights=FILE, or train from scratch with pretrain_weights=null; a ResNet then "
+    "wants ResNet.freeze_at=-1 ResNet.freeze_norm=false, too"
+)
 
 #: PyTorch's magic number, as a pickle.
 TORCH = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
@@ -98,29 +101,29 @@ class TestCheckpoints:
         size = f"{(tmp_path / '0.pdparams').stat().st_size:,}"
         assert said(resume, str(base)) == (
             f"The checkpoint {base} is damaged: 0.pdparams has not the content that was written: {size} bytes are "
-            "there. There is no whole checkpoint yet."
+            "there. There is no complete checkpoint yet."
         )
         (tmp_path / "0.state.json").write_text("[]")
         expected = (
-            f"The checkpoint {base} is damaged: 0.state.json is no JSON object. There is no whole checkpoint yet."
+            f"The checkpoint {base} is damaged: 0.state.json is no JSON object. There is no complete checkpoint yet."
         )
         assert said(resume, str(base)) == expected
-        expected = f"There is no checkpoint {tmp_path}/1.pdparams. There is no whole checkpoint yet."
+        expected = f"There is no checkpoint {tmp_path}/1.pdparams. There is no complete checkpoint yet."
         assert said(resume, f"{tmp_path}/1") == expected
 
     def test_the_newest(self, tmp_path, caplog):
         resume = checkpoint.Checkpoints(SimpleNamespace(), tmp_path, {}).resume
         with caplog.at_level("INFO"):
             assert resume("auto") == (0, 0)
-        assert caplog.messages == ["There is no whole checkpoint yet."]
-        assert checkpoint.in_words(Path("a/7")) == "The newest whole checkpoint is a/7."
+        assert caplog.messages == ["There is no complete checkpoint yet."]
+        assert checkpoint.in_words(Path("a/7")) == "The newest complete checkpoint is a/7."
 
     def test_damaged_weights(self, tmp_path):
         (tmp_path / "0.pdparams").write_bytes(b"\x80\x04")
         resume = checkpoint.Checkpoints(SimpleNamespace(model=None), tmp_path, {}).resume
         message = said(resume, f"{tmp_path}/0")
         assert message.startswith(f"{tmp_path}/0.pdparams cannot be read: ")
-        assert message.endswith(". There is no whole checkpoint yet.")
+        assert message.endswith(". There is no complete checkpoint yet.")
 
 
 class TestConfigurations:
@@ -141,7 +144,7 @@ class TestConfigurations:
         path.write_text("- a")
         assert check() == f"The configuration {path} has no sections: it must be lines of KEY: VALUE"
         path.write_text("a: [1")
-        assert check().startswith(f"The configuration {path} is no YAML: while parsing a flow sequence")
+        assert check().startswith(f"The configuration {path} is not valid YAML: while parsing a flow sequence")
         path = tmp_path / "a.txt"
         path.write_text("a: 1")
         assert check() == f"The name of a configuration must end in .yml or .yaml, which {path} does not"
@@ -157,7 +160,7 @@ class TestImages:
     def test_that_are_not_there(self, tmp_path):
         expected = "Name an image with --infer_img, or a folder of images with --infer_dir"
         assert said(inference.find_images, None, None) == expected
-        assert said(inference.find_images, None, "no/where") == "--infer_dir is no folder: no/where"
+        assert said(inference.find_images, None, "no/where") == "--infer_dir names no folder that is there: no/where"
         (tmp_path / "a.txt").touch()
         assert said(inference.find_images, None, str(tmp_path)) == (
             "There is no image (.jpg, .jpeg, .jpe, .png, .bmp, .dib, .tif, .tiff, .webp, .jp2, .gif, .avif, .ppm, "
@@ -221,7 +224,9 @@ def test_a_signal(caplog, name):
     with caplog.at_level("INFO"), SignalWatch() as watch:
         watch._note(signal.Signals[name], None)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    assert caplog.messages == [f"{name}: leaving after this iteration, with a checkpoint. Ctrl-C ends the run at once."]
+    assert caplog.messages == [
+        f"{name}: stopping after this iteration and saving a checkpoint. Ctrl-C stops at once, without one."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -250,7 +255,10 @@ class TestOnnx:
         assert said(onnx_nms.graph, MultiClassNMS(**options)) == f"--format onnx: MultiClassNMS.{words}"
 
     def test_another_head(self, tmp_path):
-        expected = "--format onnx takes a head with MultiClassNMS, such as RetinaHead, which ReLU does not have"
+        expected = (
+            "--format onnx takes a detector with MultiClassNMS, such as RetinaNet, or of the DETR family, "
+            "which ReLU is not"
+        )
         assert said(onnx.export, SimpleNamespace(model=paddle.nn.ReLU()), tmp_path) == expected
 
     def test_missing_packages(self, monkeypatch):

@@ -114,7 +114,7 @@ def test_nothing_fits(trainer, saved):
     path = saved({**{f"layer{i}.weight": paddle.ones([2, 2]) for i in range(4)}, "epoch": 3})
     message = (
         rf"^Nothing in {path} fits the model: its 4 tensors are layer0.weight, layer1.weight, layer2.weight, ...; the "
-        r"model's 8 are backbone.0.weight, .*pretrain_weights=null$"
+        r"model's 8 are backbone.0.weight, .*pretrain_weights=null; a ResNet .*$"
     )
     with pytest.raises(ToolError, match=message):
         pretrained.load_into(trainer, str(path))

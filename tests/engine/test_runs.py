@@ -264,7 +264,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(small_runs: SmallRuns, monkeyp
     assert end.value.code == 1
     folder = small_runs.folder
     message = f"The checkpoint {folder}/1 could not be written: [Errno 28] No space left on device. "
-    assert f"{message}The newest whole checkpoint is {folder}/0. Make room" in caplog.text
+    assert f"{message}The newest complete checkpoint is {folder}/0. Make room" in caplog.text
     assert {path.name for path in folder.glob("*.*") if path.name[0].isdigit()} == {
         "0.pdparams", "0.pdopt", "0.state.json"
     }  # fmt: skip
@@ -300,7 +300,7 @@ def test_a_worker_that_died(small_runs: SmallRuns, monkeypatch, caplog):
     assert end.value.code == 1
     assert caplog.messages[-1] == (
         "A worker of the data loader has ended, unexpectedly with code 3. Where nobody killed it, memory was most "
-        "often too small: lower worker_num or the batch.\nThere is no whole checkpoint yet."
+        "often too small: lower worker_num or the batch.\nThere is no complete checkpoint yet."
     )
 
 
@@ -323,7 +323,7 @@ def test_an_image_that_cannot_be_decoded_ends_the_run(small_runs: SmallRuns, mon
         small_runs.train(f"worker_num={workers}", "epoch=4")
     assert end.value.code == 1
     assert caplog.messages[-1] == (
-        f"{broken} cannot be decoded: it is no image, or a damaged one (8 bytes)\nThe newest whole checkpoint is "
+        f"{broken} cannot be decoded: it is no image, or a damaged one (8 bytes)\nThe newest complete checkpoint is "
         f"{small_runs.folder}/{epochs[-1] - 1}. Go on from there with --resume auto."
     )
     assert f"{epochs[-1] - 1}" in small_runs.checkpoints()

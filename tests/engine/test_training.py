@@ -217,8 +217,8 @@ class TestEnd:
     def test_by_data_that_cannot_be_read(self, run, tmp_path, seeded):
         with pytest.raises(ToolError) as end:
             run(error=ReadingError("a.png is damaged"), seed=0 if seeded else None)
-        newest = f"The newest whole checkpoint is {tmp_path}/run/3. Go on from there with --resume auto."
-        assert str(end.value) == f"a.png is damaged\n{newest if seeded else 'There is no whole checkpoint yet.'}"
+        newest = f"The newest complete checkpoint is {tmp_path}/run/3. Go on from there with --resume auto."
+        assert str(end.value) == f"a.png is damaged\n{newest if seeded else 'There is no complete checkpoint yet.'}"
 
 
 @pytest.mark.parametrize(

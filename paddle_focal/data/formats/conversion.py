@@ -128,7 +128,7 @@ def _refuse_existing(parts: Sequence[Part], overwrite: bool) -> None:
 def _note(name: str, parts: Sequence[Part], contents: Sequence[dict], report: DataReport) -> None:
     samples = [sample for part in parts for sample in part.samples]
     background = sum(sample.annotation is None for sample in samples)
-    report.note(f"{name}: {len(samples):,} images, {background:,} of them background without an annotation file")
+    report.note(f"{name}: {len(samples):,} images, {background:,} of them without an annotation file, as background")
     difficult = sum("difficult" in entry for content in contents for entry in content["annotations"])
     if difficult:
         report.note(f"{difficult:,} difficult objects: trained on like others, left out of evaluation as crowds")

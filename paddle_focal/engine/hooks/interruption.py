@@ -63,7 +63,9 @@ class SignalWatch:
         if self.received is None:
             self.received = number
             name = signal.Signals(number).name
-            logger.info("%s: leaving after this iteration, with a checkpoint. Ctrl-C ends the run at once.", name)
+            logger.info(
+                "%s: stopping after this iteration and saving a checkpoint. Ctrl-C stops at once, without one.", name
+            )
         elif number == signal.SIGINT:  # not SIGTERM, which Paddle's launcher repeats
             raise KeyboardInterrupt
 
@@ -105,8 +107,8 @@ class SaveOnSignal(Callback):
         if status["mode"] == "train" and self._done is not None:
             self._save(*self._done)
         logger.info(
-            "Interrupted in epoch %d. Go on with the same command and --resume auto%s",
-            status["epoch_id"] + 1,
+            "Interrupted in epoch [%d]. Go on with the same command and --resume auto%s",
+            status["epoch_id"],  # as ppdet counts in its lines
             f", from {self._saved}" if self._saved else "",
         )
         raise Interrupted(128 + self._watch.received)
