@@ -1,22 +1,22 @@
 """Measure paddle_focal against other ways to the same numbers, on this machine.
 
-    python tools/benchmark.py loss
+    paddle-focal benchmark loss
 
 computes a focal loss and its gradient with each contender, in turns, and writes loss.json, loss.md and loss.png. A
 contender that cannot serve is skipped with the reason; one whose numbers are wrong is reported, not timed.
 
-    python tools/benchmark.py head
-    python tools/benchmark.py step
+    paddle-focal benchmark head
+    paddle-focal benchmark step
 
 compare RetinaNet's loss stage, and a whole training step, with PaddleDetection's own head, with only the loss replaced
 (drop-in), with FocalRetinaHead and with a loss stage that costs nothing (floor); they write head.* and step.*.
 
-    python tools/benchmark.py step --architecture ppyoloe
+    paddle-focal benchmark step --architecture ppyoloe
 
 and picodet and rtdetr compare a training step of these detectors with PaddleDetection's components, with those that
 paddle_focal.detection.replace() puts in their places (plugin), and with the floor.
 
-    python tools/benchmark.py family
+    paddle-focal benchmark family
 
 compares the varifocal, quality and Gaussian focal losses with PaddleDetection's own, at the sizes of its
 configurations; it writes family.*.

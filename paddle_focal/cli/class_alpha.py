@@ -2,8 +2,8 @@
 
 Prints a table and the lines for a configuration, and draws both as bars.
 
-    python tools/class_alpha.py -c configs/retinanet_r18_fpn_digits.yml
-    python tools/class_alpha.py --annotations dataset/digits/annotations/instances_train.json
+    paddle-focal class-alpha -c retinanet_r18_fpn_digits
+    paddle-focal class-alpha --annotations dataset/digits/annotations/instances_train.json
 """
 
 from __future__ import annotations

@@ -64,6 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(TEXT.format(name=name, stem=path.stem, rate=rate))
+    except FileExistsError:
+        print(f"{parser.prog}: error: {path} is there already: name another file", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"{parser.prog}: error: {path}: {error.strerror}", file=sys.stderr)
         return 1

@@ -4,7 +4,7 @@ The 1,797 scans of real handwriting that ship with scikit-learn (UCI "Optical Re
 scaled, tinted and scattered over noisy canvases. Training and validation images use different scans. The same arguments
 give the same bytes.
 
-    python tools/make_digits.py --output dataset/digits
+    paddle-focal make-digits --output dataset/digits
 """
 
 from __future__ import annotations

@@ -102,5 +102,5 @@ def infer(config, images: Sequence[str], output_dir: str, draw_threshold: float 
                 boxes.append({**box, "bbox": [left, top, right - left, bottom - top], "score": score})
     path = Path(output_dir, "predictions.json")
     write_whole(path, lambda partial: partial.write_text(json.dumps(boxes, indent=1) + "\n"))
-    logger.info("%s: %d boxes in %d images", path, len(boxes), len(images))
+    logger.info("%s: %d boxes of any score in %d images", path, len(boxes), len(images))
     return path

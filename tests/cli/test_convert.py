@@ -66,6 +66,7 @@ def test_files_and_configuration(data, capsys, log):
     for document in (train, val):
         assert document["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
     assert "voc: 10 images, 0 of them without an annotation file, as background" in log.messages
+    assert "split at random, as --val 0.2 --seed 0 does: train 8, val 2 images" in log.messages
     assert "10 difficult objects: trained on like others, left out of evaluation as crowds" in log.messages
     assert "categories: 1 cat, 2 dog" in log.messages
     files, configuration = capsys.readouterr().out.split("\n\n", 1)

@@ -114,7 +114,7 @@ def test_one_is_begun_and_never_overwritten(tmp_path, monkeypatch, capsys, works
     (tmp_path / "mine.yml").write_text("mine")
     capsys.readouterr()
     assert init.main(["fcos_digits", "mine.yml"]) == 1
-    assert capsys.readouterr().err.endswith(": error: mine.yml: File exists\n")
+    assert capsys.readouterr().err.endswith(": error: mine.yml is there already: name another file\n")
     assert (tmp_path / "mine.yml").read_text() == "mine"
 
 

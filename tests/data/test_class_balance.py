@@ -156,8 +156,8 @@ class TestTool:
         assert lines[1].split() == ["cat", "2", "66.67%", "0.1818"]
         assert lines[2].split() == ["dog", "1", "33.33%", "0.3077"]
         assert lines[3].split() == ["cow", "0", "0.00%", "0.2500", "no", "objects"]
-        section = yaml.safe_load("\n".join(lines[5:7]))
-        assert section == {"SigmoidFocalLoss": {"alpha": [0.1818, 0.3077, 0.25]}}
+        section = yaml.safe_load("\n".join(lines[5:6]))
+        assert section == {"alpha": [0.1818, 0.3077, 0.25]}
         assert cv2.imread(str(picture)).shape[1] == 1100
 
     def test_names_in_any_script(self, tmp_path, monkeypatch):

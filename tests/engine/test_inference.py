@@ -81,7 +81,7 @@ def test_predict_and_export(tmp_path, digits, weights):
     flags = ("--infer_dir", str(images), "--output_dir", str(tmp_path / "drawn"), "--draw_threshold", "0.3")
     result = run_tool("infer", tmp_path, digits, *settings, flags=flags)
     boxes = json.loads((tmp_path / "drawn/predictions.json").read_text())
-    assert f"predictions.json: {len(boxes)} boxes in 3 images" in result.stdout
+    assert f"predictions.json: {len(boxes)} boxes of any score in 3 images" in result.stdout
     for path in images.iterdir():
         drawn, original = cv2.imread(str(tmp_path / "drawn" / path.name)), cv2.imread(str(path))
         assert drawn.shape == original.shape
@@ -234,7 +234,7 @@ def test_the_file_of_predictions(monkeypatch, tmp_path, caplog):
     ]
     assert path == tmp_path / "predictions.json"
     assert path.read_text() == PREDICTIONS
-    assert caplog.messages[0] == f"{path}: 2 boxes in 3 images"
+    assert caplog.messages[0] == f"{path}: 2 boxes of any score in 3 images"
 
 
 class TestImages:

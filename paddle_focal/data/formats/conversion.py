@@ -98,11 +98,15 @@ def _target(split: str, options: argparse.Namespace) -> Path:
 def _split(found: dict[str, list[Sample]], options: argparse.Namespace, report: DataReport) -> dict[str, list[Sample]]:
     """The splits that were found, or else those by --val and --seed."""
     if "" in found:
+        share, seed = 0.2 if options.val is None else options.val, options.seed or 0
         try:
-            return coco.split_by_seed(found[""], 0.2 if options.val is None else options.val, options.seed or 0)
+            splits = coco.split_by_seed(found[""], share, seed)
         except ValueError as error:
             report.error(str(error))
             stop_on_errors(report)
+        counts = ", ".join(f"{split} {len(samples):,}" for split, samples in splits.items())
+        report.note(f"split at random, as --val {share:g} --seed {seed} does: {counts} images")
+        return splits
     if options.val is not None or options.seed is not None:
         counts = ", ".join(f"{split} {len(samples):,}" for split, samples in found.items())
         raise ToolError(f"{options.folder} is already split ({counts} images): leave out --val and --seed")

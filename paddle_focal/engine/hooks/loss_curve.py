@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib import ticker
 from matplotlib.figure import Figure
 from ppdet.engine.callbacks import Callback
 
@@ -55,6 +56,9 @@ def draw_loss_curve(
     if validation_losses:
         points = {"color": "black", "marker": "o", "markersize": 4, "linewidth": 0.8, "linestyle": ":"}
         axes.plot(list(validation_losses), list(validation_losses.values()), label="loss, validation images", **points)
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     write_whole(path, lambda partial: figure.savefig(partial, dpi=120))
