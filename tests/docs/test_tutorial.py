@@ -33,7 +33,7 @@ def few(source: Path, target: Path) -> None:
 
 def test_commands_name_what_there_is():
     tools = [command.split()[1] for command in COMMANDS if command.startswith("python tools/")]
-    assert len(tools) == 9
+    assert len(tools) == 13
     assert all((ROOT / tool).is_file() for tool in tools)
     images = re.findall(r"!\[[^]]+\]\((.*?)\)", TEXT)
     assert len(images) == 2
@@ -70,5 +70,7 @@ def test_train_and_export(folder):
             run(command, folder)
         else:
             subprocess.run(command, shell=True, cwd=folder, check=True)
-    written = ("output/cells/metrics.json", "output/cells/loss_distribution.png", "drawn/predictions.json")
-    assert all((folder / name).is_file() for name in written)
+    written = ("cells/metrics.json", "cells/loss_distribution.png", "cells_ppyoloe/bbox.json")
+    assert all((folder / "output" / name).is_file() for name in written)
+    assert (folder / "drawn/predictions.json").is_file()
+    assert (folder / "output_inference/cells_ppyoloe/infer_cfg.yml").is_file()

@@ -27,15 +27,15 @@ def commands_of(page: str) -> list[str]:
     return [line for kind, block in blocks_of(page) if kind == "bash" for line in block.splitlines()]
 
 
-def configuration() -> str:
-    """The tutorial's own, which is the one that builds on the demo's."""
+def configuration(base: str = "retinanet_r18_fpn_digits") -> str:
+    """The tutorial's own, which is the one that builds on the demo's, or its one for another detector."""
     blocks = blocks_of(read("train_your_own_data.md"))
-    (found,) = (block for kind, block in blocks if block.startswith("_BASE_: [retinanet_r18_fpn_digits.yml]"))
+    (found,) = (block for kind, block in blocks if block.startswith(f"_BASE_: [{base}.yml]"))
     return found
 
 
 def checkout(folder: Path) -> Path:
-    """A folder with the tools, the data and the configuration of the tutorial."""
+    """A folder with the tools, the data and the configurations of the tutorial."""
     if not DATA.is_dir():
         pytest.skip(f"the blood cells are not in {DATA}")
     for name in ("tools", "configs"):
@@ -45,6 +45,7 @@ def checkout(folder: Path) -> Path:
     (folder / "dataset").mkdir()
     (folder / "dataset/cells").symlink_to(DATA)
     (folder / "configs/cells.yml").write_text(configuration())
+    (folder / "configs/cells_ppyoloe.yml").write_text(configuration("ppyoloe_digits"))
     return folder
 
 
