@@ -10,6 +10,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx
 html_theme = "furo"
 html_title = f"paddle_focal {release}"
 html_copy_source = False
+html_show_copyright = False
 exclude_patterns = ["_build"]
 
 myst_heading_anchors = 3
