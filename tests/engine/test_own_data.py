@@ -51,7 +51,7 @@ def last_words(caplog, run, *options: str) -> str:
 
 def readers_of_the_tutorial() -> list[str]:
     blocks = (yaml.safe_load(text) for kind, text in blocks_of(read("train_your_own_data.md")) if kind == "yaml")
-    (config,) = (block for block in blocks if "sample_transforms" in block.get("TrainReader", {}))
+    config = next(block for block in blocks if "sample_transforms" in block.get("TrainReader", {}))
     return [
         f"{name}.sample_transforms={json.dumps(config[name]['sample_transforms'])}"
         for name in ("TrainReader", "EvalReader", "TestReader")
