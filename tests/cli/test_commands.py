@@ -122,7 +122,7 @@ def test_errors_in_words_end_every_command(command, monkeypatch, caplog, tmp_pat
 
 
 @pytest.fixture
-def calls(monkeypatch, config):
+def calls(monkeypatch, config, tmp_path):
     """What evaluating, detecting and exporting are called with."""
     calls = []
 
@@ -144,6 +144,7 @@ def calls(monkeypatch, config):
         return AttrDict(weights="small")
 
     monkeypatch.setattr(runtime, "compress", compress)
+    monkeypatch.chdir(tmp_path)
     Path("slim.yml").write_text("slim: QAT")
     return calls
 
