@@ -282,9 +282,8 @@ def results(config: dict, weights: dict[str, np.ndarray] | None, folder: Path) -
     if weights is not None:
         schedule = ScheduledGamma(SimpleNamespace(model=model, cfg={}), {"kind": "constant", "gammas": [4.0]})
         schedule.on_step_begin({"mode": "train", "epoch_id": 0, "step_id": 0, "steps_per_epoch": 1})
-        averages = {name: one.clone() for name, one in model.state_dict().items()}
         found["gamma"] = numbers_and_gradients(model, batches["boxes"], config)
-        model.set_state_dict(averages)
+    model.set_state_dict(found["weights"])  # without the averages of batches that one of the two models cannot take
     found["predictions"] = attempted(predictions, model, batches["boxes"])
     found["export"] = attempted(exported, model, batches["boxes"], config, folder)
     print({name: _in_short(name, one) for name, one in found.items()}, flush=True)
