@@ -145,7 +145,7 @@ class Work(NamedTuple):
 
 
 LOAD, PACK, STORE = r"\bLDG?\.", r"\bLDG\.E\.128", r"\bSTG?\."
-EXP, RECIPROCAL, DOUBLE = r"MUFU\.EX2", r"MUFU\.RCP", r"\bDFMA"
+EXP, RECIPROCAL, PRODUCT, DOUBLE = r"MUFU\.EX2", r"MUFU\.RCP", r"\bFFMA", r"\bDFMA"
 
 
 def describe(kernel: str) -> Work | None:
@@ -153,11 +153,14 @@ def describe(kernel: str) -> Work | None:
     if kernel in ("focal_best_overlaps", "focal_label_anchors"):
         return Work(1, [{RECIPROCAL: 1}], 0)  # of a pair of a box and an anchor
     match = re.fullmatch(r"focal_(softmax_)?(loss|gradient)_(?:(\w+?)_)?(b?float\d+)", kernel)
-    if not match or (match[1] and "soft" in (match[3] or "")):
+    if not match:
         return None
     is_softmax, result, kind, dtype = match.groups()
     size, has_exps, is_gradient = BYTES[dtype], dtype != "float64", result == "gradient"
     moved = size * (1 + is_gradient)
+    if is_softmax and kind and "soft" in kind:  # class by class, and with 20 products of a loss at the least
+        exps, loss = ({EXP: 1}, {PRODUCT: 20}) if has_exps else ({DOUBLE: 10}, {DOUBLE: 20})
+        return Work(1, [{LOAD: 1}, exps, loss, *([{STORE: 1, **loss}] * is_gradient)], moved + size)
     if is_softmax:
         again = {LOAD: 4} if kind == "large" else {}
         exps = {EXP: 4} if has_exps else {DOUBLE: 40}  # of four polynomials
