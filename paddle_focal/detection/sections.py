@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Callable
 
 from ppdet.core import workspace
 from ppdet.core.config.schema import SchemaDict
@@ -51,6 +51,11 @@ def references_to(name: str) -> Iterator[tuple[SchemaDict, str, Any]]:
         yield from (said for said in said_of(section) if name_of(said[2]) == name)
 
 
+def checks_of(section: SchemaDict) -> dict[str, Callable[[Any], Any]]:
+    """The checks of the plugin's own keys in a section, by their names; none if its component is PaddleDetection's."""
+    return getattr(getattr(section.pymodule, section.name), "checks", dict)()
+
+
 def places_of(key: str) -> list[tuple[str, ...]]:
     """Where a configuration gives a key to those of the plugin's components in use that have it.
 
@@ -59,7 +64,7 @@ def places_of(key: str) -> list[tuple[str, ...]]:
     """
     places = []
     for section in sections_in_use():
-        if key in getattr(getattr(section.pymodule, section.name), "checks", dict)():
+        if key in checks_of(section):
             inside = (
                 (other.name, where) for other, where, value in references_to(section.name) if isinstance(value, dict)
             )

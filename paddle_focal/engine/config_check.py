@@ -17,7 +17,7 @@ from ppdet.core.config.schema import SchemaDict
 from ppdet.data import source, transform
 from ppdet.optimizer import optimizer
 
-from paddle_focal.detection.sections import references_to, sections_in_use
+from paddle_focal.detection.sections import checks_of, references_to, sections_in_use
 from paddle_focal.engine import config_names
 from paddle_focal.engine.config_names import COUNTS, DATASETS, READERS
 from paddle_focal.engine.logs import logger
@@ -123,9 +123,8 @@ def _names(
         if name in read or name in components:
             continue
         what = f"there is no section {name}" if isinstance(config[name], dict) else f"nothing reads the setting {name}"
-        if hint := _hint(name, read, _CLOSE_SECTION if isinstance(config[name], dict) else _CLOSE) or _swapped(
-            name, read
-        ):
+        cutoff = _CLOSE_SECTION if isinstance(config[name], dict) else _CLOSE
+        if hint := _hint(name, read, cutoff) or _swapped(name, read):
             yield f"{what}{hint}"
         elif name in options or (isinstance(config[name], dict) and _hint(name, components, _CLOSE)):
             yield Doubt(f"{what}{_hint(name, components, _CLOSE)}")
@@ -175,7 +174,7 @@ def _created_by(kind: Callable) -> tuple[str, ...]:
 
 def _keys(section: SchemaDict, where: str, values: Mapping[str, Any]) -> Iterator[str]:
     """Unknown keys, wrong values of the plugin's own, and text where there should be a number, for a section."""
-    checks = getattr(getattr(section.pymodule, section.name), "checks", dict)()
+    checks = checks_of(section)
     for key, value in values.items():
         if key not in section.schema:
             keys = config_names.keys_of(section)
@@ -299,13 +298,14 @@ def _export(config: Mapping[str, Any], _) -> Iterator[str]:
 def _exported_size(config: Mapping[str, Any], _) -> Iterator[str]:
     """An exported model of ppdet takes images of the size in ``inputs_def``, whatever size the Resize gives."""
     reader = _section(config, "TestReader")
-    shape = (reader.get("inputs_def") or {}).get("image_shape") or ()
-    size = [*shape][-2:]
-    for step in reader.get("sample_transforms") or ():
-        options = step.get("Resize") if isinstance(step, dict) else None
+    given, steps = reader.get("inputs_def"), reader.get("sample_transforms")
+    shape = given.get("image_shape") if isinstance(given, dict) else None
+    if not isinstance(shape, list) or not isinstance(steps, list) or -1 in (size := shape[-2:]):
+        return
+    for options in (step.get("Resize") for step in steps if isinstance(step, dict)):
         target = options.get("target_size") if isinstance(options, dict) else None
         wanted = [target, target] if isinstance(target, int) else target
-        if wanted and len(size) == 2 and -1 not in size and [*wanted] != size:
+        if isinstance(wanted, list) and len(wanted) == 2 and wanted != size:
             yield (
                 f"TestReader.inputs_def.image_shape is {shape}, but TestReader's Resize has a target_size of {target}: "
                 f"an exported model would resize images to {size}; set it to [3, {wanted[0]}, {wanted[1]}]"

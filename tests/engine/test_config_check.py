@@ -391,3 +391,6 @@ def test_the_size_of_an_exported_model(load):
         "exported model would resize images to [64, 96]; set it to [3, 96, 96]"
     ]
     load("TestReader.inputs_def.image_shape=[3,-1,-1]")
+    assert mistakes_of(load, size, "TestReader.sample_transforms=5") == [
+        "TestReader.sample_transforms must be a list of transforms, such as [Decode: {}, Permute: {}], but is 5"
+    ]
