@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 PYTEST := python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 # The tests of what cannot depend on Paddle, or only takes longer there, are not repeated on Paddle 2.6.
-NOT_ON_PADDLE_2.6 := $(addprefix --ignore=tests/,csrc docs support engine/test_faults.py engine/test_other_detectors.py losses/test_fuzz.py test_types.py)
+NOT_ON_PADDLE_2.6 := $(addprefix --ignore=tests/,csrc docs support engine/test_faults.py)
 NOT_ON_PADDLE_2.6 += --deselect tests/test_build_command.py::TestCommand::test_build
 NOT_ON_PADDLE_2.6 += --deselect tests/cli/test_packaging.py::test_wheel_with_the_library
 

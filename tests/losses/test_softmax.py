@@ -31,6 +31,12 @@ class TestAccuracy:
                 np.testing.assert_allclose(loss, truth[0], rtol=2e-6, atol=1e-38)
                 np.testing.assert_allclose(gradient, truth[1], rtol=2e-6, atol=1e-38)
 
+    def test_beyond_the_largest_number_of_float32(self, backend):
+        logit = np.array([[1e39, 1e39], [0.0, 8e307]])
+        loss, gradient, _ = computed(logit, [0, 0], alpha=None, gamma=0.0, backend=backend)
+        np.testing.assert_allclose(loss, [np.log(2), 8e307], rtol=1e-12)
+        np.testing.assert_allclose(gradient, [[-0.5, 0.5], [-1, 1]], rtol=1e-12)
+
     @pytest.mark.parametrize("classes", [1, 2, 7, 8, 9, 1203])
     def test_sum_over_classes(self, backend, rng, classes):
         logit = rng.normal(scale=3, size=(70, classes))  # more labels than a tile has lanes

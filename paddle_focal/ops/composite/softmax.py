@@ -33,7 +33,8 @@ def _indexed(x: Tensor, label: Tensor, params: LossParams, gradient: bool) -> Te
     index = label.clip(0, classes - 1).unsqueeze(1)
     own = paddle.take_along_axis(x, index, 1)
     others = paddle.put_along_axis(x, index, paddle.full_like(own, -float("inf")), 1)
-    highest = others.max(axis=1, keepdim=True).clip(min=_LOWEST)
+    # Without a maximum, Paddle 2.6 takes the largest number of float32.
+    highest = others.max(axis=1, keepdim=True).clip(min=_LOWEST, max=float("inf"))
     power = paddle.exp(others - highest)
     total = power.sum(axis=1, keepdim=True)
     z = paddle.log(total) + (highest - own)
