@@ -118,9 +118,10 @@ def _boxes(data: Format, sample: Sample, picture: Picture, classes: list[str] | 
             "be those of the turned image",
             sample.image,
         )
-    unknown = dict.fromkeys(box.category for box in annotation.boxes if classes and box.category not in classes)
-    if unknown:
-        raise FormatError(f"class {some([*map(repr, unknown)])} is not among the classes: {some(classes, 10)}")
+    for name in dict.fromkeys(box.category for box in annotation.boxes):
+        if classes and name not in classes:
+            fault = f"class {name!r} is not among the classes ({some(classes, 10)})"
+            data.findings.common_error(fault, sample.annotation)
     for box in repeated(annotation.boxes):
         data.findings.remark("boxes occur more than once in their image", f"{sample.annotation} {box.category}")
     return annotation.boxes

@@ -108,7 +108,7 @@ def test_the_first_lines_of_its_list_of_classes_are_no_classes(data):
     assert read.classes == ["dog", "cat"]
     assert read.boxes == {"a.jpg": [("cat", 1, 2, 3, 4)]}
     data.write({"a.json": labelme(shape("__ignore__", (1, 2), (3, 4)))})
-    assert data.read().errors == ["a.json: class '__ignore__' is not among the classes: dog, cat"]
+    assert data.read().errors == ["class '__ignore__' is not among the classes (dog, cat): a.json"]
 
 
 def test_encodings(data):

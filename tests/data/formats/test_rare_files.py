@@ -181,7 +181,8 @@ class TestVOC:
     def test_up_to_ten_classes_are_named(self, data):
         data.draw("a.jpg")
         data.write({"a.xml": CAT, "labels.txt": "\n".join("abcdefghijk")})
-        assert data.read().errors == ["a.xml: class 'cat' is not among the classes: a, b, c, d, e, f, g, h, i, j, ..."]
+        names = "a, b, c, d, e, f, g, h, i, j, ..."
+        assert data.read().errors == [f"class 'cat' is not among the classes ({names}): a.xml"]
 
     def test_lists(self, data):
         data.draw(*(f"JPEGImages/{name}.JPG" for name in "abc"))
