@@ -10,6 +10,12 @@ import numpy as np
 TYPES = {"float16": 0, "bfloat16": 1, "float32": 2, "float64": 3, "int32": 4, "int64": 5}
 WIDTH = {"float16": 8, "bfloat16": 8, "float32": 4, "float64": 2}
 FLOATING = list(WIDTH)
+#: Labels before the classes, classes, labels behind them.
+SHAPES = [
+    (1, 1, 1), (1, 1, 3001), (5, 1, 77), (5, 1, 80), (700, 1, 1),
+    (1, 3, 1), (1501, 3, 1), (130, 80, 1), (3, 1203, 1), (41, 91, 1), (9, 2, 1),
+    (3, 3, 16), (2, 80, 40), (2, 37, 64), (3, 3, 7), (2, 80, 35), (2, 19, 13), (2, 1203, 3),
+]  # fmt: skip
 # Largest relative error of an element (in float32 of gamma 0, 1 or 2, and ten times that of any other), and the largest
 # error below the smallest normal number.
 TOLERANCE = {"float64": 1e-9, "float32": 2e-6, "float16": 1.02 * 2**-11, "bfloat16": 1.02 * 2**-8}
