@@ -1,14 +1,10 @@
-// The sum of a loss of single logits and its gradient on a GPU, in whole packs: the work of one thread.
-//
-// All logits of a pack are evaluated as if their target were 0. Few packs have one that is not, or a label without loss:
-// they are mended, in a branch that most warps do not enter. In a sum such logits are -infinity, which is no loss, and
-// what they add is computed apart.
+// The sum of a loss of single logits and its gradient on a GPU, in whole packs: which of them a thread takes, and what
+// lies beside them.
 #pragma once
 
 #include <cmath>
 
-#include "cuda/focal_pack.cuh"
-#include "cuda/focal_pass.cuh"
+#include "cuda/focal_pack_loss.cuh"
 
 namespace paddle_focal {
 namespace cuda {
@@ -20,12 +16,8 @@ class PackedLoss {
   static constexpr int kUnroll = unroll_of(kSize);
   static constexpr int kAll = kUnroll * kSize;
   static constexpr int kStep = kThreads * kSize;
-  static constexpr bool kHeat = kKind == Kind::kHeatmap || kKind == Kind::kFloatHeatmap;
-  static constexpr bool kDense = kHeat || kKind == Kind::kTargets || kKind == Kind::kFloatTargets;
-  static constexpr bool kRunning = kKind == Kind::kRuns || kKind == Kind::kWeightedRuns;
-  static constexpr bool kWeighted =
-      kKind == Kind::kWeightedRows32 || kKind == Kind::kWeightedRows64 || kKind == Kind::kWeightedRuns;
-  static constexpr int kWeights = kRunning ? kSize : kAll;  // of the logits of an item, or of each of its packs
+  static constexpr bool kHeat = has_heatmap(kKind), kDense = has_targets(kKind);
+  static constexpr bool kRunning = has_runs(kKind), kWeighted = has_weights(kKind);
   static constexpr bool kShortLabel = kKind == Kind::kRows32 || kKind == Kind::kWeightedRows32;
   using Label = std::conditional_t<kShortLabel, int32_t, int64_t>;
   using Target = std::conditional_t<kKind == Kind::kFloatTargets || kKind == Kind::kFloatHeatmap, float, S>;
@@ -45,12 +37,7 @@ class PackedLoss {
       std::is_same<S, double>::value ? 2 : kRunning || kWeighted || kGamma == Gamma::kAny ? 3 : 4;
 
   FOCAL_INLINE PackedLoss(const Pass& pass, int64_t block, int thread)
-      : pass(pass),
-        params(pass.params),
-        scales(pass),
-        negative{static_cast<T>(params.numbers[0])},
-        block(block),
-        thread(thread) {}
+      : pass(pass), params(pass.params), block(block), thread(thread), loss(pass) {}
 
   FOCAL_INLINE double run() {
     if constexpr (kRunning) {
@@ -58,9 +45,7 @@ class PackedLoss {
     } else {
       run_tiles();
     }
-    flush();
-    // Where there is nothing to add up, an infinite scale makes nothing of it.
-    return (negatives == 0 ? 0 : negatives * scales.background) + positives;
+    return loss.sum();
   }
 
  private:
@@ -116,7 +101,7 @@ class PackedLoss {
       };
       const auto weight_of = [&](int k) { return weights[row_of(k)]; };
       const auto weigh = [&](T (&weight)[kAll]) { weigh_rows(item, weights, left, weight); };
-      take(item.x, item.target, is_special(item, classes), marks_of, target_of, weight_of, weigh);
+      loss.take(item.x, item.target, is_special(item, classes), marks_of, target_of, weight_of, weigh);
       if constexpr (kGradient) {
 #pragma unroll
         for (int u = 0; u < kUnroll; ++u) store_most<S, T, kSize>(item.x + u * kSize, left - u * kStep, to + u * kStep);
@@ -125,7 +110,7 @@ class PackedLoss {
       if constexpr (kDense) target += kUnroll * kStep;
       if constexpr (kGradient) to += kUnroll * kStep;
       place += kUnroll * kStep;
-      if (!kGradient && ++count % 16 == 0) flush();
+      if (!kGradient && ++count % 16 == 0) loss.flush();
     }
   }
 
@@ -211,7 +196,7 @@ class PackedLoss {
     const int64_t base = block * pass.share.per_block;
     for (int32_t left = pass.share.left(block, thread), n = thread; left > 0; left -= kThreads, n += kThreads) {
       run_unit(base + n);
-      flush();
+      loss.flush();
     }
   }
 
@@ -265,7 +250,7 @@ class PackedLoss {
 #pragma unroll
         for (int j = 0; j < kSize; ++j) weight[j] = weights[j];
       };
-      take(item.x, item.target, has_dropped || next < c + kUnroll, marks_of, target_of, weight_of, weigh);
+      loss.take(item.x, item.target, has_dropped || next < c + kUnroll, marks_of, target_of, weight_of, weigh);
       if constexpr (kGradient) {
 #pragma unroll
         for (int u = 0; u < kUnroll; ++u) {
@@ -304,96 +289,13 @@ class PackedLoss {
     return next;
   }
 
-  // One pack.
-
   FOCAL_INLINE T score_of(int64_t label) const { return params.score.data ? load_one<T>(params.score, label) : T(1); }
-
-  /// Adds losses up, or puts derivatives in place of the logits.
-  template <class MarksOf, class TargetOf, class WeightOf, class Weigh>
-  FOCAL_INLINE void take(T (&x)[kAll], const T* target, bool is_special, MarksOf marks_of, TargetOf target_of,
-                         WeightOf weight_of, Weigh weigh) {
-    T result[kAll], weight[kWeights];
-    if constexpr (kGradient) {
-#pragma unroll
-      for (int j = 0; j < kAll; ++j) result[j] = negative(x[j]).derivative() * factor_of(target, j, scales.background);
-      if (is_special) {
-        const Marks marks = marks_of();
-#pragma unroll
-        for (int j = 0; j < kAll; ++j) {
-          if (marks.ignored >> j & 1) result[j] = 0;
-          if (marks.invalid >> j & 1) result[j] = static_cast<T>(NAN);
-        }
-        for_each_own(marks.own, x, target_of, [&](int k, T value) { put(result, k, value); });
-      }
-    } else {
-      if (is_special) {
-        const Marks marks = marks_of();
-        if (marks.invalid) other += static_cast<T>(NAN);
-        for_each_own(marks.own, x, target_of, [&](int k, T value) { other += kWeighted ? value * weight_of(k) : value; });
-#pragma unroll
-        for (int j = 0; j < kAll; ++j) {
-          if ((marks.own | marks.ignored | marks.invalid) >> j & 1) x[j] = -static_cast<T>(INFINITY);
-        }
-      }
-#pragma unroll
-      for (int j = 0; j < kAll; ++j) {
-        const auto terms = negative(x[j]);
-        result[j] = kHeat ? terms.loss() * factor_of(target, j, T(1)) : terms.loss();
-      }
-    }
-    if constexpr (kWeighted) weigh(weight);
-#pragma unroll
-    for (int j = 0; j < kAll; ++j) {
-      if constexpr (kWeighted) result[j] *= weight[j % kWeights];
-      if constexpr (kGradient) {
-        x[j] = result[j];
-      } else {
-        part[j % 4] += result[j];
-      }
-    }
-  }
-
-  FOCAL_INLINE T factor_of(const T* target, int j, T scale) const {
-    if constexpr (!kHeat) return scale;
-    return scale * off_peak_factor(target[j], static_cast<T>(params.numbers[1]));
-  }
-
-  /// Calls function(position, loss or derivative) for logits whose target is not 0.
-  template <class TargetOf, class Function>
-  FOCAL_INLINE void for_each_own(uint32_t own, const T (&x)[kAll], TargetOf target_of, Function function) const {
-    if (!own) return;
-    const auto run = [&](auto formula) {
-      while (own) {
-        const int k = take_lowest(own);
-        const T target = target_of(k);
-        const auto terms = formula.positive(pick(x, k), target);
-        const T value = static_cast<T>(kGradient ? terms.derivative() : terms.loss());
-        const T scale = positive_scale(params, target, scales.foreground, scales.background);
-        function(k, is_share(target) ? value * scale : static_cast<T>(NAN));
-      }
-    };
-    if constexpr (kHeat) {
-      run(GaussianFocal<kGamma, T>(params.numbers));
-    } else {
-      visit_formula_of<kGamma, T>(params, run);
-    }
-  }
-
-  FOCAL_INLINE void flush() {
-    if constexpr (kGradient) return;
-    negatives += (part[0] + part[1]) + (part[2] + part[3]);
-    positives += other;
-    other = part[0] = part[1] = part[2] = part[3] = 0;
-  }
 
   const Pass& pass;
   const FocalLossParams& params;
-  const Scales<T> scales;
-  const HardNegative<kGamma, T> negative;
   const int64_t block;
   const int thread;
-  double negatives = 0, positives = 0;  // losses of target 0, without their scale, and all others
-  T part[4] = {}, other = 0;            // of the last few packs
+  PackLoss<S, kGradient, kKind, kGamma> loss;
 };
 
 }  // namespace cuda

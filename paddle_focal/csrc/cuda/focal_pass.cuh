@@ -22,6 +22,15 @@ enum class Kind {
   kWeightedRows32, kWeightedRows64, kWeightedRuns,
 };
 
+FOCAL_INLINE constexpr bool has_heatmap(Kind kind) { return kind == Kind::kHeatmap || kind == Kind::kFloatHeatmap; }
+FOCAL_INLINE constexpr bool has_targets(Kind kind) {
+  return has_heatmap(kind) || kind == Kind::kTargets || kind == Kind::kFloatTargets;
+}
+FOCAL_INLINE constexpr bool has_runs(Kind kind) { return kind == Kind::kRuns || kind == Kind::kWeightedRuns; }
+FOCAL_INLINE constexpr bool has_weights(Kind kind) {
+  return kind == Kind::kWeightedRows32 || kind == Kind::kWeightedRows64 || kind == Kind::kWeightedRuns;
+}
+
 template <class S>
 constexpr int kWidth = 16 / static_cast<int>(sizeof(S));  // logits of a pack
 
@@ -72,7 +81,7 @@ struct Pass {
   static Share share_for(const FocalLossParams& params, Kind kind) {
     const int width = width_of(params.logit.type);
     if (kind == Kind::kAny) return {logit_count(params), kThreads * kAtATime};
-    if (kind != Kind::kRuns && kind != Kind::kWeightedRuns) return {logit_count(params), kThreads * width * unroll_of(width)};
+    if (!has_runs(kind)) return {logit_count(params), kThreads * width * unroll_of(width)};
     const Runs runs(params, width);
     return {params.outer * runs.chunks * runs.groups, kThreads};
   }
