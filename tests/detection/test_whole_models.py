@@ -52,7 +52,11 @@ MODELS = {
     "TTFHead, CTFocalLoss": ("ttfnet/pafnet_lite_mobilenet_v3_20x_coco", {}, ("predictions", "export")),
     "FCOSLoss": ("fcos/fcos_r50_fpn_1x_coco", {}, ("no boxes",)),
     "FCOSLossMILC, FCOSLossCR": ("semi_det/arsl/arsl_fcos_r50_fpn_coco_semi001", {}, ("no boxes",)),
-    "SOLOv2Head, SOLOv2Loss": ("solov2/solov2_r50_fpn_1x_coco", {}, ("no boxes", "predictions")),
+    "SOLOv2Head, SOLOv2Loss": (
+        "solov2/solov2_r50_fpn_1x_coco",
+        {"SOLOv2Head.seg_feat_channels": 32, "SOLOv2Head.stacked_convs": 1},
+        ("no boxes", "predictions"),
+    ),
     "S2ANetHead": (
         "rotate/s2anet/s2anet_conv_2x_dota",
         # PaddleDetection fails at a level of a single place.
