@@ -9,8 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from paddle_limits import IS_PADDLE_2
 
 ROOT = Path(__file__).resolve().parents[1]
+IGNORED = "--ignore-missing-imports"  # of types: Paddle 2.6 has none
 PROGRAM = """\
 import paddle
 from paddle_focal import GammaSchedule, SigmoidFocalLoss, sigmoid_focal_loss, varifocal_loss
@@ -34,7 +36,7 @@ varifocal_loss(x, y, backend="cuda")
 def test_wrong_arguments_are_found(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
     result = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", "", "--follow-imports", "silent", "program.py"],
+        [sys.executable, "-m", "mypy", "--config-file", "", "--follow-imports", "silent", IGNORED, "program.py"],
         cwd=tmp_path,
         env={"MYPYPATH": str(ROOT), "PATH": ""},
         capture_output=True,
@@ -43,4 +45,6 @@ def test_wrong_arguments_are_found(tmp_path):
     )
     found = re.findall(r"^program.py:(\d+): error: .*\[([\w-]+)\]$", result.stdout, re.MULTILINE)
     expected = {str(line): "arg-type" for line in range(7, 15)} | {"10": "call-arg"}
+    if IS_PADDLE_2:
+        del expected["11"]  # an alpha may be a tensor, and without Paddle's types that is anything
     assert dict(found) == expected, result.stdout + result.stderr

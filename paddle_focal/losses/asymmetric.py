@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import paddle
 from paddle import Tensor
 
 from paddle_focal.losses.arguments import Backend, Reduction
 from paddle_focal.losses.base import FocalLoss, compute_loss, compute_on_probabilities
+from paddle_focal.losses.tracing import traced_unchanged
 from paddle_focal.ops.registry import ASYMMETRIC
 
 
-@paddle.jit.not_to_static  # traced unchanged: it branches only on shapes and numbers
+@traced_unchanged
 def asymmetric_loss(
     logit: Tensor,
     label: Tensor,
@@ -104,7 +104,7 @@ def asymmetric_loss(
     )
 
 
-@paddle.jit.not_to_static
+@traced_unchanged
 def binary_asymmetric_loss(
     prob: Tensor,
     label: Tensor,

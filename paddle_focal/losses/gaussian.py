@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Callable, ClassVar
 
-import paddle
 from paddle import Tensor
 
 from paddle_focal import ops
 from paddle_focal.losses.arguments import FLOATING, Backend, Reduction, check_is_tensor
 from paddle_focal.losses.base import FocalLoss, compute_loss, compute_on_probabilities
+from paddle_focal.losses.tracing import traced_unchanged
 from paddle_focal.ops.registry import GAUSSIAN
 
 #: What losses with classes have besides.
 _WITHOUT_CLASSES: dict[str, Any] = {"alpha": None, "ignore_index": -1, "axis": -1}
 
 
-@paddle.jit.not_to_static  # traced unchanged: it branches only on shapes and numbers
+@traced_unchanged
 def gaussian_focal_loss(
     logit: Tensor,
     heatmap: Tensor,
@@ -84,7 +84,7 @@ def gaussian_focal_loss(
     )
 
 
-@paddle.jit.not_to_static
+@traced_unchanged
 def binary_gaussian_focal_loss(
     prob: Tensor,
     heatmap: Tensor,

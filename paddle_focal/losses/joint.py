@@ -10,10 +10,11 @@ from paddle import Tensor
 
 from paddle_focal.arguments import check_number
 from paddle_focal.losses.arguments import FLOATING, Backend, check_dtype, check_is_tensor, dtype_name
+from paddle_focal.losses.tracing import traced_unchanged
 from paddle_focal.ops import devices, joint
 
 
-@paddle.jit.not_to_static
+@traced_unchanged
 def joint_logit(a: Tensor, b: Tensor, power: float = 1.0, *, backend: Backend | None = None) -> Tensor:
     r"""The logit of a joint score, :math:`(\sigma(a) \, \sigma(b))^{power}`, which any loss of logits takes.
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Callable, ClassVar, Literal
 
-import paddle
 from paddle import Tensor
 
 from paddle_focal.losses.arguments import Backend, Reduction, check_label, check_logit
 from paddle_focal.losses.base import FocalLoss, compute_loss, compute_on_probabilities
 from paddle_focal.losses.normalizer import ForegroundNormalizer
+from paddle_focal.losses.tracing import traced_unchanged
 from paddle_focal.ops.registry import SIGMOID
 
 
-@paddle.jit.not_to_static  # traced unchanged: it branches only on shapes and numbers
+@traced_unchanged
 def sigmoid_focal_loss(
     logit: Tensor,
     label: Tensor,
@@ -108,7 +108,7 @@ def sigmoid_focal_loss(
     )
 
 
-@paddle.jit.not_to_static
+@traced_unchanged
 def binary_focal_loss(
     prob: Tensor,
     label: Tensor,
